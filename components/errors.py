@@ -1,0 +1,18 @@
+"""The one exception whose message is meant for the user."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something the user can put right: shown as one message, exit code 2, no traceback.
+
+    `problem` says what is wrong with its place and numbers, `remedy` what to do about it.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem.rstrip('.')}. {self.remedy}"

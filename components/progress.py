@@ -1,0 +1,72 @@
+"""Progress of long work, and single lines worth saying.
+
+Under the local run a step's progress becomes a live bar: the runner names a file in SRLM_EVENTS and steps append
+events to it. Elsewhere (a pod's log) the same events are plain lines, at most one every few seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def emit(kind: str, **fields: Any) -> bool:
+    """Append an event to the runner's file; False where nobody listens."""
+    path = os.environ.get("SRLM_EVENTS")
+    if not path:
+        return False
+    line = json.dumps({"kind": kind, "time": time.time(), **fields}) + "\n"
+    with open(path, "a") as events:  # one short write in append mode: lines of several processes do not mix
+        events.write(line)
+    return True
+
+
+def say(text: str) -> None:
+    """A line for whoever watches: what was decided and why."""
+    print(text, file=sys.stderr, flush=True)
+    emit("say", text=text)
+
+
+def warn(text: str) -> None:
+    """A line that the user should not miss, though the work goes on."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+    emit("warn", text=text)
+
+
+class Progress:
+    """Counts work done out of `total`, with a rate and the time left."""
+
+    def __init__(self, label: str, total: int, done: int = 0) -> None:
+        self.label, self.total, self.done = label, total, done
+        self._start, self._first = time.monotonic(), done
+        self._last_line = self._start
+        self._show(force=True)
+
+    def advance(self, count: int = 1) -> None:
+        self.done += count
+        self._show(force=self.done >= self.total)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        emit("progress_end", label=self.label)
+
+    def _show(self, force: bool) -> None:
+        if emit("progress", label=self.label, done=self.done, total=self.total):
+            return
+        now = time.monotonic()
+        if force or now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            print(self._line(now - self._start), file=sys.stderr, flush=True)
+
+    def _line(self, seconds: float) -> str:
+        rate = (self.done - self._first) / seconds if seconds > 0 else 0.0
+        left = f"{(self.total - self.done) / rate:.0f} s left" if rate > 0 else "starting"
+        return f"{self.label}: {self.done}/{self.total}, {rate:.2f}/s, {left}"

@@ -1,0 +1,158 @@
+"""The typed records that stages write and read, one JSON object a line."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Messages = list[dict[str, str]]
+
+
+class Record(BaseModel):
+    """A line of a stage's output. `id` is unique within its kind and says what the record answers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+
+
+class Reply(BaseModel):
+    """A human reply with its human rank: 0 is the best, None is "not ranked" (never 0)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    text: str
+    rank: int | None = None
+
+
+class SeedPrompt(Record):
+    """A first-turn prompt of the seed data with its human replies, best first where they are ranked."""
+
+    text: str
+    replies: list[Reply]
+
+
+class Example(Record):
+    """One supervised example: the loss falls on `completion` alone (IFT answers, EFT judgements)."""
+
+    kind: Literal["ift", "eft"]
+    prompt: str
+    completion: str
+
+
+class Prompt(Record):
+    """A new prompt of a round."""
+
+    text: str
+
+
+class PromptAttempt(Record):
+    """What the prompt writer answered to one few-shot request, before the filters."""
+
+    text: str
+    finish_reason: str
+    tokens: int
+
+
+class Candidate(Record):
+    """One sampled answer. `finish_reason` "length" means cut off: such a text never becomes part of a pair."""
+
+    prompt_id: str
+    prompt: str
+    text: str
+    finish_reason: str
+    seed: int
+    tokens: int
+
+
+class Judgement(Record):
+    """One judgement of one text. `score` is None where the completion held no valid score; `unparsed` says why."""
+
+    prompt_id: str
+    candidate_id: str
+    completion: str
+    finish_reason: str
+    score: float | None
+    unparsed: str | None = None
+    judge_prompt: str = Field(description="SHA-256 of the judge prompt's template")
+    seed: int
+    tokens: int
+
+
+class Pair(Record):
+    """A preference pair, one a prompt. `id` is the prompt's."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    chosen_id: str
+    rejected_id: str
+    chosen_score: float
+    rejected_score: float
+
+
+class Comparison(Record):
+    """One head-to-head question in one order. `verdict` names the winner, None where it could not be parsed."""
+
+    prompt_id: str
+    first: Literal["model", "opponent"]
+    completion: str
+    verdict: Literal["model", "opponent", "tie"] | None
+    tokens: int
+
+
+class CurvePoint(Record):
+    """What the trainer logged at one step; `id` is the step."""
+
+    step: int
+    values: dict[str, float]
+
+
+class Counts(BaseModel):
+    """How much a stage kept, and what it dropped with the reasons. Nothing is dropped without a line here."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kept: dict[str, int] = Field(default_factory=dict)
+    dropped: dict[str, int] = Field(default_factory=dict)
+
+
+class Parent(BaseModel):
+    """An input of a stage."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    uri: str
+    digest: str
+
+
+class File(BaseModel):
+    """A published file; `records` is its number of lines where it holds records."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sha256: str
+    bytes: int
+    records: int | None = None
+
+
+class Manifest(BaseModel):
+    """Written last: where it exists, the stage is whole. It is also the lineage."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    stage: str
+    version: int
+    key: str
+    digest: str
+    settings: dict[str, Any]
+    parents: dict[str, Parent]
+    files: dict[str, File]
+    counts: Counts
+    metrics: dict[str, float] = Field(default_factory=dict)
+    tokens: int = 0
+    seconds: float
+    code: str
+    created: str
