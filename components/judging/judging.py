@@ -1,0 +1,120 @@
+"""The model judges candidates: K judgements each, to be averaged (Yuan et al. 2024, section 2.2)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from components.identity import seed_from
+from components.judging.parser import parse_score
+from components.judging.prompt import JudgePrompt
+from components.judging.settings import JudgingSettings
+from components.records import Candidate, Counts, Judgement, Manifest, Parent
+from components.serving.client import PROMPT_TOO_LONG, Completion, Request
+from components.serving.completions import complete
+from components.serving.settings import Generation
+from components.stage import Stage, parent, read_records
+
+
+@dataclass(frozen=True)
+class TextToJudge:
+    """One response to one prompt."""
+
+    prompt_id: str
+    candidate_id: str
+    prompt: str
+    text: str
+
+
+def judge_candidates(
+    root: str, settings: JudgingSettings, model: str, candidates: str, endpoint: str, judge: str = ""
+) -> Manifest:
+    """The judging stage: judgements of the complete candidates of a sampling stage.
+
+    `judge` is the identity of an external judge's model; without it `model` judges itself.
+    """
+    judge_parent = Parent(uri=judge, digest=judge) if judge else parent(model)
+    stage = Stage(root, "judging", 1, settings, {"judge": judge_parent, "candidates": parent(candidates)})
+    if stage.manifest:
+        return stage.manifest
+    sampled = read_records(candidates, "candidates", Candidate)
+    whole = [c for c in sampled if c.finish_reason == "stop"]
+    texts = [TextToJudge(c.prompt_id, c.id, c.prompt, c.text) for c in whole]
+    judgements = judge_texts(stage, "judgements", texts, settings, settings.samples, JudgePrompt(settings.prompt), endpoint)
+    counts = count_judgements(judgements)
+    counts.dropped |= {f"candidate not judged: {reason}": n for reason, n in _unusable(sampled).items()}
+    return stage.publish(
+        counts, {"judgements": judgements}, metrics=judge_metrics(judgements), tokens=sum(j.tokens for j in judgements)
+    )
+
+
+def judge_texts(
+    stage: Stage,
+    kind: str,
+    texts: Sequence[TextToJudge],
+    generation: Generation,
+    samples: int,
+    judge_prompt: JudgePrompt,
+    endpoint: str,
+) -> list[Judgement]:
+    """`samples` judgements of each text, in the order of the texts."""
+    by_id = {f"{text.candidate_id}/{k}": text for text in texts for k in range(samples)}
+    prompts = {text.candidate_id: judge_prompt.fill(text.prompt, text.text) for text in texts}
+    sampling = generation.sampling()
+
+    def request(id: str, text: TextToJudge) -> Request:
+        messages = [{"role": "user", "content": prompts[text.candidate_id]}]
+        return Request(id, messages, sampling, seed_from(generation.seed, "judgement", id))
+
+    def make(request: Request, answer: Completion) -> Judgement:
+        return judgement(request, answer, by_id[request.id], judge_prompt)
+
+    requests = [request(id, text) for id, text in by_id.items()]
+    return complete(stage, kind, Judgement, requests, make, endpoint, generation.concurrency)
+
+
+def judgement(request: Request, answer: Completion, text: TextToJudge, judge_prompt: JudgePrompt) -> Judgement:
+    """The record of one judge's completion, its score parsed from the completion alone."""
+    score = parse_score(answer.text, cut=answer.finish_reason == "length")
+    too_long = answer.finish_reason == PROMPT_TOO_LONG
+    return Judgement(
+        id=request.id,
+        prompt_id=text.prompt_id,
+        candidate_id=text.candidate_id,
+        completion=answer.text,
+        finish_reason=answer.finish_reason,
+        score=score.value,
+        unparsed="judge prompt too long" if too_long else score.unparsed,
+        judge_prompt=judge_prompt.sha256,
+        seed=request.seed,
+        tokens=answer.tokens,
+    )
+
+
+def mean_scores(judgements: Iterable[Judgement]) -> dict[str, float]:
+    """Mean of the parsed scores by candidate id; a candidate without any is absent."""
+    scores: dict[str, list[float]] = {}
+    for one in judgements:
+        if one.score is not None:
+            scores.setdefault(one.candidate_id, []).append(one.score)
+    return {id: fmean(values) for id, values in scores.items()}
+
+
+def count_judgements(judgements: Sequence[Judgement]) -> Counts:
+    """Parsed judgements, and the others by reason."""
+    reasons = Counter(f"judgement unparsed: {j.unparsed}" for j in judgements if j.score is None)
+    return Counts(kept={"judgements": len(judgements) - reasons.total()}, dropped=dict(reasons))
+
+
+def judge_metrics(judgements: Sequence[Judgement]) -> dict[str, float]:
+    """Parse rate and mean score; what is undefined is absent."""
+    scores = [j.score for j in judgements if j.score is not None]
+    metrics = {"parse_rate": len(scores) / len(judgements)} if judgements else {}
+    return metrics | ({"mean_score": fmean(scores)} if scores else {})
+
+
+def _unusable(candidates: Sequence[Candidate]) -> Counter[str]:
+    names = {"length": "cut off by length", PROMPT_TOO_LONG: "prompt too long"}
+    return Counter(names.get(c.finish_reason, c.finish_reason) for c in candidates if c.finish_reason != "stop")

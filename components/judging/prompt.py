@@ -1,0 +1,56 @@
+"""The judge prompt (Yuan et al. 2024, figure 2, in our own words): filled so that hostile text stays inside its slot."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from components.errors import UserError
+
+BUILT_IN = Path(__file__).with_name("judge_prompt.txt")
+SLOTS = ("instruction", "response")
+# What could end a slot early or speak as a chat template: our own tags, and control tokens of the common templates.
+_TAG = re.compile(r"<(?=\s*/?\s*(?:instruction|response)\b)", re.IGNORECASE)
+_CONTROL = re.compile(r"<(?=\|)|<(?=/?s>)|\[(?=/?INST\])|<(?=/?(?:start|end)_of_turn>)|<(?=</?SYS>)", re.IGNORECASE)
+_ESCAPES = {"<": "&lt;", "[": "&#91;"}
+
+
+@dataclass(frozen=True)
+class JudgePrompt:
+    """A template with the slots `{instruction}` and `{response}`, once each; raises UserError without them."""
+
+    template: str
+
+    def __post_init__(self) -> None:
+        wrong = [slot for slot in SLOTS if self.template.count(f"{{{slot}}}") != 1]
+        if wrong:
+            raise UserError(
+                f"the judge prompt must hold {{{wrong[0]}}} exactly once",
+                "Correct the file that judging.prompt names.",
+            )
+
+    @cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.template.encode()).hexdigest()
+
+    def fill(self, instruction: str, response: str) -> str:
+        """The prompt for one response. Both texts are untrusted."""
+        before, _, rest = self.template.partition("{instruction}")
+        between, _, after = rest.partition("{response}")
+        if "{response}" in before:  # a template of one's own may show the response first
+            first, _, second = before.partition("{response}")
+            return first + neutralise(response) + second + neutralise(instruction) + rest
+        return before + neutralise(instruction) + between + neutralise(response) + after
+
+
+def neutralise(text: str) -> str:
+    """Untrusted text that can neither close its slot nor write a chat template's control tokens."""
+    return _CONTROL.sub(lambda found: _ESCAPES[found[0]], _TAG.sub("&lt;", text))
+
+
+def built_in_judge_prompt() -> JudgePrompt:
+    """The prompt that ships with the package."""
+    return JudgePrompt(BUILT_IN.read_text())

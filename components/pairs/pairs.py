@@ -1,0 +1,109 @@
+"""Best against worst: one preference pair a prompt, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import fmean
+
+from components.errors import UserError
+from components.judging.judging import mean_scores
+from components.pairs.settings import PairsSettings
+from components.records import Candidate, Counts, Judgement, Manifest, Pair
+from components.stage import Stage, parent, read_records
+
+# Means of K scores are sums of floats; on any real grid (1/K, half points) different means are much further apart.
+SCORE_TOLERANCE = 1e-6
+
+
+def make_pairs(root: str, settings: PairsSettings, candidates: str, judgements: str) -> Manifest:
+    """The pairs stage; raises UserError with the reasons when fewer than `min_pairs` are left."""
+    inputs = {"candidates": parent(candidates), "judgements": parent(judgements)}
+    stage = Stage(root, "pairs", 1, settings, inputs)
+    if stage.manifest:
+        return stage.manifest
+    sampled = read_records(candidates, "candidates", Candidate)
+    scores = mean_scores(read_records(judgements, "judgements", Judgement))
+    pairs, dropped = select_pairs(sampled, scores, settings.length_control)
+    if len(pairs) < settings.min_pairs:
+        raise UserError(
+            f"{len(pairs)} preference pairs are left of {len(sampled)} candidates, {settings.min_pairs} are needed "
+            f"({', '.join(f'{n} {reason}' for reason, n in dropped.items())})",
+            "Use more prompts (prompts.count), a longer sampling.max_tokens or judging.max_tokens, or a better judge.",
+        )
+    return stage.publish(Counts(kept={"pairs": len(pairs)}, dropped=dict(dropped)), {"pairs": pairs}, metrics=_metrics(pairs))
+
+
+def select_pairs(
+    candidates: Sequence[Candidate], scores: dict[str, float], length_control: float
+) -> tuple[list[Pair], Counter[str]]:
+    """Pairs by prompt, and what was dropped by reason. `scores` are mean scores by candidate id."""
+    by_prompt: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        by_prompt.setdefault(candidate.prompt_id, []).append(candidate)
+    pairs: list[Pair] = []
+    dropped: Counter[str] = Counter()
+    for group in by_prompt.values():
+        usable, reasons = _usable(group, scores)
+        dropped += reasons
+        found = _pair(usable, scores, length_control)
+        if isinstance(found, Pair):
+            pairs.append(found)
+        else:
+            dropped[found] += 1
+    return pairs, dropped
+
+
+def _usable(group: Sequence[Candidate], scores: dict[str, float]) -> tuple[list[Candidate], Counter[str]]:
+    reasons: Counter[str] = Counter()
+    usable = []
+    for candidate in group:
+        if candidate.finish_reason != "stop":
+            reasons["candidate: cut off or unanswered"] += 1
+        elif not candidate.text:
+            reasons["candidate: empty"] += 1
+        elif candidate.id not in scores:
+            reasons["candidate: no parsed judgement"] += 1
+        else:
+            usable.append(candidate)
+    return usable, reasons
+
+
+def _pair(group: Sequence[Candidate], scores: dict[str, float], rho: float) -> Pair | str:
+    """The prompt's pair, or why it has none.
+
+    Chosen is the shortest text within rho of the best score, rejected the longest within rho of the worst; with
+    rho = 0 these are the best and the worst (the method's length control; texts are measured in characters).
+    """
+    if len(group) < 2:
+        return "prompt: fewer than two scored candidates"
+    low, high = min(scores[c.id] for c in group), max(scores[c.id] for c in group)
+    if high - low <= SCORE_TOLERANCE:
+        return "prompt: tie"
+    near_best = [c for c in group if scores[c.id] >= (1 - rho) * high + rho * low - SCORE_TOLERANCE]
+    near_worst = [c for c in group if scores[c.id] <= (1 - rho) * low + rho * high + SCORE_TOLERANCE]
+    chosen = min(near_best, key=lambda c: (len(c.text), c.id))
+    rejected = max(near_worst, key=lambda c: (len(c.text), c.id))
+    if chosen.text.split() == rejected.text.split():
+        return "prompt: equal texts"
+    if scores[chosen.id] - scores[rejected.id] <= SCORE_TOLERANCE:
+        return "prompt: tie within length control"
+    return Pair(
+        id=chosen.prompt_id,
+        prompt=chosen.prompt,
+        chosen=chosen.text,
+        rejected=rejected.text,
+        chosen_id=chosen.id,
+        rejected_id=rejected.id,
+        chosen_score=scores[chosen.id],
+        rejected_score=scores[rejected.id],
+    )
+
+
+def _metrics(pairs: Sequence[Pair]) -> dict[str, float]:
+    """Lengths are in characters: chosen answers that grow are the first sign of reward hacking."""
+    return {
+        "chosen_length": fmean(len(p.chosen) for p in pairs),
+        "rejected_length": fmean(len(p.rejected) for p in pairs),
+        "score_gap": fmean(p.chosen_score - p.rejected_score for p in pairs),
+    }

@@ -1,0 +1,60 @@
+"""Mt answers every new prompt N times."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from components.identity import seed_from
+from components.records import Candidate, Counts, Manifest, Prompt
+from components.sampling.settings import SamplingSettings
+from components.serving.client import PROMPT_TOO_LONG, Completion, Request, Sampling
+from components.serving.completions import complete
+from components.serving.settings import Generation
+from components.stage import Stage, parent, read_records
+
+
+def sample_candidates(root: str, settings: SamplingSettings, model: str, prompts: str, endpoint: str) -> Manifest:
+    """The sampling stage: N candidates of each prompt of a prompts stage, drawn from `model`."""
+    stage = Stage(root, "sampling", 1, settings, {"model": parent(model), "prompts": parent(prompts)})
+    if stage.manifest:
+        return stage.manifest
+    candidates = answer_prompts(
+        stage, "candidates", read_records(prompts, "prompts", Prompt), settings.candidates, settings, endpoint
+    )
+    return stage.publish(
+        count_candidates(candidates), {"candidates": candidates}, tokens=sum(c.tokens for c in candidates)
+    )
+
+
+def answer_prompts(
+    stage: Stage, kind: str, prompts: Sequence[Prompt], answers: int, settings: Generation, endpoint: str
+) -> list[Candidate]:
+    """`answers` candidates of each prompt; seeds come from the ids, so an interrupted stage continues the same draw."""
+    by_id = {f"{prompt.id}/{n}": prompt for prompt in prompts for n in range(answers)}
+    sampling: Sampling = settings.sampling()
+    requests = [
+        Request(id, [{"role": "user", "content": prompt.text}], sampling, seed_from(settings.seed, kind, id))
+        for id, prompt in by_id.items()
+    ]
+
+    def make(request: Request, answer: Completion) -> Candidate:
+        prompt = by_id[request.id]
+        return Candidate(
+            id=request.id,
+            prompt_id=prompt.id,
+            prompt=prompt.text,
+            text=answer.text.strip(),
+            finish_reason=answer.finish_reason,
+            seed=request.seed,
+            tokens=answer.tokens,
+        )
+
+    return complete(stage, kind, Candidate, requests, make, endpoint, settings.concurrency)
+
+
+def count_candidates(candidates: Sequence[Candidate]) -> Counts:
+    """Whole candidates, and the others by reason."""
+    names = {"length": "candidate cut off by length", PROMPT_TOO_LONG: "prompt too long"}
+    dropped = Counter(names[c.finish_reason] for c in candidates if c.finish_reason in names)
+    return Counts(kept={"candidates": len(candidates) - dropped.total()}, dropped=dict(dropped))

@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+from pydantic import Field
+
+from components.serving.settings import Generation
+
+
+class SamplingSettings(Generation):
+    """N candidates a prompt (Yuan et al. 2024, section 3.1.3: N = 4, T = 0.7, top-p = 0.9)."""
+
+    candidates: int = Field(4, ge=2, description="N, candidates of each prompt")

@@ -1,0 +1,98 @@
+"""Make the completions that a stage still lacks: the one loop behind prompts, sampling, judging and evaluation."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from components.errors import UserError
+from components.progress import Progress, say
+from components.records import Record
+from components.serving.client import Client, Completion, Request
+from components.stage import Stage
+
+SECONDS_BETWEEN_SAVES = 5.0  # what a killed run loses at most
+R = TypeVar("R", bound=Record)
+
+
+def complete(
+    stage: Stage,
+    kind: str,
+    record: type[R],
+    requests: Sequence[Request],
+    make: Callable[[Request, Completion], R],
+    endpoint: str,
+    concurrency: int,
+) -> list[R]:
+    """One record a request, in the order of the requests.
+
+    Records of an earlier attempt are kept by id; only the missing ones are asked for, at most `concurrency` at a time,
+    and saved under the stage as they come. Raises UserError when work is missing and there is no endpoint, or when the
+    endpoint gives up.
+    """
+    kept = stage.kept(kind, record)
+    missing = [request for request in requests if request.id not in kept]
+    if len(missing) < len(requests):
+        say(f"{stage.name}: reusing {len(requests) - len(missing)} of {len(requests)} {kind} (same inputs, same settings)")
+    if missing:
+        if not endpoint:
+            raise UserError(
+                f"{len(missing)} {kind} of {stage.uri} are missing, but no model is served",
+                "Something was deleted from the store while the run was on: run again.",
+            )
+        saver = _Saver(stage, kind)
+        with Progress(kind, len(requests), done=len(requests) - len(missing)) as progress:
+            try:
+                asyncio.run(_ask(endpoint, concurrency, missing, lambda request, answer: saver.add(make(request, answer)), progress))
+            finally:
+                saver.flush()
+        kept |= {made.id: made for made in saver.made if isinstance(made, record)}
+    return [kept[request.id] for request in requests]
+
+
+class _Saver:
+    """Collects records and saves them every few seconds."""
+
+    def __init__(self, stage: Stage, kind: str) -> None:
+        self.stage, self.kind = stage, kind
+        self.made: list[Record] = []
+        self._unsaved: list[Record] = []
+        self._last = time.monotonic()
+
+    def add(self, record: Record) -> None:
+        self.made.append(record)
+        self._unsaved.append(record)
+        if time.monotonic() - self._last > SECONDS_BETWEEN_SAVES:
+            self.flush()
+
+    def flush(self) -> None:
+        self.stage.keep(self.kind, self._unsaved)
+        self._unsaved = []
+        self._last = time.monotonic()
+
+
+async def _ask(
+    endpoint: str,
+    concurrency: int,
+    requests: Sequence[Request],
+    receive: Callable[[Request, Completion], None],
+    progress: Progress,
+) -> None:
+    """Workers that share one queue: the first failure ends them all."""
+    client, queue = Client(endpoint), iter(requests)
+
+    async def worker() -> None:
+        for request in queue:
+            receive(request, await client.complete(request))
+            progress.advance()
+
+    try:
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(min(concurrency, len(requests))):
+                workers.create_task(worker())
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None  # the first one; the others were cancelled for it
+    finally:
+        await client.close()

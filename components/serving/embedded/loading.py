@@ -1,0 +1,132 @@
+"""A model directory becomes a model that is known to work in this engine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.cache_utils import DynamicLayer
+
+from components.errors import UserError
+from components.serving.embedded.batch import join
+from components.serving.embedded.forward import Forward
+from components.serving.embedded.metrics import Metrics
+from components.serving.embedded.prefill import Prefiller
+from components.serving.embedded.rows import Row
+from components.serving.embedded.sampling import Sampler
+from components.serving.embedded.tokens import Tokens
+
+OTHER_ENGINES = "Serve this model with TGI or vLLM instead (`engine: tgi` or `engine: vllm`)."
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in evaluation mode on its device, and its tokenizer."""
+
+    model: PreTrainedModel
+    tokens: Tokens
+
+    @property
+    def device_type(self) -> str:
+        return str(self.model.device.type)
+
+    @property
+    def dtype(self) -> str:
+        return str(self.model.dtype).removeprefix("torch.")
+
+    @property
+    def max_positions(self) -> int | None:
+        """The longest text that the model was made for, in tokens, if its config says so."""
+        return getattr(self.model.config, "max_position_embeddings", None)
+
+
+def load(directory: Path) -> LoadedModel:
+    """Load a local directory: bf16 on CUDA, fp32 elsewhere. Raises UserError when that cannot be done."""
+    if not any(directory.glob("*.safetensors")):
+        raise UserError(
+            f"{directory} holds no safetensors weights",
+            "Give --model a directory that `save_pretrained` wrote: config.json, *.safetensors and tokenizer files.",
+        )
+    # Loading reports its progress by bars, which a log file does not want.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    tokenizer = _load_tokenizer(directory)
+    model = _load_model(directory)
+    _refuse_unsuitable(model)
+    return LoadedModel(model, Tokens(tokenizer, _end_ids(model, tokenizer)))
+
+
+def _load_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise UserError(
+            f"the tokenizer in {directory} cannot be loaded: {error}", "Save the model's tokenizer beside its weights."
+        ) from error
+    if not tokenizer.is_fast:
+        raise UserError(f"the tokenizer in {directory} has no tokenizer.json", "Convert it to a fast tokenizer.")
+    return tokenizer
+
+
+def _load_model(directory: Path) -> PreTrainedModel:
+    cuda = torch.cuda.is_available()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            directory,
+            dtype=torch.bfloat16 if cuda else torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+    except Exception as error:
+        raise UserError(
+            f"the model in {directory} cannot be loaded: {error}",
+            "It must be a causal language model that `transformers` knows without code of its own.",
+        ) from error
+    return model.to("cuda" if cuda else "cpu").eval()
+
+
+def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> set[int]:
+    configured = model.generation_config.eos_token_id if model.generation_config else None
+    ids = set(configured) if isinstance(configured, list) else {configured}
+    return {token for token in ids | {tokenizer.eos_token_id} if token is not None}
+
+
+def _refuse_unsuitable(model: PreTrainedModel) -> None:
+    """Raise UserError when this engine would compute something else than the model's own forward pass.
+
+    Attention is replaced by ours, and architectures differ in what they pass to it; a wrong answer would be silent.
+    """
+    name = type(model).__name__
+    if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=model.config).layers):
+        raise UserError(f"{name} has layers other than full attention (sliding windows or states)", OTHER_ENGINES)
+    try:
+        difference = _difference_to_plain_forward(model)
+    except Exception as error:
+        raise UserError(f"{name} does not run in the embedded engine: {type(error).__name__}: {error}", OTHER_ENGINES) from error
+    # Rounding is far below these; a prefix or a mask that is ignored is far above.
+    limit = 1e-3 if model.dtype == torch.float32 else 0.1
+    if not difference < limit:
+        raise UserError(
+            f"{name} gives other logits in the embedded engine: relative difference {difference:.2g}, limit {limit:g}",
+            OTHER_ENGINES,
+        )
+
+
+@torch.inference_mode()
+def _difference_to_plain_forward(model: PreTrainedModel) -> float:
+    """Relative difference of the logits of two prompts that share a prefix, against the model's own forward pass."""
+    vocabulary = model.config.get_text_config().vocab_size
+    shared = [(7 * i + 1) % vocabulary for i in range(32)]
+    prompts = [tuple(shared + [(5 * i + end) % vocabulary for i in range(8 + end)]) for end in (0, 3)]
+    plain = [model(torch.tensor([prompt], device=model.device)).logits[0, -1].float() for prompt in prompts]
+    usual = model.config._attn_implementation
+    forward = Forward(model, Metrics())
+    parts = Prefiller(forward, Metrics()).read([Row(prompt, 1, Sampler(0)) for prompt in prompts])
+    batch = join(parts)
+    logits = batch.next_logits(forward).float()
+    model.set_attn_implementation(usual)
+    expected = torch.stack([plain[prompts.index(row.prompt)] for row in batch.rows])
+    return float((logits - expected).norm() / expected.norm())

@@ -1,0 +1,79 @@
+"""Between text and tokens: prompts in, answers out."""
+
+from __future__ import annotations
+
+import copy
+import re
+import secrets
+from collections.abc import Iterable
+
+import jinja2
+from transformers import PreTrainedTokenizerFast
+
+
+class PromptError(ValueError):
+    """A prompt that cannot be made: no chat template, or the template refuses the messages."""
+
+
+class Tokens:
+    """A model's tokenizer, safe against control tokens in what people write.
+
+    end_ids: the tokens that end an answer. Not thread-safe in `chat` and `plain` (one caller: the event loop).
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, end_ids: Iterable[int]) -> None:
+        self.end_ids = frozenset(end_ids)
+        self._tokenizer = tokenizer
+        # A second backend that reads control tokens as plain characters.
+        self._literal = copy.deepcopy(tokenizer.backend_tokenizer)
+        self._literal.encode_special_tokens = True
+        # The mark is secret, because content that could write it could also hide behind it.
+        self._mark = f"\ue000{secrets.token_hex(8)}"
+        controls = {str(token) for token in tokenizer.all_special_tokens}
+        controls |= {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+        self._controls = sorted(controls - {""}, key=len, reverse=True)
+        self._control_pattern = re.compile("|".join(map(re.escape, self._controls)) or r"(?!)")
+        self._mark_pattern = re.compile(rf"{self._mark}:(\d+)\ue001")
+
+    def plain(self, text: str) -> tuple[int, ...]:
+        """Tokens of a raw prompt. Control tokens in it count: the caller writes the template itself."""
+        return tuple(self._tokenizer(text)["input_ids"])
+
+    def chat(self, messages: list[dict[str, str]]) -> tuple[int, ...]:
+        """Tokens of a conversation, up to where the assistant answers.
+
+        A control token written inside a message is read as its characters and so cannot close the turn; every other
+        text gets exactly the tokens that `apply_chat_template` gives it.
+        Raises PromptError when there is no template or the template refuses the messages.
+        """
+        if self._tokenizer.chat_template is None:
+            raise PromptError(
+                "this model has no chat template: send the finished prompt to /generate, "
+                "or add chat_template to the model's tokenizer"
+            )
+        marked = [{**message, "content": self._mark_controls(message["content"])} for message in messages]
+        try:
+            text = self._tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=True)
+        except jinja2.TemplateError as error:
+            raise PromptError(f"the chat template refuses these messages: {error}") from error
+        return tuple(self._encode_marked(str(text)))
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of generated tokens, control tokens left out."""
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+
+    def _mark_controls(self, content: str) -> str:
+        def mark(match: re.Match[str]) -> str:
+            return f"{self._mark}:{self._controls.index(match.group())}\ue001"
+
+        return self._control_pattern.sub(mark, content)
+
+    def _encode_marked(self, text: str) -> list[int]:
+        ids: list[int] = []
+        # Splitting by a pattern with one group gives text, control, text, control, ...
+        for index, part in enumerate(self._mark_pattern.split(text)):
+            if index % 2:
+                ids += self._literal.encode(self._controls[int(part)], add_special_tokens=False).ids
+            elif part:
+                ids += self._tokenizer.encode(part, add_special_tokens=False)
+        return ids

@@ -1,0 +1,33 @@
+"""How completions are drawn, and how models are served."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from components.serving.client import Sampling
+from components.settings import Settings
+
+
+class Generation(Settings):
+    """What every stage that asks a model for text has in common; a stage's own section adds to it."""
+
+    run_time: ClassVar[frozenset[str]] = frozenset({"concurrency"})
+
+    temperature: float = Field(0.7, ge=0)
+    top_p: float = Field(0.9, gt=0, le=1)
+    max_tokens: int = Field(512, ge=1)
+    concurrency: int = Field(64, ge=1, description="requests in flight at once")
+    seed: int = 0
+
+    def sampling(self, stop: tuple[str, ...] = ()) -> Sampling:
+        return Sampling(self.temperature, self.top_p, self.max_tokens, stop)
+
+
+class ServingSettings(Settings):
+    """Limits of the server that a run starts for each model."""
+
+    max_total_tokens: int = Field(4096, ge=16, description="prompt and new tokens of one request")
+    max_batch: int = Field(64, ge=1, description="requests decoded together by the embedded engine")
+    start_timeout: int = Field(1800, ge=1, description="seconds to wait for a model to be loaded")
