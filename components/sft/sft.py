@@ -1,0 +1,77 @@
+"""Supervised fine-tuning of M0: on IFT the SFT baseline, on IFT and EFT the model M1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.records import Counts, Example, Manifest
+from components.sft.settings import SftSettings
+from components.stage import Stage, model_folder, parent, read_records
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from trl import SFTTrainer
+
+
+def fine_tune(root: str, settings: SftSettings, base: str, seed_data: str, eft: str = "") -> Manifest:
+    """The sft stage: `base` trained on the IFT examples of `seed_data`, and on the EFT examples of `eft` if given."""
+    inputs = {"base": parent(base), "seed_data": parent(seed_data)} | ({"eft": parent(eft)} if eft else {})
+    stage = Stage(root, "sft", 1, settings, inputs)
+    if stage.manifest:
+        return stage.manifest
+    from components.training.trainer import workspace  # a reused stage starts without torch
+
+    examples = read_records(seed_data, "ift", Example) + (read_records(eft, "eft", Example) if eft else [])
+    with workspace() as folder:
+        return _train(stage, settings, model_folder(base), examples, folder)
+
+
+def _train(stage: Stage, settings: SftSettings, base: Path, examples: Sequence[Example], folder: Path) -> Manifest:
+    from components.training.model import load_tokenizer
+    from components.training.trainer import need_examples, publish_model, train
+
+    tokenizer = load_tokenizer(base)
+    rows, counts = training_rows(examples, tokenizer, settings.max_length)
+    need_examples(len(rows), counts, "Raise sft.max_length or give more seed data.")
+    trainer = make_trainer(base, tokenizer, rows, settings, folder)
+    train(trainer, stage, f"training on {len(rows)} examples (steps)")
+    return publish_model(stage, trainer, tokenizer, folder, counts, {})
+
+
+def training_rows(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> tuple[list[dict[str, object]], Counts]:
+    """Rows in TRL's prompt/completion form: the loss falls on the completion alone."""
+    from components.training.trainer import token_length
+
+    rows, counts = [], Counts()
+    for example in examples:
+        prompt = [{"role": "user", "content": example.prompt}]
+        completion = [{"role": "assistant", "content": example.completion}]
+        fits = token_length(tokenizer, prompt + completion) <= max_length
+        bucket, name = (counts.kept, example.kind) if fits else (counts.dropped, f"{example.kind}: longer than max_length")
+        bucket[name] = bucket.get(name, 0) + 1
+        if fits:
+            rows.append({"prompt": prompt, "completion": completion})
+    return rows, counts
+
+
+def make_trainer(
+    base: Path, tokenizer: PreTrainedTokenizerBase, rows: list[dict[str, object]], settings: SftSettings, folder: Path
+) -> SFTTrainer:
+    """TRL's SFTTrainer on the rows."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    from components.training.model import load_policy, lora_config
+    from components.training.trainer import trainer_arguments
+
+    return SFTTrainer(
+        model=load_policy(base, settings),
+        args=SFTConfig(**trainer_arguments(settings, folder)),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=lora_config(settings),
+    )

@@ -1,0 +1,79 @@
+"""Load and save the models that are trained: safetensors only, no remote code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from components.errors import UserError
+from components.training.settings import TrainingSettings
+
+
+def on_gpu() -> bool:
+    return torch.cuda.is_available()
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer with its chat template; raises UserError without one."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if tokenizer.chat_template is None:
+        raise UserError(
+            f"the model in {folder} has no chat template",
+            "Name an instruct model in model.base, or a Jinja chat template's file in model.chat_template.",
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_policy(folder: Path, settings: TrainingSettings) -> PreTrainedModel:
+    """The weights to train, in fp32 but for LoRA on a GPU (frozen weights in bf16; bf16 is several times slower on CPU).
+
+    Without LoRA, dropout is put on the attention weights of the policy; the reference of DPO never sees it, because its
+    log-probabilities are computed beforehand with dropout off.
+    """
+    dtype = torch.bfloat16 if on_gpu() and settings.lora else torch.float32
+    options: dict[str, Any] = {} if settings.lora else {"attention_dropout": settings.dropout}
+    return AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
+    )
+
+
+def lora_config(settings: TrainingSettings) -> LoraConfig | None:
+    """A fresh adapter: it starts as the identity, so the policy starts as the model that it was loaded from."""
+    if settings.lora is None:
+        return None
+    return LoraConfig(
+        r=settings.lora.rank,
+        lora_alpha=settings.lora.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=settings.lora.target_modules,
+        task_type="CAUSAL_LM",
+    )
+
+
+def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Merge an adapter into the weights and write model and tokenizer as one plain model folder."""
+    merged = model.merge_and_unload() if isinstance(model, PeftModel) else model
+    merged.config.attention_dropout = 0.0
+    merged.config.use_cache = True
+    if on_gpu():
+        merged = merged.to(torch.bfloat16)
+    merged.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Dropout off and no gradients, then back to what it was."""
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        yield
+    model.train(was_training)

@@ -1,0 +1,48 @@
+"""What SFT and DPO have in common."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from components.settings import Settings
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters (Hu et al. 2021), merged into the weights after the stage."""
+
+    rank: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    target_modules: str = "all-linear"
+
+
+class TrainingSettings(Settings):
+    """Batch sizes count examples (SFT) or pairs (DPO); lengths count tokens."""
+
+    learning_rate: float = Field(gt=0)
+    min_learning_rate: float = Field(ge=0, description="the floor that the schedule ends on")
+    schedule: Literal["cosine", "linear"] = "cosine"
+    warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps")
+    epochs: float = Field(1.0, gt=0)
+    max_steps: int | None = Field(None, ge=1, description="ends earlier than epochs would")
+    batch_size: int = Field(16, ge=1)
+    micro_batch_size: int = Field(4, ge=1, description="examples a device holds at once")
+    max_length: int = Field(2048, ge=16, description="longer examples are dropped and counted, never cut")
+    dropout: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    optimizer: str = "adamw_torch"
+    lora: LoraSettings | None = Field(default_factory=LoraSettings, description="null trains all weights")
+    checkpoint_every: int = Field(50, ge=1, description="steps")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainingSettings:
+        if self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"batch_size {self.batch_size} must be a multiple of micro_batch_size {self.micro_batch_size}"
+            )
+        if self.min_learning_rate > self.learning_rate:
+            raise ValueError(f"min_learning_rate {self.min_learning_rate} is above learning_rate {self.learning_rate}")
+        return self

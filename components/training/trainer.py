@@ -1,0 +1,129 @@
+"""The frame around TRL's trainers: arguments from settings, resume, curve, publish."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase, Trainer
+
+from components.errors import UserError
+from components.records import Counts, CurvePoint, Manifest, Messages
+from components.stage import Stage, adopt_folder
+from components.store import home
+from components.training.checkpoints import CheckpointUploader, StepProgress, fetch_checkpoint
+from components.training.model import on_gpu, save_model
+from components.training.settings import TrainingSettings
+
+
+def trainer_arguments(settings: TrainingSettings, folder: Path) -> dict[str, Any]:
+    """Keyword arguments that SFTConfig and DPOConfig share; the device decides precision and checkpointing."""
+    gpu = on_gpu()
+    return {
+        "output_dir": str(folder),
+        "learning_rate": settings.learning_rate,
+        **_schedule(settings),
+        "warmup_steps": settings.warmup,
+        "num_train_epochs": settings.epochs,
+        "max_steps": settings.max_steps or -1,
+        "per_device_train_batch_size": settings.micro_batch_size,
+        "gradient_accumulation_steps": _accumulation(settings),
+        "max_length": None,  # longer examples were dropped beforehand
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.max_grad_norm,
+        "optim": settings.optimizer,
+        "seed": settings.seed,
+        "bf16": gpu,
+        "gradient_checkpointing": gpu,
+        "use_cpu": not gpu,
+        "dataloader_pin_memory": gpu,
+        "logging_steps": 1,
+        "logging_first_step": True,
+        "save_steps": settings.checkpoint_every,
+        "save_total_limit": 1,
+        "report_to": [],
+        "disable_tqdm": True,
+    }
+
+
+def _schedule(settings: TrainingSettings) -> dict[str, Any]:
+    if settings.schedule == "cosine":
+        kwargs = {"min_lr": settings.min_learning_rate}
+        return {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": kwargs}
+    # transformers' "linear" ends at 0; a polynomial of power 1 is linear to a floor
+    kwargs = {"lr_end": settings.min_learning_rate, "power": 1.0}
+    return {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": kwargs}
+
+
+def _accumulation(settings: TrainingSettings) -> int:
+    devices = int(os.environ.get("WORLD_SIZE", "1"))
+    held = settings.micro_batch_size * devices
+    if settings.batch_size % held:
+        raise UserError(
+            f"batch_size {settings.batch_size} is no multiple of {settings.micro_batch_size} examples on {devices} devices",
+            f"Make it a multiple of {held}, or lower micro_batch_size.",
+        )
+    return settings.batch_size // held
+
+
+@contextmanager
+def workspace() -> Iterator[Path]:
+    """A folder for one training, gone afterwards; on the disk that holds the model cache."""
+    parent = home() / "work"
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        yield Path(folder)
+
+
+def train(trainer: Trainer, stage: Stage, label: str) -> None:
+    """Run the trainer, from the latest checkpoint of an earlier attempt where there is one."""
+    trainer.add_callback(CheckpointUploader(stage))
+    trainer.add_callback(StepProgress(label))
+    trainer.train(resume_from_checkpoint=fetch_checkpoint(stage, Path(str(trainer.args.output_dir))))
+
+
+def publish_model(
+    stage: Stage,
+    trainer: Trainer,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    counts: Counts,
+    metrics: Mapping[str, float],
+) -> Manifest:
+    """Save the merged model, publish it with its loss curve, and leave a copy where serving looks for it."""
+    model_folder = folder / "model"
+    save_model(trainer.accelerator.unwrap_model(trainer.model), tokenizer, model_folder)
+    curve = loss_curve(trainer.state.log_history)
+    manifest = stage.publish(
+        counts, {"curve": curve}, folder=model_folder, metrics={**metrics, "final_loss": curve[-1].values["loss"]}
+    )
+    adopt_folder(stage.uri, model_folder)
+    return manifest
+
+
+def loss_curve(log_history: Sequence[Mapping[str, float]]) -> list[CurvePoint]:
+    """The logged steps without anything that depends on the clock."""
+    points = [entry for entry in log_history if "loss" in entry]
+    return [
+        CurvePoint(
+            id=str(int(entry["step"])),
+            step=int(entry["step"]),
+            values={name: float(value) for name, value in entry.items() if name not in ("step", "epoch")},
+        )
+        for entry in points
+    ]
+
+
+def token_length(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> int:
+    """Tokens of a conversation under the model's chat template."""
+    return len(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)["input_ids"])
+
+
+def need_examples(kept: int, counts: Counts, remedy: str) -> None:
+    """Raises UserError when nothing is left to train on."""
+    if kept == 0:
+        raise UserError(f"no example is left to train on ({counts.dropped})", remedy)
