@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 Messages = list[dict[str, str]]
 
@@ -156,3 +156,13 @@ class Manifest(BaseModel):
     seconds: float
     code: str
     created: str
+
+    _made_now: bool = PrivateAttr(default=False)
+
+    @property
+    def reused(self) -> bool:
+        """Whether the stage was found finished and not made by this process."""
+        return not self._made_now
+
+    def mark_as_made_now(self) -> None:
+        self._made_now = True

@@ -17,4 +17,10 @@ class Settings(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """The settings that decide the content of a stage."""
-        return self.model_dump(mode="json", exclude=set(self.run_time))
+        named = {name: getattr(self, name) for name in type(self).model_fields if name not in self.run_time}
+        plain = self.model_dump(mode="json", include=set(named))
+        return plain | {name: value.identity() for name, value in named.items() if isinstance(value, Settings)}
+
+    def plain(self) -> dict[str, Any]:
+        """JSON values without nulls (a compiled pipeline holds none): so None must be the default where it is allowed."""
+        return self.model_dump(mode="json", exclude_none=True)

@@ -27,17 +27,30 @@ from components.settings import Settings
 from components.store import DirectoryStore, home, join, open_store
 
 MANIFEST = "manifest.json"
+# Part of every key. Raise a stage's number when a change of its code changes what it makes.
+VERSIONS = {
+    "base_model": 1,
+    "seed_data": 1,
+    "eft": 1,
+    "sft": 1,
+    "prompts": 1,
+    "sampling": 1,
+    "judging": 1,
+    "pairs": 1,
+    "dpo": 1,
+    "evaluation": 1,
+}
 R = TypeVar("R", bound=Record)
 
 
 class Stage:
     """One stage directory, finished or in the making."""
 
-    def __init__(self, root: str, name: str, version: int, settings: Settings, inputs: Mapping[str, Parent]) -> None:
-        self.name, self.version, self.inputs = name, version, dict(inputs)
+    def __init__(self, root: str, name: str, settings: Settings, inputs: Mapping[str, Parent]) -> None:
+        self.name, self.version, self.inputs = name, VERSIONS[name], dict(inputs)
         self.settings = settings.identity()
         digests = {role: parent.digest for role, parent in inputs.items()}
-        self.key = content_hash([name, version, self.settings, digests])[:16]
+        self.key = content_hash([name, self.version, self.settings, digests])[:16]
         self.uri = join(root, name, self.key)
         self.store = open_store(self.uri)
         self.manifest = find_manifest(self.uri)
@@ -87,12 +100,10 @@ class Stage:
         )
         self.store.create(MANIFEST, manifest.model_dump_json(indent=1).encode())
         self.manifest = read_manifest(self.uri)
-        self.clear_progress()
-        return self.manifest
-
-    def clear_progress(self) -> None:
+        self.manifest.mark_as_made_now()
         for name in self.store.names("progress/"):
             self.store.delete(name)
+        return self.manifest
 
     def _write(self, kind: str, records: Sequence[Record]) -> dict[str, File]:
         data = _json_lines(records)

@@ -15,7 +15,7 @@ def import_model(root: str, settings: BaseModelSettings) -> Manifest:
     """The base_model stage; raises UserError for a model without a chat template."""
     source = identify(settings)
     own = settings.model_copy(update={"base": "", "revision": None})  # the digest says what it is, not its name
-    stage = Stage(root, "base_model", 1, own, {"source": source})
+    stage = Stage(root, "base_model", own, {"source": source})
     if stage.manifest:
         return stage.manifest
     from components.training.trainer import workspace

@@ -23,7 +23,7 @@ START_TOLERANCE = {"cpu": 1e-4, "cuda": 2e-2}
 
 def optimise(root: str, settings: DpoSettings, model: str, pairs: str) -> Manifest:
     """The dpo stage; raises UserError when the policy does not start as the reference, or does not move."""
-    stage = Stage(root, "dpo", 1, settings, {"model": parent(model), "pairs": parent(pairs)})
+    stage = Stage(root, "dpo", settings, {"model": parent(model), "pairs": parent(pairs)})
     if stage.manifest:
         return stage.manifest
     from components.training.trainer import workspace  # a reused stage starts without torch

@@ -36,7 +36,7 @@ def judge_candidates(
     `judge` is the identity of an external judge's model; without it `model` judges itself.
     """
     judge_parent = Parent(uri=judge, digest=judge) if judge else parent(model)
-    stage = Stage(root, "judging", 1, settings, {"judge": judge_parent, "candidates": parent(candidates)})
+    stage = Stage(root, "judging", settings, {"judge": judge_parent, "candidates": parent(candidates)})
     if stage.manifest:
         return stage.manifest
     sampled = read_records(candidates, "candidates", Candidate)

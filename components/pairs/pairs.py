@@ -19,7 +19,7 @@ SCORE_TOLERANCE = 1e-6
 def make_pairs(root: str, settings: PairsSettings, candidates: str, judgements: str) -> Manifest:
     """The pairs stage; raises UserError with the reasons when fewer than `min_pairs` are left."""
     inputs = {"candidates": parent(candidates), "judgements": parent(judgements)}
-    stage = Stage(root, "pairs", 1, settings, inputs)
+    stage = Stage(root, "pairs", settings, inputs)
     if stage.manifest:
         return stage.manifest
     sampled = read_records(candidates, "candidates", Candidate)

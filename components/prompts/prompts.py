@@ -62,7 +62,7 @@ def write_prompts(
     """
     inputs = {"writer": parent(writer), "seed_data": parent(seed_data)}
     inputs |= {f"earlier_{number}": parent(uri) for number, uri in enumerate(earlier, 1)}
-    stage = Stage(root, "prompts", 1, settings, inputs)
+    stage = Stage(root, "prompts", settings, inputs)
     if stage.manifest:
         return stage.manifest
     seeds = [example.prompt for example in read_records(seed_data, "ift", Example)]

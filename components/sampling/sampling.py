@@ -16,7 +16,7 @@ from components.stage import Stage, parent, read_records
 
 def sample_candidates(root: str, settings: SamplingSettings, model: str, prompts: str, endpoint: str) -> Manifest:
     """The sampling stage: N candidates of each prompt of a prompts stage, drawn from `model`."""
-    stage = Stage(root, "sampling", 1, settings, {"model": parent(model), "prompts": parent(prompts)})
+    stage = Stage(root, "sampling", settings, {"model": parent(model), "prompts": parent(prompts)})
     if stage.manifest:
         return stage.manifest
     candidates = answer_prompts(

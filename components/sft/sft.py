@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def fine_tune(root: str, settings: SftSettings, base: str, seed_data: str, eft: str = "") -> Manifest:
     """The sft stage: `base` trained on the IFT examples of `seed_data`, and on the EFT examples of `eft` if given."""
     inputs = {"base": parent(base), "seed_data": parent(seed_data)} | ({"eft": parent(eft)} if eft else {})
-    stage = Stage(root, "sft", 1, settings, inputs)
+    stage = Stage(root, "sft", settings, inputs)
     if stage.manifest:
         return stage.manifest
     from components.training.trainer import workspace  # a reused stage starts without torch

@@ -33,7 +33,7 @@ class TrainingSettings(Settings):
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     optimizer: str = "adamw_torch"
-    lora: LoraSettings | None = Field(default_factory=LoraSettings, description="null trains all weights")
+    lora: LoraSettings | None = Field(None, description="null trains all weights")
     checkpoint_every: int = Field(50, ge=1, description="steps")
     seed: int = 0
 

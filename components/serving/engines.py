@@ -1,0 +1,145 @@
+"""Where a server comes from: `embedded` (a process on this machine) or `endpoint` (a URL that is already there)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Protocol
+
+from components.errors import UserError
+from components.progress import say
+from components.serving.client import endpoint_info
+from components.serving.settings import ServingSettings
+from components.stage import model_folder, read_manifest
+from components.store import home
+
+
+class Engine(Protocol):
+    """Starts and stops the servers of a run. Both verbs may be called again without harm."""
+
+    def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str:
+        """Serve the model stage `model` under the name `name`; returns the endpoint's URL."""
+
+    def stop(self, run: str, name: str = "") -> None:
+        """Stop the server of one model, or all of the run's."""
+
+
+class EmbeddedEngine:
+    """A process on this machine. It ends by itself when the process SRLM_OWNER_PID is gone."""
+
+    def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str:
+        self.stop(run, name)
+        state = _state_file(run, name)
+        state.parent.mkdir(parents=True, exist_ok=True)
+        log = state.with_suffix(".log")
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                _command(model, state, settings), stdout=output, stderr=output, start_new_session=True
+            )
+        say(f"serving {name}")
+        deadline = time.monotonic() + settings.start_timeout
+        while not state.exists():
+            if process.poll() is not None:
+                raise UserError(f"the embedded engine ended at once: {_last_line(log)}", f"Its log is {log}.")
+            if time.monotonic() > deadline:
+                process.kill()
+                raise UserError(
+                    f"{name} was not loaded after {settings.start_timeout} s", "Raise serving.start_timeout."
+                )
+            time.sleep(0.1)
+        return str(json.loads(state.read_text())["url"])
+
+    def stop(self, run: str, name: str = "") -> None:
+        files = [_state_file(run, name)] if name else sorted(_state_file(run, "x").parent.glob("*.json"))
+        for state in files:
+            if state.exists():
+                _end(json.loads(state.read_text()))
+                state.unlink(missing_ok=True)
+
+
+class EndpointEngine:
+    """A URL that somebody else serves; `{model}` in it stands for the model's name (sft, m1, ...)."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+
+    def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str:
+        url = self.endpoint.replace("{model}", name)
+        info, digest = endpoint_info(url), read_manifest(model).digest
+        if info.get("model_sha") != digest and model not in str(info.get("model_id")):
+            raise UserError(
+                f"the endpoint {url} serves {info.get('model_id')!r}, but {name} is {model} (digest {digest})",
+                "Start a server for that model there (its /info names it by URI or digest), or use the embedded engine.",
+            )
+        return url
+
+    def stop(self, run: str, name: str = "") -> None:
+        """Not ours to stop."""
+
+
+def open_engine(engine: str, endpoint: str) -> Engine:
+    """The engine of that name; raises UserError for a name that does not exist."""
+    if engine == "embedded":
+        return EmbeddedEngine()
+    if engine == "endpoint":
+        if not endpoint:
+            raise UserError("engine endpoint needs a URL", "Give it with --endpoint http://host:port.")
+        return EndpointEngine(endpoint)
+    raise UserError(f"there is no engine {engine!r}", "Use embedded or endpoint.")
+
+
+def _command(model: str, state: Path, settings: ServingSettings) -> list[str]:
+    options = {
+        "--model": str(model_folder(model)),
+        "--model-id": model,
+        "--model-sha": read_manifest(model).digest,
+        "--port": "0",
+        "--ready-file": str(state),
+        "--max-batch": str(settings.max_batch),
+        "--max-total-tokens": str(settings.max_total_tokens),
+    }
+    if owner := os.environ.get("SRLM_OWNER_PID"):
+        options["--owner-pid"] = owner
+    return [sys.executable, "-m", "components.serving.embedded", *(part for pair in options.items() for part in pair)]
+
+
+def _state_file(run: str, name: str) -> Path:
+    return home() / "servers" / run / f"{name}.json"
+
+
+def _end(state: dict[str, object]) -> None:
+    """Stop the process if it still is the server that wrote the state (process numbers are used again)."""
+    try:
+        endpoint_info(str(state["url"]), timeout=5)
+    except UserError:
+        return
+    pid = int(str(state["pid"]))
+    os.kill(pid, signal.SIGTERM)
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+            os.waitpid(pid, os.WNOHANG)  # a child of this process would stay as a zombie
+        except (ProcessLookupError, ChildProcessError):
+            pass
+        if not _alive(pid):
+            return
+        time.sleep(0.1)
+    os.kill(pid, signal.SIGKILL)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no output"

@@ -1,0 +1,50 @@
+"""Serve a model once for everything that needs it, and not at all when nothing does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from components.identity import content_hash
+from components.progress import say
+from components.serving.engines import Engine
+from components.serving.settings import ServingSettings
+from components.stage import VERSIONS, find_manifest, read_manifest
+from components.store import join, open_store
+
+
+@dataclass(frozen=True)
+class Served:
+    """An endpoint, empty where no server is needed, and where the finished work is to be noted."""
+
+    endpoint: str
+    note: str
+
+
+def work_note(root: str, model: str, inputs: Sequence[str], work: Mapping[str, Any]) -> str:
+    """The URI of the note on what `model` is served for: it depends on whatever the keys of that work depend on."""
+    digests = [read_manifest(uri).digest for uri in [model, *inputs]]
+    return join(root, "served", f"{content_hash([digests, dict(work), VERSIONS])[:16]}.json")
+
+
+def serve(engine: Engine, run: str, name: str, model: str, note: str, settings: ServingSettings) -> Served:
+    """Start a server for the model, unless the note says that all its work is there already."""
+    if _all_finished(note):
+        say(f"{name} is not served: everything it is needed for is finished")
+        return Served("", note)
+    return Served(engine.start(run, name, model, settings), note)
+
+
+def unserve(engine: Engine, run: str, name: str, note: str, finished: Sequence[str]) -> None:
+    """Stop the server and note which stages it was needed for."""
+    engine.stop(run, name)
+    place, _, file = note.rpartition("/")
+    open_store(place).write(file, json.dumps(sorted(finished)).encode())
+
+
+def _all_finished(note: str) -> bool:
+    place, _, file = note.rpartition("/")
+    stages = open_store(place).read(file)
+    return stages is not None and all(find_manifest(uri) for uri in json.loads(stages))
