@@ -12,7 +12,7 @@ from components.judging.parser import parse_score
 from components.judging.prompt import JudgePrompt
 from components.judging.settings import JudgingSettings
 from components.records import Candidate, Counts, Judgement, Manifest, Parent
-from components.serving.client import PROMPT_TOO_LONG, Completion, Request
+from components.serving.client import PROMPT_TOO_LONG, Completion, Request, endpoint_identity
 from components.serving.completions import complete
 from components.serving.settings import Generation
 from components.stage import Stage, parent, read_records
@@ -29,20 +29,20 @@ class TextToJudge:
 
 
 def judge_candidates(
-    root: str, settings: JudgingSettings, model: str, candidates: str, endpoint: str, judge: str = ""
+    root: str, settings: JudgingSettings, model: str, candidates: str, endpoint: str, judge_endpoint: str = ""
 ) -> Manifest:
     """The judging stage: judgements of the complete candidates of a sampling stage.
 
-    `judge` is the identity of an external judge's model; without it `model` judges itself.
+    `model`, served at `endpoint`, judges its own candidates, unless another judge answers at `judge_endpoint`.
     """
-    judge_parent = Parent(uri=judge, digest=judge) if judge else parent(model)
-    stage = Stage(root, "judging", settings, {"judge": judge_parent, "candidates": parent(candidates)})
+    judge = Parent(uri=judge_endpoint, digest=endpoint_identity(judge_endpoint)) if judge_endpoint else parent(model)
+    stage = Stage(root, "judging", settings, {"judge": judge, "candidates": parent(candidates)})
     if stage.manifest:
         return stage.manifest
     sampled = read_records(candidates, "candidates", Candidate)
     whole = [c for c in sampled if c.finish_reason == "stop"]
     texts = [TextToJudge(c.prompt_id, c.id, c.prompt, c.text) for c in whole]
-    judgements = judge_texts(stage, "judgements", texts, settings, settings.samples, JudgePrompt(settings.prompt), endpoint)
+    judgements = judge_texts(stage, "judgements", texts, settings, settings.samples, JudgePrompt(settings.prompt), judge_endpoint or endpoint)
     counts = count_judgements(judgements)
     counts.dropped |= {f"candidate not judged: {reason}": n for reason, n in _unusable(sampled).items()}
     return stage.publish(

@@ -24,7 +24,7 @@ def make_pairs(root: str, settings: PairsSettings, candidates: str, judgements: 
         return stage.manifest
     sampled = read_records(candidates, "candidates", Candidate)
     scores = mean_scores(read_records(judgements, "judgements", Judgement))
-    pairs, dropped = select_pairs(sampled, scores, settings.length_control)
+    pairs, dropped = select_pairs(sampled, scores, settings.length_control[0])
     if len(pairs) < settings.min_pairs:
         raise UserError(
             f"{len(pairs)} preference pairs are left of {len(sampled)} candidates, {settings.min_pairs} are needed "

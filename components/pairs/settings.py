@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from components.settings import Settings
+
+Rho = Annotated[float, Field(ge=0, le=0.5)]
 
 
 class PairsSettings(Settings):
     """How judged candidates become preference pairs (Yuan et al. 2024, section 2.3)."""
 
-    length_control: float = Field(0.0, ge=0, le=0.5, description="rho; 0 is the paper's best against worst")
+    length_control: tuple[Rho, ...] = Field(
+        (0.0,), min_length=1, description="rho of each round, the last one for all later; 0 is the paper"
+    )
     min_pairs: int = Field(1, ge=1, description="fewer pairs than this stop the run")
+
+    def of_round(self, number: int) -> PairsSettings:
+        """The settings of one round (counted from 1): another round's rho does not concern it."""
+        rho = self.length_control[min(number, len(self.length_control)) - 1]
+        return self.model_copy(update={"length_control": (rho,)})

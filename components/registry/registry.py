@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from components.errors import UserError
 from components.progress import warn
 from components.records import CurvePoint
+from components.step import read_journal, write_journal
 from components.stage import find_manifest, read_manifest, read_records
 from components.store import join
 
@@ -56,6 +58,31 @@ def register(tracking_uri: str, model: TrainedModel) -> str | None:
         warn(f"{model.alias} is not registered, {tracking_uri} does not answer as MLflow ({_first_line(error)})")
         return None
     return str(version.version)
+
+
+def register_and_note(root: str, tracking_uri: str, model: TrainedModel) -> str | None:
+    """Register the model and note it in the run's journal, for the summary; returns the version."""
+    start, version = time.time(), register(tracking_uri, model)
+    entry = {
+        "name": model.alias,
+        "uri": model.uri,
+        "digest": model.digest(),
+        "evaluation": model.evaluation,
+        "registered_name": model.registered_name,
+        "version": version,
+        "metrics": model.metrics(),
+        "started": start,
+    }
+    write_journal(root, model.run, "models", model.alias, entry)
+    return version
+
+
+def register_what_is_missing(root: str, tracking_uri: str, run: str) -> None:
+    """Try again for the models of the run that MLflow did not take before."""
+    for entry in read_journal(root, run, "models"):
+        if not entry["version"]:
+            model = TrainedModel(entry["registered_name"], entry["name"], entry["uri"], entry["evaluation"], run)
+            register_and_note(root, tracking_uri, model)
 
 
 def check_tracking(tracking_uri: str) -> None:

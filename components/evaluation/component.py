@@ -1,0 +1,29 @@
+from kfp import dsl
+
+from components.images import WORKER
+
+
+@dsl.component(base_image=WORKER, install_kfp_package=False)
+def evaluation(
+    root: str,
+    run: str,
+    name: str,
+    settings: dict,
+    model: str,
+    seed_data: str,
+    opponent: str,
+    endpoint: str,
+    metrics: dsl.Output[dsl.Metrics],
+) -> str:
+    """Measure the served model, and compare it with the one before; returns the evaluation's URI."""
+    from components.evaluation.evaluation import evaluate
+    from components.evaluation.settings import EvaluationSettings
+    from components.step import run_stage
+
+    return run_stage(
+        root,
+        run,
+        f"{name}/evaluation",
+        lambda: evaluate(root, EvaluationSettings(**settings), model, seed_data, opponent, endpoint),
+        metrics,
+    )

@@ -1,0 +1,63 @@
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.images import WORKER
+
+
+@dsl.component(base_image=WORKER, install_kfp_package=False)
+def open_run(root: str, run: str, job: str, recipe: dict, tracking_uri: str) -> str:
+    """Check that store and registry can be used and note the recipe; returns the run's name."""
+    from components.registry.registry import check_tracking
+    from components.step import explained, write_journal
+
+    with explained("open-run"):
+        name = run or job
+        write_journal(root, name, "recipe", "recipe", recipe)
+        check_tracking(tracking_uri)
+    return name
+
+
+@dsl.component(base_image=WORKER, install_kfp_package=False)
+def serve(
+    root: str,
+    run: str,
+    name: str,
+    settings: dict,
+    engine: str,
+    endpoint: str,
+    model: str,
+    inputs: list,
+    work: dict,
+) -> NamedTuple("Served", endpoint=str, note=str):  # type: ignore[valid-type]
+    """Serve a model for the work described by `inputs` and `work`, unless all of it is finished."""
+    from components.serving.engines import open_engine
+    from components.serving.serving import serve as serve_model
+    from components.serving.serving import work_note
+    from components.serving.settings import ServingSettings
+    from components.step import explained
+
+    with explained(f"{name}/serve"):
+        note = work_note(root, model, inputs, work)
+        return serve_model(open_engine(engine, endpoint), run, name, model, note, ServingSettings(**settings))
+
+
+@dsl.component(base_image=WORKER, install_kfp_package=False)
+def unserve(run: str, name: str, engine: str, endpoint: str, note: str, finished: list):
+    """Stop the server of a model once everything it was needed for is finished."""
+    from components.serving.engines import open_engine
+    from components.serving.serving import unserve as unserve_model
+    from components.step import explained
+
+    with explained(f"{name}/unserve"):
+        unserve_model(open_engine(engine, endpoint), run, name, note, finished)
+
+
+@dsl.component(base_image=WORKER, install_kfp_package=False)
+def cleanup(run: str, job: str, engine: str, endpoint: str):
+    """Whatever happened: leave no server behind."""
+    from components.serving.engines import open_engine
+    from components.step import explained
+
+    with explained("cleanup"):
+        open_engine(engine, endpoint).stop(run or job)

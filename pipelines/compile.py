@@ -1,0 +1,21 @@
+"""Compile a recipe to the YAML that runs on a cluster and, through kfp.local, on a laptop."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from kfp import compiler
+
+from pipelines.recipe import Recipe
+from pipelines.self_rewarding import self_rewarding_pipeline
+
+
+def compile_recipe(recipe: Recipe, path: Path) -> None:
+    """Write the compiled pipeline to `path`; nothing half-written is ever there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        draft = Path(folder) / "pipeline.yaml"
+        compiler.Compiler().compile(self_rewarding_pipeline(recipe), str(draft))
+        os.replace(draft, path)

@@ -1,0 +1,129 @@
+"""Run a recipe on this machine: the compiled YAML through kfp.local, with real servers around it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from components.errors import UserError
+from components.store import home, join, open_store
+from pipelines.compile import compile_recipe
+from pipelines.processes import end_group
+from pipelines.recipe import Recipe
+from pipelines.services import BUCKET, services
+from pipelines.terminal import EventFile, Screen, show_summary
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a local run happens; without a store or a tracking URI local servers are started."""
+
+    store: str = ""
+    tracking_uri: str = ""
+    engine: str = "embedded"
+    endpoint: str = ""
+    judge_endpoint: str = ""
+
+
+def run_recipe(recipe: Recipe, where: Where, console: Console, debug: bool = False) -> dict[str, Any]:
+    """Run to the end and return the summary, which is also left in `.srlm/runs/<run>/summary.json`.
+
+    Raises UserError with the failed step's problem and remedy.
+    """
+    run = f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    folder = home() / "runs" / run
+    compiled = folder / "pipeline.yaml"
+    compile_recipe(recipe, compiled)
+    started = time.monotonic()
+    with _servers(where, console) as (place, environment):
+        parameters = {**place, "run": run, "engine": where.engine, "endpoint": where.endpoint}
+        parameters |= {"judge_endpoint": where.judge_endpoint}
+        os.environ.update(environment)
+        _execute(compiled, parameters, console, debug)
+        summary = open_store(join(place["store"], "runs", run)).read("summary.json")
+    if summary is None:
+        raise UserError(f"the run {run} left no summary", f"Its log is {folder / 'log.txt'}.")
+    (folder / "summary.json").write_bytes(summary)
+    result: dict[str, Any] = json.loads(summary)
+    show_summary(console, result)
+    console.print(f"{time.monotonic() - started:.0f} s; summary: {folder / 'summary.json'}", soft_wrap=True)
+    return result
+
+
+@contextmanager
+def _servers(where: Where, console: Console) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+    """Pipeline parameters and environment of the store and the registry."""
+    if where.store and where.tracking_uri:
+        yield {"store": where.store, "tracking_uri": where.tracking_uri}, {}
+        return
+    console.print("starting the local store (SeaweedFS) and model registry (MLflow)")
+    with services() as local:
+        place = {
+            "store": where.store or f"s3://{BUCKET}/artifacts",
+            "tracking_uri": where.tracking_uri or local.tracking_uri,
+        }
+        yield place, {} if where.store else local.environment()
+
+
+def _execute(compiled: Path, parameters: dict[str, str], console: Console, debug: bool) -> None:
+    """Walk the compiled file in a process of its own, so that its output goes to the run's log and not to the screen."""
+    folder = compiled.parent
+    events = EventFile(folder / "events.jsonl")
+    environment = {
+        "SRLM_EVENTS": str(folder.absolute() / "events.jsonl"),
+        "SRLM_HOME": str(home().absolute()),
+        "SRLM_OWNER_PID": str(os.getpid()),
+    }
+    command = [sys.executable, "-m", "pipelines.walk", str(compiled), json.dumps(parameters)]
+    with (folder / "log.txt").open("wb") as log, Screen(console, count_steps(compiled)) as screen:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env=os.environ | environment, start_new_session=True
+        )
+        try:
+            while process.poll() is None:
+                _show(screen, events)
+                time.sleep(0.1)
+            _show(screen, events)
+        finally:
+            end_group(process.pid)
+    if process.returncode:
+        raise _failure(screen, folder, debug)
+
+
+def _show(screen: Screen, events: EventFile) -> None:
+    for event in events.new():
+        screen.show(event)
+
+
+def _failure(screen: Screen, folder: Path, debug: bool) -> UserError:
+    if screen.error is None:
+        return UserError("the run ended before its time", f"Its log is {folder / 'log.txt'}; run again to continue.")
+    problem = f"{screen.error['step']}: {screen.error['problem']}"
+    if debug:
+        problem = f"{screen.error['trace']}\n{problem}"
+    return UserError(problem, screen.error["remedy"])
+
+
+def count_steps(compiled: Path) -> int:
+    """Steps that the compiled pipeline will run, nested pipelines included."""
+    spec = next(yaml.safe_load_all(compiled.read_text()))
+
+    def count(dag: dict[str, Any]) -> int:
+        names = [task["componentRef"]["name"] for task in dag["tasks"].values()]
+        return sum(count(spec["components"][n]["dag"]) if "dag" in spec["components"][n] else 1 for n in names)
+
+    return count(spec["root"]["dag"])
+
+

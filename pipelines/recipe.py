@@ -1,0 +1,218 @@
+"""The one typed configuration of a run: what to do. Where it happens are the pipeline's parameters."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from components.base_model.settings import BaseModelSettings
+from components.dpo.settings import DpoSettings
+from components.eft.settings import EftSettings
+from components.errors import UserError
+from components.evaluation.settings import EvaluationSettings
+from components.judging.prompt import JudgePrompt
+from components.judging.settings import JudgingSettings
+from components.pairs.settings import PairsSettings
+from components.prompts.settings import PromptsSettings
+from components.sampling.settings import SamplingSettings
+from components.seed_data.settings import SeedDataSettings
+from components.serving.settings import ServingSettings
+from components.settings import Settings
+from components.sft.settings import SftSettings
+
+SHIPPED = Path(__file__).parent / "recipes"
+PATHS = ("data.messages", "eft.file", "model.base")  # relative ones are meant from where the command runs
+
+
+class Resources(Settings):
+    """What the trainer's pod asks for; nothing is asked where a value is 0 or absent."""
+
+    gpus: int = Field(0, ge=0)
+    memory: str | None = Field(None, description="as Kubernetes writes it, e.g. 200Gi")
+
+
+class Recipe(Settings):
+    """Every setting of a run; each section belongs to the component of that name."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$", description="also the registered model's name")
+    description: str = ""
+    seed: int = Field(17, description="every draw of the run derives from it")
+    rounds: int = Field(2, ge=1, le=20, description="2 rounds make M2 and M3")
+    model: BaseModelSettings
+    data: SeedDataSettings
+    eft: EftSettings = Field(default_factory=EftSettings)
+    sft: SftSettings = Field(default_factory=SftSettings)
+    prompts: PromptsSettings = Field(default_factory=PromptsSettings)
+    sampling: SamplingSettings = Field(default_factory=SamplingSettings)
+    judging: JudgingSettings = Field(default_factory=JudgingSettings)
+    pairs: PairsSettings = Field(default_factory=PairsSettings)
+    dpo: DpoSettings = Field(default_factory=DpoSettings)
+    evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
+    serving: ServingSettings = Field(default_factory=ServingSettings)
+    resources: Resources = Field(default_factory=Resources)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, raw: Any) -> Any:
+        """The seed goes to every section; evaluation samples and judges as the rounds do unless it says otherwise."""
+        if not isinstance(raw, dict):
+            return raw
+        raw = {name: dict(value) if isinstance(value, dict) else value for name, value in raw.items()}
+        evaluation = raw.setdefault("evaluation", {})
+        if isinstance(evaluation, dict):
+            evaluation["judging"] = _with(raw.get("judging"), evaluation.get("judging"))
+            sampling = _with(raw.get("sampling"), {})
+            if isinstance(sampling, dict):
+                sampling.pop("candidates", None)
+            evaluation["answers"] = _with(sampling, evaluation.get("answers"))
+        seed = raw.get("seed", cls.model_fields["seed"].default)
+        seeded = [raw.setdefault(name, {}) for name in ("data", "eft", "sft", "prompts", "sampling", "judging", "dpo")]
+        seeded += [evaluation.get("judging"), evaluation.get("answers")] if isinstance(evaluation, dict) else []
+        for section in seeded:
+            if isinstance(section, dict):
+                section.setdefault("seed", seed)
+        return raw
+
+    @model_validator(mode="after")
+    def _judge_prompt_has_its_slots(self) -> Recipe:
+        for prompt in (self.judging.prompt, self.evaluation.judging.prompt):
+            JudgePrompt(prompt)
+        return self
+
+
+def _with(common: Any, own: Any) -> Any:
+    if own is None:
+        own = {}
+    return {**common, **own} if isinstance(common, dict) and isinstance(own, dict) else own
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A shipped recipe by its name or any YAML file, with `a.b=c` overrides on top.
+
+    Raises UserError that lists every mistake with its path and the remedy.
+    """
+    path = _find(name_or_path)
+    raw = _parse(path)
+    for override in overrides:
+        _override(raw, override)
+    _absolute_paths(raw)
+    _read_files(raw, path.parent)
+    try:
+        return Recipe.model_validate(raw)
+    except ValidationError as error:
+        mistakes = [f"  {_path(one)}: {_explain(one)}" for one in error.errors() if not _derived(one, raw)]
+        raise UserError(
+            f"the recipe {path.name} has {_count(mistakes)}:\n" + "\n".join(mistakes) + "\n",
+            "Correct them in the file or with --set.",
+        ) from error
+
+
+def _find(name_or_path: str) -> Path:
+    shipped = SHIPPED / f"{name_or_path}.yaml"
+    if shipped.is_file():
+        return shipped
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise UserError(
+            f"there is no recipe {name_or_path!r}",
+            f"Name a YAML file or one of the shipped recipes: {', '.join(shipped_recipes())}.",
+        )
+    return path
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no YAML: {error}", "Correct the file.") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{path} holds no sections", "Start from a shipped recipe, e.g. pipelines/recipes/demo.yaml.")
+    return raw
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    names = dotted.strip().split(".")
+    if not equals or not all(names):
+        raise UserError(f"--set {override!r} is not of the form a.b=value", "For example --set sampling.candidates=8.")
+    section = raw
+    for name in names[:-1]:
+        section = section.setdefault(name, {})
+        if not isinstance(section, dict):
+            raise UserError(f"--set {override!r}: {name} is no section", "Name a setting inside a section.")
+    try:
+        section[names[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override!r}: the value is no YAML ({error})", "Quote it as YAML wants it.") from error
+
+
+def _absolute_paths(raw: dict[str, Any]) -> None:
+    for dotted in PATHS:
+        section_name, name = dotted.split(".")
+        section = raw.get(section_name)
+        value = section.get(name) if isinstance(section, dict) else None
+        if isinstance(value, str) and "://" not in value and Path(value).expanduser().exists():
+            section[name] = str(Path(value).expanduser().resolve())
+
+
+def _read_files(node: Any, folder: Path) -> None:
+    """Replace `{file: path}` by the file's text, so that a compiled pipeline needs no file beside it."""
+    for name, value in node.items() if isinstance(node, dict) else []:
+        if isinstance(value, dict) and set(value) == {"file"}:
+            path = folder / str(value["file"])
+            if not path.is_file():
+                raise UserError(f"{name}: there is no file {path}", "Paths are relative to the recipe's folder.")
+            node[name] = path.read_text()
+        else:
+            _read_files(value, folder)
+
+
+def _path(error: Any) -> str:
+    return ".".join(str(part) for part in error["loc"]) or "recipe"
+
+
+def _derived(error: Any, raw: dict[str, Any]) -> bool:
+    """Mistakes in what evaluation took over from other sections are told once, where they were made."""
+    location = error["loc"]
+    if location[:2] not in (("evaluation", "judging"), ("evaluation", "answers")):
+        return False
+    given = (raw.get("evaluation") or {}).get(location[1]) or {}
+    return len(location) < 3 or location[2] not in given
+
+
+def _explain(error: Any) -> str:
+    """One mistake in words, with the remedy."""
+    if error["type"] == "extra_forbidden":
+        known = _known_names(error["loc"][:-1])
+        close = difflib.get_close_matches(str(error["loc"][-1]), known, 1)
+        return f"unknown key; did you mean {close[0]}?" if close else f"unknown key; known are {', '.join(known)}"
+    if error["type"] == "missing":
+        return "is missing; add it"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return message if isinstance(error["input"], dict) else f"{message[0].lower()}{message[1:]}, not {error['input']!r}"
+
+
+def _known_names(location: Sequence[str | int]) -> list[str]:
+    section: Any = Recipe
+    for name in location:
+        found: FieldInfo | None = section.model_fields.get(name) if hasattr(section, "model_fields") else None
+        if found is None:
+            return []
+        classes = [found.annotation, *get_args(found.annotation)]
+        section = next((one for one in classes if hasattr(one, "model_fields")), None)
+    return sorted(section.model_fields) if section else []
+
+
+def _count(mistakes: Sequence[str]) -> str:
+    return "one mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
