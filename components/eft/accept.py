@@ -1,0 +1,75 @@
+"""Keep a model's judgements where they agree with the humans (Yuan et al. 2024, section 3.1.1)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from components.eft.targets import Target
+from components.judging.judging import mean_scores
+from components.judging.parser import parse_score
+from components.records import Judgement, Reply, SeedPrompt
+
+# Means of K scores are sums of floats; different ones are at least 1/K of a score's step apart.
+TOLERANCE = 1e-6
+# A score without reasons before it is a poor thing to learn (the reasons come first in the judge prompt).
+FEWEST_WORDS = 8
+
+
+@dataclass
+class Accepted:
+    """The targets, how many prompts they come from, and what was dropped by reason."""
+
+    targets: list[Target] = field(default_factory=list)
+    prompts: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+def accept(prompts: Sequence[SeedPrompt], judgements: Sequence[Judgement]) -> Accepted:
+    """One target a reply, of the prompts whose mean scores put the replies into exactly the human order."""
+    means = mean_scores(judgements)
+    samples: dict[str, list[Judgement]] = {}
+    for judgement in judgements:
+        samples.setdefault(judgement.candidate_id, []).append(judgement)
+    accepted = Accepted()
+    for prompt in prompts:
+        reason = disagreement(prompt.replies, means)
+        if reason:
+            accepted.dropped[f"prompt: {reason}"] += 1
+            continue
+        accepted.prompts += 1
+        for reply in prompt.replies:
+            best = closest(samples[reply.id], means[reply.id])
+            if best is None or best.score is None:
+                accepted.dropped["example: no sample gives reasons and ends on its score"] += 1
+            else:
+                accepted.targets.append(Target(reply.id, prompt.text, reply.text, best.completion.strip(), best.score))
+    return accepted
+
+
+def disagreement(replies: Sequence[Reply], means: Mapping[str, float]) -> str | None:
+    """Why the mean scores do not give the replies' order (best first); None where they do."""
+    if any(reply.id not in means for reply in replies):
+        return "a reply has no parsed judgement"
+    steps = [means[better.id] - means[worse.id] for better, worse in pairwise(replies)]
+    if any(step < -TOLERANCE for step in steps):
+        return "scores disagree with the human order"
+    return "scores tie" if any(step <= TOLERANCE for step in steps) else None
+
+
+def closest(samples: Sequence[Judgement], mean: float) -> Judgement | None:
+    """The sample to learn from: the nearest to the mean, the first among equals, None where none is fit for it."""
+    fit = [(abs(sample.score - mean), sample) for sample in samples if sample.score is not None and _is_fit(sample)]
+    if not fit:
+        return None
+    least = min(distance for distance, _ in fit)
+    return next(sample for distance, sample in fit if distance <= least + TOLERANCE)
+
+
+def _is_fit(judgement: Judgement) -> bool:
+    """Whole, with reasons, and at its end the score: what follows the score would be learned as well."""
+    lines = judgement.completion.strip().splitlines() or [""]
+    ends_on_score = parse_score(lines[-1]).value == judgement.score
+    return judgement.finish_reason == "stop" and ends_on_score and len(judgement.completion.split()) >= FEWEST_WORDS

@@ -1,0 +1,29 @@
+from kfp import dsl
+
+from components.images import WORKER
+
+
+@dsl.component(base_image=WORKER, install_kfp_package=False)
+def eft(
+    root: str,
+    run: str,
+    settings: dict,
+    judge_prompt: str,
+    seed_data: str,
+    model: str,
+    endpoint: str,
+    metrics: dsl.Output[dsl.Metrics],
+) -> str:
+    """Judge prompts with the judgements that M1 learns to write; returns their URI."""
+    from components.eft.eft import make_eft
+    from components.eft.settings import EftSettings
+    from components.judging.prompt import JudgePrompt
+    from components.step import run_stage
+
+    return run_stage(
+        root,
+        run,
+        "eft",
+        lambda: make_eft(root, EftSettings(**settings), seed_data, JudgePrompt(judge_prompt), endpoint, model),
+        metrics,
+    )

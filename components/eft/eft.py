@@ -1,0 +1,116 @@
+"""EFT examples: judge prompts with the judgements that M1 learns to write (Yuan et al. 2024, section 2.1)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from components.eft.accept import accept
+from components.eft.file import read_judgements, targets_from_file
+from components.eft.ranks import targets_from_ranks
+from components.eft.settings import EftSettings
+from components.eft.targets import Target, cap_classes
+from components.errors import UserError
+from components.judging.judging import TextToJudge, judge_metrics, judge_texts
+from components.judging.prompt import JudgePrompt
+from components.records import Counts, Example, Judgement, Manifest, Parent, SeedPrompt
+from components.seed_data.sources import Source, fetch
+from components.stage import Stage, parent, read_records
+
+REMEDIES = {
+    "model": "Raise seed_data.eft_prompts, eft.samples or eft.max_class_share, or use eft.source: ranks",
+    "ranks": "Raise seed_data.eft_prompts or eft.max_class_share",
+    "file": "Use a file with more judgements, or raise eft.max_class_share",
+}
+
+
+@dataclass
+class Made:
+    """Targets before the cap, and what making them cost and dropped."""
+
+    targets: list[Target]
+    dropped: Counter[str] = field(default_factory=Counter)
+    judgements: list[Judgement] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def make_eft(
+    root: str, settings: EftSettings, seed_data: str, judge_prompt: JudgePrompt, endpoint: str = "", model: str = ""
+) -> Manifest:
+    """The EFT stage: records "eft" (Example), and with `source: model` the "judgements" they were chosen from.
+
+    `model` is the stage of the model that answers at `endpoint`; both are for `source: model` alone. Raises UserError
+    when fewer than `min_examples` are left.
+    """
+    inputs = {"seed_data": parent(seed_data), "judge_prompt": Parent(uri="judge prompt", digest=judge_prompt.sha256)}
+    with ExitStack() as files:
+        source = files.enter_context(fetch(settings.file)) if settings.file else None
+        if source:
+            inputs["file"] = source.parent()
+        if model and settings.source == "model":
+            inputs["model"] = parent(model)
+        stage = Stage(root, "eft", settings, inputs)
+        if stage.manifest:
+            return stage.manifest
+        if source:
+            made = _from_file(source, seed_data)
+        elif settings.source == "ranks":
+            made = _from_ranks(settings, seed_data)
+        else:
+            made = _from_model(stage, settings, seed_data, judge_prompt, endpoint)
+    return _publish(stage, settings, made, judge_prompt)
+
+
+def _from_file(source: Source, seed_data: str) -> Made:
+    held_out = [prompt.text for prompt in read_records(seed_data, "eval", SeedPrompt)]
+    targets, dropped = targets_from_file(read_judgements(source.path, source.name), held_out)
+    return Made(targets, dropped)
+
+
+def _from_ranks(settings: EftSettings, seed_data: str) -> Made:
+    return Made(targets_from_ranks(read_records(seed_data, "eft", SeedPrompt), settings.seed))
+
+
+def _from_model(stage: Stage, settings: EftSettings, seed_data: str, judge_prompt: JudgePrompt, endpoint: str) -> Made:
+    prompts = read_records(seed_data, "eft", SeedPrompt)
+    texts = [TextToJudge(p.id, reply.id, p.text, reply.text) for p in prompts for reply in p.replies]
+    judgements = judge_texts(stage, "judgements", texts, settings, settings.samples, judge_prompt, endpoint)
+    accepted = accept(prompts, judgements)
+    metrics = judge_metrics(judgements) | {"accept_rate": accepted.prompts / len(prompts)}
+    return Made(accepted.targets, accepted.dropped, judgements, metrics)
+
+
+def _publish(stage: Stage, settings: EftSettings, made: Made, judge_prompt: JudgePrompt) -> Manifest:
+    targets = cap_classes(made.targets, settings.max_class_share, settings.seed)
+    dropped = made.dropped + Counter({"example: its score is too frequent": len(made.targets) - len(targets)})
+    classes = Counter(target.score_class for target in targets)
+    if len(targets) < settings.min_examples:
+        raise _too_few(settings, made, len(targets), dropped)
+    examples = [
+        Example(id=t.id, kind="eft", prompt=judge_prompt.fill(t.instruction, t.response), completion=t.judgement)
+        for t in targets
+    ]
+    records: dict[str, Sequence[Example | Judgement]] = {"eft": examples}
+    if made.judgements:
+        records["judgements"] = made.judgements
+    prompts = len({target.instruction for target in targets})
+    shares = {f"share_of_score_{score}": count / len(targets) for score, count in sorted(classes.items())}
+    return stage.publish(
+        Counts(kept={"examples": len(examples), "prompts": prompts}, dropped=dict(dropped.most_common())),
+        records,
+        metrics=made.metrics | shares,
+        tokens=sum(judgement.tokens for judgement in made.judgements),
+    )
+
+
+def _too_few(settings: EftSettings, made: Made, left: int, dropped: Counter[str]) -> UserError:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common()) or "nothing was dropped"
+    classes = Counter(target.score_class for target in made.targets)
+    scores = ", ".join(f"{count} of score {score}" for score, count in sorted(classes.items())) or "none"
+    return UserError(
+        f"{left} EFT examples are left, eft.min_examples is {settings.min_examples} ({reasons}; before the limit "
+        f"max_class_share = {settings.max_class_share:g}: {scores})",
+        f"{REMEDIES[settings.source]}, or lower eft.min_examples.",
+    )

@@ -1,0 +1,65 @@
+"""Judgements from a file, such as those that a larger model has written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from components.eft.targets import Target
+from components.errors import UserError
+from components.identity import short_id
+from components.judging.parser import parse_score
+from components.seed_data.first_turns import normalised
+from components.seed_data.json_lines import read_json_lines
+
+FilledText = Annotated[str, Field(min_length=1)]
+
+
+class WrittenJudgement(BaseModel):
+    """A line of the file; other fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    instruction: FilledText
+    response: FilledText
+    judgement: FilledText
+
+
+def read_judgements(path: Path, name: str) -> list[WrittenJudgement]:
+    """Every line of the file; UserError names the line that is wrong."""
+    found = []
+    for number, line in read_json_lines(path, name):
+        try:
+            found.append(WrittenJudgement.model_validate(line))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise UserError(
+                f"{name}, line {number}: {field}: {first['msg']}",
+                "Give one object a line with the texts instruction, response and judgement.",
+            ) from error
+    return found
+
+
+def targets_from_file(
+    judgements: Iterable[WrittenJudgement], held_out: Collection[str]
+) -> tuple[list[Target], Counter[str]]:
+    """Targets, and what was dropped by reason. `held_out` are the prompts that the judge will be measured on."""
+    unseen = {normalised(text) for text in held_out}
+    targets: dict[str, Target] = {}
+    dropped: Counter[str] = Counter()
+    for one in judgements:
+        id, score = short_id(one.instruction, one.response), parse_score(one.judgement)
+        if normalised(one.instruction) in unseen:
+            dropped["example: its prompt is held out for evaluation"] += 1
+        elif score.value is None:
+            dropped[f"example: judgement unparsed: {score.unparsed}"] += 1
+        elif id in targets:
+            dropped["example: same instruction and response"] += 1
+        else:
+            targets[id] = Target(id, one.instruction, one.response, one.judgement.strip(), score.value)
+    return list(targets.values()), dropped

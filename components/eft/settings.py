@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from components.serving.settings import Generation
+
+
+class EftSettings(Generation):
+    """Where the judge's first training targets come from.
+
+    The paper samples them from the SFT baseline and keeps those that agree with the human ranks (Yuan et al. 2024,
+    section 3.1.1); how often it samples and how it caps the score classes is not published.
+    """
+
+    # `file` counts by its digest; `min_examples` only decides whether the stage succeeds.
+    run_time: ClassVar[frozenset[str]] = Generation.run_time | {"file", "min_examples"}
+
+    source: Literal["model", "ranks", "file"] = Field(
+        "model", description="judgements of the SFT baseline; made up from the human ranks; or a file's"
+    )
+    file: str | None = Field(None, description="JSON Lines of instruction, response and judgement, for source: file")
+    samples: int = Field(3, ge=1, description="K, judgements sampled for each reply, for source: model")
+    max_class_share: float = Field(0.4, gt=0, le=1, description="largest share of one score among the examples")
+    min_examples: int = Field(50, ge=1, description="fewer examples than this end the run")
+
+    @model_validator(mode="after")
+    def _file_fits_source(self) -> EftSettings:
+        if (self.source == "file") != (self.file is not None):
+            raise ValueError("`file` is to be given with `source: file`, and only then")
+        return self

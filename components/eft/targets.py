@@ -1,0 +1,59 @@
+"""A judgement that the judge shall learn to write, and the cap on how often each score may occur among them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
+
+from components.identity import content_hash
+
+
+@dataclass(frozen=True)
+class Target:
+    """The judgement of one reply to one prompt: reasoning, then the score's line. `id` is the reply's."""
+
+    id: str
+    instruction: str
+    response: str
+    judgement: str
+    score: float
+
+    @property
+    def score_class(self) -> int:
+        """The nearest whole point, 0 to 5, halves upwards."""
+        return floor(self.score + 0.5)
+
+
+def cap_classes(targets: Sequence[Target], share: float, seed: int) -> list[Target]:
+    """The largest selection, in the given order, in which no score class has more than `share` of the whole.
+
+    Which targets of too large a class stay is decided by a hash of seed and id. With fewer classes than 1 / share no
+    selection can hold, and the result is empty.
+    """
+    limit = class_limit(Counter(target.score_class for target in targets), share)
+    room = dict.fromkeys(range(6), limit)
+    kept: set[str] = set()
+    for target in sorted(targets, key=lambda target: content_hash([seed, target.id])):
+        if room[target.score_class]:
+            room[target.score_class] -= 1
+            kept.add(target.id)
+    return [target for target in targets if target.id in kept]
+
+
+def class_limit(sizes: Counter[int], share: float) -> int:
+    """The largest m for which min(size, m) over the classes adds up to at least m / share; 0 where there is none.
+
+    The sum grows ever more slowly with m, so that from the first m that fails all larger ones do.
+    """
+    exact = Fraction(str(share))  # 0.4 of 5 is 2, not 2 and a rounding error
+    limit = 0
+    while limit < max(sizes.values(), default=0) and _holds(limit + 1, sizes, exact):
+        limit += 1
+    return limit
+
+
+def _holds(limit: int, sizes: Counter[int], share: Fraction) -> bool:
+    return limit <= share * sum(min(size, limit) for size in sizes.values())

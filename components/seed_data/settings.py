@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from components.settings import Settings
+
+
+class SeedDataSettings(Settings):
+    """Which human data starts the run, and how much of it (the sizes are those of Yuan et al. 2024, section 3.1.1)."""
+
+    # The content counts, by its digest, and not the place from which it was read.
+    run_time: ClassVar[frozenset[str]] = frozenset({"messages"})
+
+    messages: str = Field(description="path, s3://bucket/key, builtin:demo, or hub data set owner/name[/path/in/repo]")
+    language: str = Field("en", min_length=1, description="OpenAssistant's code of the language to keep")
+    ift: int = Field(3200, ge=1, description="prompts with their best reply")
+    eft_prompts: int = Field(572, ge=1, description="prompts whose replies the judge learns to score")
+    eval_prompts: int = Field(190, ge=1, description="prompts held out to measure the judge")
+    min_replies: int = Field(2, ge=2, description="ranked replies that a prompt needs for EFT and evaluation")
+    seed: int = 0

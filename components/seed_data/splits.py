@@ -1,0 +1,64 @@
+"""Disjoint splits of the seed prompts: EFT evaluation, EFT training, IFT."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from components.identity import content_hash
+from components.records import Example, SeedPrompt
+from components.seed_data.first_turns import PROMPT_DROPPED
+from components.seed_data.settings import SeedDataSettings
+
+
+@dataclass(frozen=True)
+class Splits:
+    """No prompt is in two of them. `dropped` counts the messages of the prompts in none, and IFT's unused replies."""
+
+    ift: list[Example]
+    eft: list[SeedPrompt]
+    eval: list[SeedPrompt]
+    dropped: Counter[str]
+
+    def sizes(self) -> dict[str, int]:
+        return {"ift": len(self.ift), "eft": len(self.eft), "eval": len(self.eval)}
+
+
+def split(prompts: Sequence[SeedPrompt], settings: SeedDataSettings) -> Splits:
+    """Draw evaluation and EFT from the prompts with enough ranked replies, then IFT from all others with a best reply.
+
+    Prompts are drawn in the order of a hash of seed and id: which prompts come first does not depend on the file's
+    order, nor on the other prompts.
+    """
+    order = sorted(prompts, key=lambda prompt: content_hash([settings.seed, prompt.id]))
+    ranked = [prompt for prompt in order if len(prompt.replies) >= settings.min_replies]
+    reserved = ranked[: settings.eval_prompts + settings.eft_prompts]
+    taken = {prompt.id for prompt in reserved}
+    rest = [prompt for prompt in order if prompt.id not in taken]
+    answered = [prompt for prompt in rest if prompt.replies[0].rank == 0]
+    ift = answered[: settings.ift]
+    return Splits(
+        ift=[Example(id=p.id, kind="ift", prompt=p.text, completion=p.replies[0].text) for p in ift],
+        eft=reserved[settings.eval_prompts :],
+        eval=reserved[: settings.eval_prompts],
+        dropped=_dropped(ift, rest, settings.min_replies),
+    )
+
+
+def _dropped(ift: Sequence[SeedPrompt], rest: Sequence[SeedPrompt], min_replies: int) -> Counter[str]:
+    dropped = Counter({"reply: IFT takes the best one alone": sum(len(prompt.replies) - 1 for prompt in ift)})
+    taken = {prompt.id for prompt in ift}
+    for prompt in rest:
+        if prompt.id not in taken:
+            dropped[_why_unused(prompt, min_replies)] += 1
+            dropped[PROMPT_DROPPED] += len(prompt.replies)
+    return +dropped
+
+
+def _why_unused(prompt: SeedPrompt, min_replies: int) -> str:
+    if prompt.replies[0].rank == 0:
+        return "prompt: more than asked for"
+    if len(prompt.replies) < min_replies:
+        return "prompt: no best reply for IFT, too few ranked ones for EFT"
+    return "prompt: no best reply for IFT, more than asked for in EFT"
