@@ -27,7 +27,7 @@ from components.settings import Settings
 from components.sft.settings import SftSettings
 
 SHIPPED = Path(__file__).parent / "recipes"
-PATHS = ("data.messages", "eft.file", "model.base")  # relative ones are meant from where the command runs
+PATHS = ("data.messages", "eft.file", "prompts.file", "model.base")  # relative ones are meant from where the command runs
 
 
 class Resources(Settings):

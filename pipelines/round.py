@@ -16,11 +16,11 @@ from pipelines.steps import Place, ServedModel
 def round_pipeline(recipe: Recipe, number: int) -> Any:
     """The pipeline of round `number` (from 1), which serves M<number> and trains M<number + 1>.
 
-    `new_prompts` is the round's prompts stage where a fixed writer has written it; with `writer: policy` it is empty and
+    `new_prompts` is the round's prompts stage where that is there already; with `source: policy` it is empty and
     Mt writes the prompts while it is served, after the demonstrations in `earlier_prompts`.
     """
     model_name = f"m{number}"
-    by_policy = recipe.prompts.writer == "policy"
+    by_policy = recipe.prompts.source == "policy"
     # KFP refuses an output that is an input handed through: prompts that came from outside do not go out again.
     fields = [("model", str), ("evaluation", str), *([("prompts", str)] if by_policy else [])]
     Outputs = NamedTuple("Outputs", fields)  # type: ignore[misc]  # noqa: N806

@@ -78,7 +78,7 @@ def _loop(recipe: Recipe) -> Any:
         model = _fine_tune(place, recipe, "m1", base, seeds, targets, after=[measured])
         written = _write_all_prompts(place, recipe, base, seeds, measured)
         for number, one_round in enumerate(rounds, 1):
-            fixed = recipe.prompts.writer == "base"
+            fixed = recipe.prompts.source != "policy"
             done = one_round(
                 **place.arguments(),
                 model=model,
@@ -125,9 +125,11 @@ def _measure_baseline(place: Place, recipe: Recipe, baseline: Any, seeds: Any) -
 
 
 def _write_all_prompts(place: Place, recipe: Recipe, base: Any, seeds: Any, after: Any) -> list[Any]:
-    """With a fixed writer the prompts of all rounds are written in one serving of it; else there are none yet."""
-    if recipe.prompts.writer == "policy":
+    """The prompts of all rounds where they do not depend on the policy; a fixed writer is served once for them."""
+    if recipe.prompts.source == "policy":
         return []
+    if recipe.prompts.source == "file":
+        return _prompts_of_all_rounds(place, recipe, base, seeds, "")
     server = place.worker(
         serve(
             name="writer",
@@ -139,12 +141,16 @@ def _write_all_prompts(place: Place, recipe: Recipe, base: Any, seeds: Any, afte
             **place.server(),
         )
     ).after(after)  # one server at a time on a small machine
-    written: list[Any] = []
-    for number in range(1, recipe.rounds + 1):
-        endpoint = server.outputs["endpoint"]
-        written.append(write_round_prompts(place, recipe, number, base, seeds, list(written), endpoint))
+    written = _prompts_of_all_rounds(place, recipe, base, seeds, server.outputs["endpoint"])
     note = server.outputs["note"]
     place.worker(unserve(run=place.run, name="writer", note=note, finished=list(written), **place.server()))
+    return written
+
+
+def _prompts_of_all_rounds(place: Place, recipe: Recipe, base: Any, seeds: Any, endpoint: Any) -> list[Any]:
+    written: list[Any] = []
+    for number in range(1, recipe.rounds + 1):
+        written.append(write_round_prompts(place, recipe, number, base, seeds, list(written), endpoint))
     return written
 
 

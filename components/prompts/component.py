@@ -15,15 +15,19 @@ def prompts(
     endpoint: str,
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
-    """Write the new prompts of a round; returns their URI."""
+    """Write the new prompts of a round, or take them from a file; returns their URI."""
+    from components.prompts.pool import take_prompts
     from components.prompts.prompts import write_prompts
     from components.prompts.settings import PromptsSettings
     from components.step import run_stage
 
+    wanted = PromptsSettings(**settings)
     return run_stage(
         root,
         run,
         f"{name}/prompts",
-        lambda: write_prompts(root, PromptsSettings(**settings), writer, seed_data, earlier, endpoint),
+        lambda: take_prompts(root, wanted, earlier)
+        if wanted.source == "file"
+        else write_prompts(root, wanted, writer, seed_data, earlier, endpoint),
         metrics,
     )

@@ -146,5 +146,5 @@ def _writer_failed(settings: PromptsSettings, pool: Pool, attempts: int) -> User
     reasons = ", ".join(f"{count} {reason.removeprefix('prompt: ')}" for reason, count in pool.dropped.most_common())
     return UserError(
         f"the prompt writer gave {len(pool.accepted)} of {settings.count} prompts in {attempts} attempts ({reasons})",
-        "Lower prompts.count, raise prompts.novelty or prompts.max_tokens, or use a stronger writer (prompts.writer).",
+        "Lower prompts.count, raise prompts.novelty or prompts.max_tokens, or use a stronger writer (prompts.source).",
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from components.identity import content_hash
 from components.progress import say
@@ -15,8 +14,7 @@ from components.stage import VERSIONS, find_manifest, read_manifest
 from components.store import join, open_store
 
 
-@dataclass(frozen=True)
-class Served:
+class Served(NamedTuple):
     """An endpoint, empty where no server is needed, and where the finished work is to be noted."""
 
     endpoint: str

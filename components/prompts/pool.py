@@ -1,0 +1,54 @@
+"""The prompts of a round from a file: each round takes its own share, in the file's order, never one twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from components.errors import UserError
+from components.identity import short_id
+from components.prompts.settings import PromptsSettings
+from components.records import Counts, Manifest, Prompt
+from components.seed_data.json_lines import read_json_lines
+from components.seed_data.sources import fetch
+from components.stage import Stage, parent, read_records
+
+
+def take_prompts(root: str, settings: PromptsSettings, earlier: Sequence[str]) -> Manifest:
+    """The prompts stage of a round with `source: file`; `earlier` are the prompts stages of the rounds before.
+
+    Raises UserError when the file has fewer than `count` prompts left.
+    """
+    with fetch(str(settings.file)) as source:
+        inputs = {"file": source.parent()}
+        inputs |= {f"earlier_{number}": parent(uri) for number, uri in enumerate(earlier, 1)}
+        stage = Stage(root, "prompts", settings, inputs)
+        if stage.manifest:
+            return stage.manifest
+        prompts, dropped = read_pool(source.path, source.name)
+    used = {prompt.id for uri in earlier for prompt in read_records(uri, "prompts", Prompt)}
+    unseen = [prompt for prompt in prompts if prompt.id not in used]
+    if len(unseen) < settings.count:
+        raise UserError(
+            f"{source.name} has {len(unseen)} prompts left after {len(used)} were used, prompts.count is {settings.count}",
+            "Give a file with more prompts, or lower prompts.count or rounds.",
+        )
+    dropped["prompt: used by an earlier round"] = len(prompts) - len(unseen)
+    dropped["prompt: left for later rounds"] = len(unseen) - settings.count
+    kept = unseen[: settings.count]
+    return stage.publish(Counts(kept={"prompts": len(kept)}, dropped=dict(+dropped)), {"prompts": kept})
+
+
+def read_pool(path: Path, name: str) -> tuple[list[Prompt], Counter[str]]:
+    """The file's different prompts, and what was dropped by reason; a line without a text `prompt` is a UserError."""
+    prompts: dict[str, Prompt] = {}
+    dropped: Counter[str] = Counter()
+    for number, line in read_json_lines(path, name):
+        text = line.get("prompt")
+        if not isinstance(text, str) or not text.strip():
+            raise UserError(f"{name}, line {number} has no text `prompt`", 'Give one object a line: {"prompt": "..."}.')
+        prompt = Prompt(id=short_id(text), text=text)
+        dropped["prompt: given twice"] += prompt.id in prompts
+        prompts[prompt.id] = prompt
+    return list(prompts.values()), dropped
