@@ -1,0 +1,115 @@
+"""Recipes: every shipped one loads and compiles, and every mistake is told at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.errors import UserError
+from components.settings import Settings
+from pipelines.compile import compile_recipe
+from pipelines.local import count_steps
+from pipelines.recipe import load_recipe, shipped_recipes
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipes_load_and_compile(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    compile_recipe(recipe, tmp_path / "pipeline.yaml")
+    assert count_steps(tmp_path / "pipeline.yaml") > 20
+    assert [path.name for path in tmp_path.iterdir()] == ["pipeline.yaml"]
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_what_is_compiled_in_gives_the_settings_back(name: str) -> None:
+    """A compiled pipeline holds no nulls and turns integers into floats: neither may change a setting."""
+    recipe = load_recipe(name)
+    for section in type(recipe).model_fields:
+        settings = getattr(recipe, section)
+        if isinstance(settings, Settings):
+            values = yaml.safe_load(yaml.safe_dump(_as_protobuf(settings.plain())))
+            assert type(settings)(**values) == settings
+
+
+def _as_protobuf(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _as_protobuf(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_as_protobuf(one) for one in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def test_the_papers_published_numbers() -> None:
+    """Yuan et al. 2024, sections 3.1.1 and 3.1.3."""
+    paper = load_recipe("llama2-70b-paper")
+    assert paper.model.base == "meta-llama/Llama-2-70b-hf"
+    assert paper.data.ift == 3200
+    assert (paper.sft.learning_rate, paper.sft.min_learning_rate, paper.sft.batch_size) == (5.5e-6, 1.1e-6, 16)
+    assert (paper.dpo.learning_rate, paper.dpo.min_learning_rate, paper.dpo.batch_size) == (1e-6, 1e-7, 16)
+    assert (paper.sft.dropout, paper.dpo.dropout, paper.dpo.beta) == (0.1, 0.1, 0.1)
+    assert (paper.sampling.candidates, paper.sampling.temperature, paper.sampling.top_p) == (4, 0.7, 0.9)
+    assert (paper.judging.samples, paper.judging.temperature, paper.judging.top_p) == (3, 0.7, 0.9)
+    assert (paper.prompts.seed_shots, paper.prompts.generated_shots) == (6, 2)
+    assert (paper.prompts.temperature, paper.prompts.top_p, paper.prompts.novelty) == (0.6, 0.9, 0.7)
+    assert paper.pairs.length_control == (0.0,)
+    assert paper.rounds == 2
+    assert paper.sft.lora is None
+    assert paper.eft.source == "model"
+
+
+def test_every_mistake_is_told_at_once_with_its_path() -> None:
+    mistakes = ["sampling.temprature=1", "judging.samples=0", "sft.batch_size=7", "rounds=many", "nonsense.x=1"]
+    with pytest.raises(UserError) as caught:
+        load_recipe("demo", mistakes)
+    message = str(caught.value)
+    assert "5 mistakes" in message
+    for part in ("sampling.temprature: unknown key; did you mean temperature?", "judging.samples", "sft: batch_size 7"):
+        assert part in message
+    assert "rounds" in message
+    assert "nonsense" in message
+
+
+def test_overrides_reach_nested_settings() -> None:
+    recipe = load_recipe("demo", ["sft.lora.rank=4", "pairs.length_control=[0, 0.1]", "evaluation.judging.samples=2"])
+    assert recipe.sft.lora is not None
+    assert (recipe.sft.lora.rank, recipe.pairs.length_control, recipe.evaluation.judging.samples) == (4, (0, 0.1), 2)
+
+
+def test_the_seed_and_the_generation_settings_reach_every_section() -> None:
+    recipe = load_recipe("demo", ["seed=5", "judging.max_tokens=33", "sampling.max_tokens=44"])
+    sections = (recipe.data, recipe.sampling, recipe.judging, recipe.dpo, recipe.evaluation.judging)
+    assert {section.seed for section in sections} == {5}
+    assert (recipe.evaluation.judging.max_tokens, recipe.evaluation.answers.max_tokens) == (33, 44)
+
+
+@pytest.mark.parametrize("override", ["sampling", "=3", "a..b=1", "name.x=1", "rounds=[1"])
+def test_an_override_that_makes_no_sense_is_refused(override: str) -> None:
+    with pytest.raises(UserError):
+        load_recipe("demo", [override])
+
+
+def test_texts_may_lie_in_files_beside_the_recipe(tmp_path: Path) -> None:
+    raw = yaml.safe_load((Path("pipelines/recipes") / "demo.yaml").read_text())
+    raw["judging"]["prompt"] = {"file": "judge.txt"}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(UserError, match=r"judge\.txt"):
+        load_recipe(str(tmp_path / "own.yaml"))
+    (tmp_path / "judge.txt").write_text("{instruction} {response}")
+    assert load_recipe(str(tmp_path / "own.yaml")).judging.prompt == "{instruction} {response}"
+
+
+def test_an_unknown_recipe_names_the_shipped_ones() -> None:
+    with pytest.raises(UserError, match="demo"):
+        load_recipe("dmeo")
+
+
+def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("a: [")
+    with pytest.raises(UserError, match="no YAML"):
+        load_recipe(str(tmp_path / "bad.yaml"))
+    (tmp_path / "bad.yaml").write_text("- 1")
+    with pytest.raises(UserError, match="no sections"):
+        load_recipe(str(tmp_path / "bad.yaml"))

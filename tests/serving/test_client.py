@@ -1,0 +1,179 @@
+"""The client against a real HTTP server that misbehaves as told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.errors import UserError
+from components.pairs.settings import PairsSettings
+from components.records import PromptAttempt
+from components.serving.client import Client, Completion, Patience, Request, Sampling, endpoint_info
+from components.serving.completions import complete
+from components.stage import Stage
+
+QUICK = Patience(attempts=3, first_wait=0.01, longest_wait=0.02, timeout=5)
+
+
+class Script:
+    """Answers by a function of (how often this server was asked, the request's body)."""
+
+    def __init__(self, answer: Callable[[int, dict[str, Any]], tuple[int, dict[str, Any]]]) -> None:
+        self.answer, self.bodies, self.busy, self.most_busy = answer, [], 0, 0
+        self.headers: list[dict[str, str]] = []
+        self.lock = threading.Lock()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Script], str]]:
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(script: Script) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with script.lock:
+                    script.bodies.append(body)
+                    script.headers.append(dict(self.headers))
+                    script.busy += 1
+                    script.most_busy = max(script.most_busy, script.busy)
+                    number = len(script.bodies)
+                status, answer = script.answer(number, body)
+                with script.lock:
+                    script.busy -= 1
+                data = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None: ...
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+
+
+def said(text: str, finish_reason: str = "stop") -> tuple[int, dict[str, Any]]:
+    choice = {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": text}}
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    return 200, {"id": "", "created": 0, "model": "m", "system_fingerprint": "", "choices": [choice], "usage": usage}
+
+
+def ask(url: str, sampling: Sampling = Sampling(0.7, 0.9, 16)) -> Completion:
+    async def once() -> Completion:
+        client = Client(url, QUICK)
+        try:
+            return await client.complete(Request("id", [{"role": "user", "content": "hi"}], sampling, seed=7))
+        finally:
+            await client.close()
+
+    return asyncio.run(once())
+
+
+def test_what_is_sent_and_received(serve: Callable[[Script], str]) -> None:
+    script = Script(lambda number, body: said("hello END", "length"))
+    completion = ask(serve(script), Sampling(0.7, 0.9, 16, stop=("END",)))
+    assert completion == Completion(text="hello ", finish_reason="length", tokens=2)  # TGI keeps the stop sequence
+    body = {name: value for name, value in script.bodies[0].items() if value is not None}
+    wanted = {"temperature": 0.7, "top_p": 0.9, "max_tokens": 16, "seed": 7, "stop": ["END"]}
+    assert {name: body[name] for name in wanted} == wanted
+
+
+def test_greedy_sends_no_temperature(serve: Callable[[Script], str]) -> None:
+    script = Script(lambda number, body: said("x"))
+    ask(serve(script), Sampling(0, 1, 16))
+    assert not {"temperature", "top_p"} & {name for name, value in script.bodies[0].items() if value is not None}
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_overload_is_retried(serve: Callable[[Script], str], status: int) -> None:
+    script = Script(lambda number, body: said("done") if number == 3 else (status, {"error": "busy"}))
+    assert ask(serve(script)).text == "done"
+    assert len(script.bodies) == 3
+
+
+def test_it_gives_up_with_the_endpoints_name(serve: Callable[[Script], str]) -> None:
+    url = serve(Script(lambda number, body: (503, {"error": "still loading"})))
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:\d+ did not answer after 3 attempts.*still loading"):
+        ask(url)
+
+
+def test_an_endpoint_that_is_down_is_named() -> None:
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:9 did not answer"):
+        ask("http://127.0.0.1:9")
+    with pytest.raises(UserError, match="does not answer"):
+        endpoint_info("http://127.0.0.1:9")
+
+
+def test_a_refused_request_is_not_retried(serve: Callable[[Script], str]) -> None:
+    script = Script(lambda number, body: (422, {"error": "template not found", "error_type": "validation"}))
+    with pytest.raises(UserError, match="template not found"):
+        ask(serve(script))
+    assert len(script.bodies) == 1
+
+
+def test_a_prompt_that_is_too_long_is_an_answer_and_not_an_error(serve: Callable[[Script], str]) -> None:
+    refusal = {"error": "`inputs` tokens + `max_new_tokens` must be <= 2048", "error_type": "validation"}
+    assert ask(serve(Script(lambda number, body: (422, refusal)))).finish_reason == "prompt_too_long"
+
+
+def test_the_hubs_token_is_not_sent_to_any_endpoint(
+    serve: Callable[[Script], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_planted")
+    script = Script(lambda number, body: said("x"))
+    ask(serve(script))
+    assert "hf_planted" not in str(script.headers)
+
+
+def attempts(texts: range) -> list[Request]:
+    return [Request(str(n), [{"role": "user", "content": str(n)}], Sampling(0, 1, 4), n) for n in texts]
+
+
+def attempt(request: Request, answer: Completion) -> PromptAttempt:
+    return PromptAttempt(id=request.id, text=answer.text, finish_reason=answer.finish_reason, tokens=answer.tokens)
+
+
+def echo(number: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    return said(f"echo {body['messages'][0]['content']}")
+
+
+def test_only_missing_records_are_asked_for_and_in_flight_is_bounded(
+    serve: Callable[[Script], str], tmp_path: Path
+) -> None:
+    stage = Stage(str(tmp_path), "pairs", PairsSettings(), {})
+    first = Script(echo)
+    complete(stage, "attempts", PromptAttempt, attempts(range(5)), attempt, serve(first), concurrency=2)
+    assert first.most_busy <= 2
+    second = Script(echo)
+    made = complete(stage, "attempts", PromptAttempt, attempts(range(8)), attempt, serve(second), concurrency=4)
+    assert [record.text for record in made] == [f"echo {n}" for n in range(8)]
+    assert sorted(body["messages"][0]["content"] for body in second.bodies) == ["5", "6", "7"]
+
+
+def test_what_was_made_before_a_failure_is_kept(serve: Callable[[Script], str], tmp_path: Path) -> None:
+    stage = Stage(str(tmp_path), "pairs", PairsSettings(), {})
+    broken = Script(lambda number, body: echo(number, body) if number <= 3 else (400, {"error": "no"}))
+    with pytest.raises(UserError, match="refused"):
+        complete(stage, "attempts", PromptAttempt, attempts(range(5)), attempt, serve(broken), concurrency=1)
+    assert sorted(stage.kept("attempts", PromptAttempt)) == ["0", "1", "2"]
+
+
+def test_missing_work_without_an_endpoint_is_an_error(tmp_path: Path) -> None:
+    stage = Stage(str(tmp_path), "pairs", PairsSettings(), {})
+    with pytest.raises(UserError, match="5 attempts"):
+        complete(stage, "attempts", PromptAttempt, attempts(range(5)), attempt, "", concurrency=1)
