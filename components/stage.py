@@ -216,7 +216,7 @@ def _megabytes(files: Iterable[File]) -> int:
 
 
 def _json_lines(records: Iterable[Record]) -> bytes:
-    return b"".join(json.dumps(r.model_dump(mode="json"), ensure_ascii=False).encode() + b"\n" for r in records)
+    return b"".join(json.dumps(r.model_dump(mode="json"), ensure_ascii=False, sort_keys=True).encode() + b"\n" for r in records)
 
 
 def file_hash(path: Path) -> str:

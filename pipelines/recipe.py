@@ -27,7 +27,7 @@ from components.settings import Settings
 from components.sft.settings import SftSettings
 
 SHIPPED = Path(__file__).parent / "recipes"
-PATHS = ("data.messages", "eft.file", "prompts.file", "model.base")  # relative ones are meant from where the command runs
+PATHS = ("data.messages", "eft.file", "prompts.file", "model.base", "writer.base")  # relative ones are meant from where the command runs
 
 
 class Resources(Settings):
@@ -45,6 +45,7 @@ class Recipe(Settings):
     seed: int = Field(17, description="every draw of the run derives from it")
     rounds: int = Field(2, ge=1, le=20, description="2 rounds make M2 and M3")
     model: BaseModelSettings
+    writer: BaseModelSettings | None = Field(None, description="writes the prompts, with prompts.source: base; else M0")
     data: SeedDataSettings
     eft: EftSettings = Field(default_factory=EftSettings)
     sft: SftSettings = Field(default_factory=SftSettings)

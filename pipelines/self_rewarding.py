@@ -5,6 +5,7 @@ from typing import Any
 from kfp import dsl
 
 from components.base_model.component import base_model
+from components.base_model.settings import BaseModelSettings
 from components.eft.component import eft
 from components.images import TRAINER, WORKER
 from components.report.component import report
@@ -72,11 +73,12 @@ def _loop(recipe: Recipe) -> Any:
             store, opened.outputs["Output"], tracking_uri, engine, endpoint, judge_endpoint, worker_image, trainer_image
         )
         seeds = place.worker(seed_data(settings=recipe.data.plain(), **place.stage())).outputs["Output"]
-        base = place.trainer(base_model(settings=recipe.model.plain(), **place.stage()), recipe).outputs["Output"]
+        base = _import_model(place, recipe, "m0", recipe.model)
+        writer = _import_model(place, recipe, "writer", recipe.writer) if recipe.writer else base
         baseline = _fine_tune(place, recipe, "sft", base, seeds)
         targets, opponent, measured = _measure_baseline(place, recipe, baseline, seeds)
         model = _fine_tune(place, recipe, "m1", base, seeds, targets, after=[measured])
-        written = _write_all_prompts(place, recipe, base, seeds, measured)
+        written = _write_all_prompts(place, recipe, writer, seeds, measured)
         for number, one_round in enumerate(rounds, 1):
             fixed = recipe.prompts.source != "policy"
             done = one_round(
@@ -94,6 +96,10 @@ def _loop(recipe: Recipe) -> Any:
         place.worker(report(tracking_uri=tracking_uri, last=version, **place.stage()))
 
     return loop
+
+
+def _import_model(place: Place, recipe: Recipe, name: str, settings: BaseModelSettings) -> Any:
+    return place.trainer(base_model(name=name, settings=settings.plain(), **place.stage()), recipe).outputs["Output"]
 
 
 def _fine_tune(
@@ -124,33 +130,33 @@ def _measure_baseline(place: Place, recipe: Recipe, baseline: Any, seeds: Any) -
     return targets, evaluated, stopped
 
 
-def _write_all_prompts(place: Place, recipe: Recipe, base: Any, seeds: Any, after: Any) -> list[Any]:
+def _write_all_prompts(place: Place, recipe: Recipe, writer: Any, seeds: Any, after: Any) -> list[Any]:
     """The prompts of all rounds where they do not depend on the policy; a fixed writer is served once for them."""
     if recipe.prompts.source == "policy":
         return []
     if recipe.prompts.source == "file":
-        return _prompts_of_all_rounds(place, recipe, base, seeds, "")
+        return _prompts_of_all_rounds(place, recipe, writer, seeds, "")
     server = place.worker(
         serve(
             name="writer",
             settings=recipe.serving.plain(),
-            model=base,
+            model=writer,
             inputs=[seeds],
             work={"prompts": recipe.prompts.plain(), "rounds": recipe.rounds},
             **place.stage(),
             **place.server(),
         )
     ).after(after)  # one server at a time on a small machine
-    written = _prompts_of_all_rounds(place, recipe, base, seeds, server.outputs["endpoint"])
+    written = _prompts_of_all_rounds(place, recipe, writer, seeds, server.outputs["endpoint"])
     note = server.outputs["note"]
     place.worker(unserve(run=place.run, name="writer", note=note, finished=list(written), **place.server()))
     return written
 
 
-def _prompts_of_all_rounds(place: Place, recipe: Recipe, base: Any, seeds: Any, endpoint: Any) -> list[Any]:
+def _prompts_of_all_rounds(place: Place, recipe: Recipe, writer: Any, seeds: Any, endpoint: Any) -> list[Any]:
     written: list[Any] = []
     for number in range(1, recipe.rounds + 1):
-        written.append(write_round_prompts(place, recipe, number, base, seeds, list(written), endpoint))
+        written.append(write_round_prompts(place, recipe, number, writer, seeds, list(written), endpoint))
     return written
 
 

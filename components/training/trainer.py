@@ -106,13 +106,13 @@ def publish_model(
 
 
 def loss_curve(log_history: Sequence[Mapping[str, float]]) -> list[CurvePoint]:
-    """The logged steps without anything that depends on the clock."""
+    """The logged steps without what depends on the clock or, as TRL's token count, starts anew after a resume."""
     points = [entry for entry in log_history if "loss" in entry]
     return [
         CurvePoint(
             id=str(int(entry["step"])),
             step=int(entry["step"]),
-            values={name: float(value) for name, value in entry.items() if name not in ("step", "epoch")},
+            values={name: float(value) for name, value in entry.items() if name not in ("step", "epoch", "num_tokens")},
         )
         for entry in points
     ]
