@@ -22,7 +22,7 @@ def round_pipeline(recipe: Recipe, number: int) -> Any:
     model_name = f"m{number}"
     by_policy = recipe.prompts.source == "policy"
     # KFP refuses an output that is an input handed through: prompts that came from outside do not go out again.
-    fields = [("model", str), ("evaluation", str), *([("prompts", str)] if by_policy else [])]
+    fields = [("model", str), ("evaluation", str), ("version", str), *([("prompts", str)] if by_policy else [])]
     Outputs = NamedTuple("Outputs", fields)  # type: ignore[misc]  # noqa: N806
 
     @dsl.pipeline(name=f"round-{number}")
@@ -70,7 +70,7 @@ def round_pipeline(recipe: Recipe, number: int) -> Any:
             )
         ).outputs["Output"]
         stopped = served.stop(evaluated, asked, sampled, judged)
-        served.register()
+        version = served.register()
         paired = place.worker(
             pairs(
                 name=model_name,
@@ -90,7 +90,7 @@ def round_pipeline(recipe: Recipe, number: int) -> Any:
             ),
             recipe,
         ).after(stopped)  # the server's memory is free before training takes it
-        outputs = [trained.outputs["Output"], evaluated, *([asked] if by_policy else [])]
+        outputs = [trained.outputs["Output"], evaluated, version, *([asked] if by_policy else [])]
         return Outputs(*outputs)
 
     return one_round

@@ -76,9 +76,10 @@ def _loop(recipe: Recipe) -> Any:
         base = _import_model(place, recipe, "m0", recipe.model)
         writer = _import_model(place, recipe, "writer", recipe.writer) if recipe.writer else base
         baseline = _fine_tune(place, recipe, "sft", base, seeds)
-        targets, opponent, measured = _measure_baseline(place, recipe, baseline, seeds)
+        targets, opponent, measured, version = _measure_baseline(place, recipe, baseline, seeds)
         model = _fine_tune(place, recipe, "m1", base, seeds, targets, after=[measured])
         written = _write_all_prompts(place, recipe, writer, seeds, measured)
+        versions = [version]
         for number, one_round in enumerate(rounds, 1):
             fixed = recipe.prompts.source != "policy"
             done = one_round(
@@ -90,10 +91,11 @@ def _loop(recipe: Recipe) -> Any:
                 earlier_prompts=[] if fixed else list(written),
             )
             model, opponent = done.outputs["model"], done.outputs["evaluation"]
+            versions.append(done.outputs["version"])
             if not fixed:
                 written.append(done.outputs["prompts"])
-        version = _measure_last(place, recipe, last_name, model, seeds, opponent)
-        place.worker(report(tracking_uri=tracking_uri, last=version, **place.stage()))
+        versions.append(_measure_last(place, recipe, last_name, model, seeds, opponent))
+        place.worker(report(tracking_uri=tracking_uri, registered=versions, **place.stage()))
 
     return loop
 
@@ -109,7 +111,7 @@ def _fine_tune(
     return place.trainer(task, recipe).after(*after).outputs["Output"]
 
 
-def _measure_baseline(place: Place, recipe: Recipe, baseline: Any, seeds: Any) -> tuple[Any, Any, Any]:
+def _measure_baseline(place: Place, recipe: Recipe, baseline: Any, seeds: Any) -> tuple[Any, Any, Any, Any]:
     """Serve the SFT baseline once: it is measured, and writes the EFT targets where the recipe has a model do that."""
     by_model = recipe.eft.source == "model"
     served = ServedModel(place, recipe, "sft", baseline, seeds)
@@ -126,8 +128,7 @@ def _measure_baseline(place: Place, recipe: Recipe, baseline: Any, seeds: Any) -
         )
     ).outputs["Output"]
     stopped = served.stop(evaluated, *([targets] if by_model else []))
-    served.register()
-    return targets, evaluated, stopped
+    return targets, evaluated, stopped, served.register()
 
 
 def _write_all_prompts(place: Place, recipe: Recipe, writer: Any, seeds: Any, after: Any) -> list[Any]:

@@ -4,10 +4,10 @@ from components.images import WORKER
 
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)
-def report(root: str, run: str, tracking_uri: str, last: str, table: dsl.Output[dsl.HTML]) -> str:
+def report(root: str, run: str, tracking_uri: str, registered: list, table: dsl.Output[dsl.HTML]) -> str:
     """Register what is not registered yet and write the run's summary; returns its URI.
 
-    `last` is the version of the last model: it only makes this the last step.
+    `registered` are the models' versions: they make this the last step.
     """
     from components.registry.registry import register_what_is_missing
     from components.report.report import summarise, table_html

@@ -21,11 +21,18 @@ COLUMNS = (
 
 def summarise(root: str, run: str) -> dict[str, Any]:
     """Write and return `<root>/runs/<run>/summary.json` from what the run's steps noted."""
-    models = [_without(entry, "started") for entry in read_journal(root, run, "models")]
+    models = sorted(
+        (_without(entry, "started") for entry in read_journal(root, run, "models")), key=lambda model: _order(model["name"])
+    )
     stages = [_without(entry, "started") for entry in read_journal(root, run, "stages")]
     summary = {"run": run, "models": models, "stages": stages}
     open_store(join(root, "runs", run)).write("summary.json", json.dumps(summary, indent=1).encode())
     return summary
+
+
+def _order(name: str) -> int:
+    """The SFT baseline before M1, M2, ..."""
+    return int(name.removeprefix("m")) if name.startswith("m") else 0
 
 
 def table(summary: dict[str, Any]) -> list[tuple[str, ...]]:
