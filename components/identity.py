@@ -19,5 +19,5 @@ def short_id(*parts: str | int) -> str:
 
 
 def seed_from(*parts: str | int) -> int:
-    """A sampling seed in [0, 2**31) that depends on the parts alone, so a resumed run draws what the first one would."""
+    """A sampling seed in [0, 2**31) from the parts alone, so a resumed run draws what the first one would."""
     return int(content_hash(list(parts))[:8], 16) & 0x7FFFFFFF

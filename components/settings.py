@@ -22,5 +22,5 @@ class Settings(BaseModel):
         return plain | {name: value.identity() for name, value in named.items() if isinstance(value, Settings)}
 
     def plain(self) -> dict[str, Any]:
-        """JSON values without nulls (a compiled pipeline holds none): so None must be the default where it is allowed."""
+        """JSON values without nulls, as compiled pipelines need it: so None must be the default where it is allowed."""
         return self.model_dump(mode="json", exclude_none=True)

@@ -79,7 +79,7 @@ class Stage:
         metrics: Mapping[str, float] | None = None,
         tokens: int = 0,
     ) -> Manifest:
-        """Write the records and the folder's files, then the manifest; the manifest of whoever was first is returned."""
+        """Write the records and the folder's files, then the manifest; returns that of whoever was first."""
         files = self._upload(folder) if folder else {}
         for kind, lines in (records or {}).items():
             files |= self._write(kind, lines)
@@ -134,7 +134,9 @@ def read_manifest(uri: str) -> Manifest:
     """The manifest of a stage that must be finished."""
     manifest = find_manifest(uri)
     if manifest is None:
-        raise UserError(f"{uri} holds no finished stage (no {MANIFEST})", "Run the pipeline again: it makes what is missing.")
+        raise UserError(
+            f"{uri} holds no finished stage (no {MANIFEST})", "Run the pipeline again: it makes what is missing."
+        )
     return manifest
 
 
@@ -216,7 +218,9 @@ def _megabytes(files: Iterable[File]) -> int:
 
 
 def _json_lines(records: Iterable[Record]) -> bytes:
-    return b"".join(json.dumps(r.model_dump(mode="json"), ensure_ascii=False, sort_keys=True).encode() + b"\n" for r in records)
+    return b"".join(
+        json.dumps(r.model_dump(mode="json"), ensure_ascii=False, sort_keys=True).encode() + b"\n" for r in records
+    )
 
 
 def file_hash(path: Path) -> str:
@@ -232,5 +236,3 @@ def code_version() -> str:
         return version("self-rewarding-pipelines")
     except PackageNotFoundError:
         return "unknown"
-
-

@@ -22,7 +22,9 @@ app = typer.Typer(
 console = Console()
 
 RecipeName = Annotated[str, typer.Argument(help="A shipped recipe (demo, llama3-8b, llama2-70b-paper) or a YAML file.")]
-Overrides = Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; may be repeated.")]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; may be repeated.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
@@ -48,7 +50,9 @@ def run(
 @app.command("compile")
 def compile_(
     recipe: RecipeName,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the pipeline.")] = Path("pipeline.yaml"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the pipeline.")] = Path(
+        "pipeline.yaml"
+    ),
     overrides: Overrides = [],  # noqa: B006
     debug: Debug = False,
 ) -> None:

@@ -78,7 +78,7 @@ def _servers(where: Where, console: Console) -> Iterator[tuple[dict[str, str], d
 
 
 def _execute(compiled: Path, parameters: dict[str, str], console: Console, debug: bool) -> None:
-    """Walk the compiled file in a process of its own, so that its output goes to the run's log and not to the screen."""
+    """Walk the compiled file in a process of its own: its output goes to the run's log and not to the screen."""
     folder = compiled.parent
     events = EventFile(folder / "events.jsonl")
     environment = {
@@ -125,5 +125,3 @@ def count_steps(compiled: Path) -> int:
         return sum(count(spec["components"][n]["dag"]) if "dag" in spec["components"][n] else 1 for n in names)
 
     return count(spec["root"]["dag"])
-
-

@@ -27,7 +27,13 @@ from components.settings import Settings
 from components.sft.settings import SftSettings
 
 SHIPPED = Path(__file__).parent / "recipes"
-PATHS = ("data.messages", "eft.file", "prompts.file", "model.base", "writer.base")  # relative ones are meant from where the command runs
+PATHS = (
+    "data.messages",
+    "eft.file",
+    "prompts.file",
+    "model.base",
+    "writer.base",
+)  # relative ones are meant from where the command runs
 
 
 class Resources(Settings):
@@ -163,7 +169,7 @@ def _absolute_paths(raw: dict[str, Any]) -> None:
         section_name, name = dotted.split(".")
         section = raw.get(section_name)
         value = section.get(name) if isinstance(section, dict) else None
-        if isinstance(value, str) and "://" not in value and Path(value).expanduser().exists():
+        if section and isinstance(value, str) and "://" not in value and Path(value).expanduser().exists():
             section[name] = str(Path(value).expanduser().resolve())
 
 

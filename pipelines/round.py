@@ -23,7 +23,7 @@ def round_pipeline(recipe: Recipe, number: int) -> Any:
     by_policy = recipe.prompts.source == "policy"
     # KFP refuses an output that is an input handed through: prompts that came from outside do not go out again.
     fields = [("model", str), ("evaluation", str), ("version", str), *([("prompts", str)] if by_policy else [])]
-    Outputs = NamedTuple("Outputs", fields)  # type: ignore[misc]  # noqa: N806
+    Outputs = NamedTuple("Outputs", fields)  # type: ignore[misc]
 
     @dsl.pipeline(name=f"round-{number}")
     def one_round(

@@ -31,7 +31,7 @@ def self_rewarding_pipeline(recipe: Recipe) -> Any:
         judge_endpoint: str = "",
         worker_image: str = WORKER,
         trainer_image: str = TRAINER,
-    ):
+    ) -> None:
         job = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         free = uncached(cleanup(run=run, job=job, engine=engine, endpoint=endpoint))
         with dsl.ExitHandler(free, name="run"):
@@ -66,7 +66,7 @@ def _loop(recipe: Recipe) -> Any:
         judge_endpoint: str,
         worker_image: str,
         trainer_image: str,
-    ):
+    ) -> None:
         opened = uncached(open_run(root=store, run=run, job=job, recipe=recipe.plain(), tracking_uri=tracking_uri))
         opened.set_container_image(worker_image)
         place = Place(
@@ -75,10 +75,11 @@ def _loop(recipe: Recipe) -> Any:
         seeds = place.worker(seed_data(settings=recipe.data.plain(), **place.stage())).outputs["Output"]
         base = _import_model(place, recipe, "m0", recipe.model)
         writer = _import_model(place, recipe, "writer", recipe.writer) if recipe.writer else base
-        baseline = _fine_tune(place, recipe, "sft", base, seeds)
+        baseline = _fine_tune(place, recipe, "sft", base, seeds).outputs["Output"]
         targets, opponent, measured, version = _measure_baseline(place, recipe, baseline, seeds)
-        model = _fine_tune(place, recipe, "m1", base, seeds, targets, after=[measured])
-        written = _write_all_prompts(place, recipe, writer, seeds, measured)
+        trained = _fine_tune(place, recipe, "m1", base, seeds, targets).after(measured)  # the server's memory is free
+        model = trained.outputs["Output"]
+        written, stopped = _write_all_prompts(place, recipe, writer, seeds, after=trained)
         versions = [version]
         for number, one_round in enumerate(rounds, 1):
             fixed = recipe.prompts.source != "policy"
@@ -89,7 +90,7 @@ def _loop(recipe: Recipe) -> Any:
                 opponent=opponent,
                 new_prompts=written[number - 1] if fixed else "",
                 earlier_prompts=[] if fixed else list(written),
-            )
+            ).after(*stopped)
             model, opponent = done.outputs["model"], done.outputs["evaluation"]
             versions.append(done.outputs["version"])
             if not fixed:
@@ -104,11 +105,9 @@ def _import_model(place: Place, recipe: Recipe, name: str, settings: BaseModelSe
     return place.trainer(base_model(name=name, settings=settings.plain(), **place.stage()), recipe).outputs["Output"]
 
 
-def _fine_tune(
-    place: Place, recipe: Recipe, name: str, base: Any, seeds: Any, targets: Any = "", after: Any = ()
-) -> Any:
+def _fine_tune(place: Place, recipe: Recipe, name: str, base: Any, seeds: Any, targets: Any = "") -> Any:
     task = sft(name=name, settings=recipe.sft.plain(), base=base, seed_data=seeds, eft=targets, **place.stage())
-    return place.trainer(task, recipe).after(*after).outputs["Output"]
+    return place.trainer(task, recipe)
 
 
 def _measure_baseline(place: Place, recipe: Recipe, baseline: Any, seeds: Any) -> tuple[Any, Any, Any, Any]:
@@ -131,12 +130,17 @@ def _measure_baseline(place: Place, recipe: Recipe, baseline: Any, seeds: Any) -
     return targets, evaluated, stopped, served.register()
 
 
-def _write_all_prompts(place: Place, recipe: Recipe, writer: Any, seeds: Any, after: Any) -> list[Any]:
-    """The prompts of all rounds where they do not depend on the policy; a fixed writer is served once for them."""
+def _write_all_prompts(
+    place: Place, recipe: Recipe, writer: Any, seeds: Any, after: Any
+) -> tuple[list[Any], list[Any]]:
+    """The prompts of all rounds where they do not depend on the policy, and the tasks to wait for before going on.
+
+    A fixed writer is served once for all of them.
+    """
     if recipe.prompts.source == "policy":
-        return []
+        return [], []
     if recipe.prompts.source == "file":
-        return _prompts_of_all_rounds(place, recipe, writer, seeds, "")
+        return _prompts_of_all_rounds(place, recipe, writer, seeds, ""), []
     server = place.worker(
         serve(
             name="writer",
@@ -150,8 +154,8 @@ def _write_all_prompts(place: Place, recipe: Recipe, writer: Any, seeds: Any, af
     ).after(after)  # one server at a time on a small machine
     written = _prompts_of_all_rounds(place, recipe, writer, seeds, server.outputs["endpoint"])
     note = server.outputs["note"]
-    place.worker(unserve(run=place.run, name="writer", note=note, finished=list(written), **place.server()))
-    return written
+    stopped = unserve(run=place.run, name="writer", note=note, finished=list(written), **place.server())
+    return written, [place.worker(stopped)]
 
 
 def _prompts_of_all_rounds(place: Place, recipe: Recipe, writer: Any, seeds: Any, endpoint: Any) -> list[Any]:
@@ -161,9 +165,7 @@ def _prompts_of_all_rounds(place: Place, recipe: Recipe, writer: Any, seeds: Any
     return written
 
 
-def _measure_last(
-    place: Place, recipe: Recipe, name: str, model: Any, seeds: Any, opponent: Any
-) -> Any:
+def _measure_last(place: Place, recipe: Recipe, name: str, model: Any, seeds: Any, opponent: Any) -> Any:
     """The last model is served for its evaluation alone; returns its version in the registry."""
     served = ServedModel(place, recipe, name, model, seeds, opponent)
     served.start({}, [])

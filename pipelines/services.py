@@ -151,7 +151,7 @@ def _healthy(process: subprocess.Popen[bytes], url: str) -> bool:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5):
+        with urllib.request.urlopen(url, timeout=5):  # noqa: S310
             return True
     except (OSError, urllib.error.URLError):
         return False
@@ -160,7 +160,14 @@ def _answers(url: str) -> bool:
 def _start_store(log: Path) -> tuple[subprocess.Popen[bytes], int, str]:
     data = home() / "store"
     data.mkdir(parents=True, exist_ok=True)
-    names = ("master.port", "master.port.grpc", "filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc")
+    names: tuple[str, ...] = (
+        "master.port",
+        "master.port.grpc",
+        "filer.port",
+        "filer.port.grpc",
+        "s3.port",
+        "s3.port.grpc",
+    )
     names += ("admin.port", "admin.port.grpc", "debug.port")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     ports["volume.port"] = free_ports(1, VOLUME_GRPC_OFFSET)[0]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kfp import dsl
-
 from components.evaluation.component import evaluation
 from components.registry.component import registry
 from components.serving.component import serve, unserve
@@ -126,5 +124,3 @@ class ServedModel:
                 **self.place.stage(),
             )
         ).outputs["Output"]
-
-

@@ -91,7 +91,9 @@ class Screen:
         rate = f"{(event['done'] - self._first) / seconds:.2f}/s" if seconds > 0 else ""
         self._bars.update(self._task, completed=event["done"], rate=rate)
         if not self.console.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
-            self._line(f"      {event['label']}: {event['done']}/{event['total']} {rate}{_left(event, self._first, seconds)}")
+            self._line(
+                f"      {event['label']}: {event['done']}/{event['total']} {rate}{_left(event, self._first, seconds)}"
+            )
 
     def _progress_end(self, event: dict[str, Any]) -> None:
         self._clear_bar()

@@ -14,10 +14,11 @@ from components.sampling.settings import SamplingSettings
 from components.stage import MANIFEST, Stage, find_manifest, model_folder, read_manifest, read_records
 from components.store import open_store
 
+DEFAULTS = SamplingSettings()
 INPUT = {"model": Parent(uri="anywhere", digest="d1")}
 
 
-def stage(root: Path, settings: SamplingSettings = SamplingSettings(), inputs: dict[str, Parent] = INPUT) -> Stage:
+def stage(root: Path, settings: SamplingSettings = DEFAULTS, inputs: dict[str, Parent] = INPUT) -> Stage:
     return Stage(str(root), "sampling", settings, inputs)
 
 

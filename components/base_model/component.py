@@ -10,4 +10,6 @@ def base_model(root: str, run: str, name: str, settings: dict, metrics: dsl.Outp
     from components.base_model.settings import BaseModelSettings
     from components.step import run_stage
 
-    return run_stage(root, run, f"{name}/base-model", lambda: import_model(root, BaseModelSettings(**settings)), metrics)
+    return run_stage(
+        root, run, f"{name}/base-model", lambda: import_model(root, BaseModelSettings(**settings)), metrics
+    )

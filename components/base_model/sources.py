@@ -25,7 +25,9 @@ def identify(settings: BaseModelSettings) -> Parent:
         files = {path.name: file_hash(path) for path in sorted(folder.iterdir()) if path.is_file()}
         return Parent(uri=str(folder), digest=content_hash(files))
     if settings.base.startswith((".", "/", "~")) or settings.base.count("/") != 1:
-        raise UserError(f"model.base {settings.base!r} is no folder", "Correct the path, or give a hub id as owner/name.")
+        raise UserError(
+            f"model.base {settings.base!r} is no folder", "Correct the path, or give a hub id as owner/name."
+        )
     return Parent(uri=settings.base, digest=_hub_commit(settings))
 
 

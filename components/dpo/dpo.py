@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from components.dpo.settings import DpoSettings
 from components.errors import UserError
-from components.records import Counts, Manifest, Pair
+from components.records import Counts, Manifest, Messages, Pair
 from components.stage import Stage, model_folder, parent, read_records
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from trl import DPOTrainer
+
+Rows = list[dict[str, Messages]]
 
 # At step 0 policy and reference are the same, every margin is 0 and the loss is -log sigmoid(0) = ln 2.
 # fp32 is exact to rounding; in bf16 two passes over one sequence may differ by some 1e-2 nats.
@@ -49,13 +51,12 @@ def _train(stage: Stage, settings: DpoSettings, policy: Path, pairs: Sequence[Pa
     return publish_model(stage, trainer, tokenizer, folder, counts, {"start_loss": start, "end_loss": end})
 
 
-def preference_rows(
-    pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> tuple[list[dict[str, object]], Counts]:
+def preference_rows(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[Rows, Counts]:
     """Rows in TRL's prompt/chosen/rejected form; a pair whose longer side exceeds `max_length` is dropped."""
     from components.training.trainer import token_length
 
-    rows, too_long = [], 0
+    rows: Rows = []
+    too_long = 0
     for pair in pairs:
         prompt = [{"role": "user", "content": pair.prompt}]
         chosen = [{"role": "assistant", "content": pair.chosen}]
@@ -64,11 +65,13 @@ def preference_rows(
             too_long += 1
         else:
             rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
-    return rows, Counts(kept={"pairs": len(rows)}, dropped={"pair: longer than max_length": too_long} if too_long else {})
+    return rows, Counts(
+        kept={"pairs": len(rows)}, dropped={"pair: longer than max_length": too_long} if too_long else {}
+    )
 
 
 def make_trainer(
-    policy: Path, tokenizer: PreTrainedTokenizerBase, rows: list[dict[str, object]], settings: DpoSettings, folder: Path
+    policy: Path, tokenizer: PreTrainedTokenizerBase, rows: Rows, settings: DpoSettings, folder: Path
 ) -> DPOTrainer:
     """TRL's DPOTrainer; the reference's log-probabilities are computed beforehand from the untrained policy."""
     from datasets import Dataset
@@ -99,7 +102,7 @@ def _loss(settings: DpoSettings) -> dict[str, Any]:
     return {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, settings.nll_weight]}
 
 
-def first_batch_loss(trainer: DPOTrainer) -> float:
+def first_batch_loss(trainer: Any) -> float:
     """The preference loss of the first pairs, dropout off and without the NLL term."""
     from components.training.model import evaluating
 

@@ -6,7 +6,7 @@ from components.training.settings import TrainingSettings
 
 
 class DpoSettings(TrainingSettings):
-    """Direct preference optimisation (Yuan et al. 2024, section 3.1.3: 1e-6 to 1e-7, beta 0.1, batch 16, dropout 0.1)."""
+    """Direct preference optimisation (Yuan et al. 2024, section 3.1.3: 1e-6 to 1e-7, beta 0.1, batch 16)."""
 
     learning_rate: float = Field(1e-6, gt=0)
     min_learning_rate: float = Field(1e-7, ge=0)

@@ -43,7 +43,7 @@ def evaluate(
         | pairwise_accuracy(held_out, mean_scores(judgements))
         | answer_metrics(answers)
         | head_to_head_metrics(answers, opponents, comparisons),
-        tokens=sum(record.tokens for record in [*answers, *judgements, *comparisons]),
+        tokens=sum(a.tokens for a in answers) + sum(j.tokens for j in judgements) + sum(c.tokens for c in comparisons),
     )
 
 

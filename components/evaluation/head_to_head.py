@@ -77,7 +77,9 @@ def compare(
     return complete(stage, "comparisons", Comparison, requests, make, endpoint, settings.concurrency)
 
 
-def tally(answers: Sequence[Candidate], opponents: Sequence[Candidate], comparisons: Sequence[Comparison]) -> Counter[str]:
+def tally(
+    answers: Sequence[Candidate], opponents: Sequence[Candidate], comparisons: Sequence[Comparison]
+) -> Counter[str]:
     """Prompts by outcome: win, tie, loss, and unparsed where either order gave no verdict.
 
     Equal answers are a tie without a question; so is a pair of orders that disagree.

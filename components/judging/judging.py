@@ -42,7 +42,9 @@ def judge_candidates(
     sampled = read_records(candidates, "candidates", Candidate)
     whole = [c for c in sampled if c.finish_reason == "stop"]
     texts = [TextToJudge(c.prompt_id, c.id, c.prompt, c.text) for c in whole]
-    judgements = judge_texts(stage, "judgements", texts, settings, settings.samples, JudgePrompt(settings.prompt), judge_endpoint or endpoint)
+    judgements = judge_texts(
+        stage, "judgements", texts, settings, settings.samples, JudgePrompt(settings.prompt), judge_endpoint or endpoint
+    )
     counts = count_judgements(judgements)
     counts.dropped |= {f"candidate not judged: {reason}": n for reason, n in _unusable(sampled).items()}
     return stage.publish(

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 LOWEST, HIGHEST = 0.0, 5.0
-# "Score: 4", "**Score:** 3.5", "Score: <4>/5": the number must end where a number ends, so that 45 is 45 and 3.5 is 3.5.
+# "Score: 4", "**Score:** 3.5", "Score: <4>/5": the number must end where a number ends, so that 45 is not 4.
 _SCORE = re.compile(
     r"\bscore\s*\**\s*:\s*\**\s*<?\s*(?P<number>-?\d+(?:\.\d+)?)(?![\d,.]*\d|\w|%)\s*>?(?:\s*/\s*(?P<scale>\d+))?",
     re.IGNORECASE,

@@ -1,4 +1,4 @@
-"""The judge prompt (Yuan et al. 2024, figure 2, in our own words): filled so that hostile text stays inside its slot."""
+"""The judge prompt (Yuan et al. 2024, figure 2, in our words): filled so that hostile text stays in its slot."""
 
 from __future__ import annotations
 

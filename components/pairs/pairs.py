@@ -31,7 +31,9 @@ def make_pairs(root: str, settings: PairsSettings, candidates: str, judgements: 
             f"({', '.join(f'{n} {reason}' for reason, n in dropped.items())})",
             "Use more prompts (prompts.count), a longer sampling.max_tokens or judging.max_tokens, or a better judge.",
         )
-    return stage.publish(Counts(kept={"pairs": len(pairs)}, dropped=dict(dropped)), {"pairs": pairs}, metrics=_metrics(pairs))
+    return stage.publish(
+        Counts(kept={"pairs": len(pairs)}, dropped=dict(dropped)), {"pairs": pairs}, metrics=_metrics(pairs)
+    )
 
 
 def select_pairs(

@@ -26,8 +26,10 @@ def prompts(
         root,
         run,
         f"{name}/prompts",
-        lambda: take_prompts(root, wanted, earlier)
-        if wanted.source == "file"
-        else write_prompts(root, wanted, writer, seed_data, earlier, endpoint),
+        lambda: (
+            take_prompts(root, wanted, earlier)
+            if wanted.source == "file"
+            else write_prompts(root, wanted, writer, seed_data, earlier, endpoint)
+        ),
         metrics,
     )

@@ -31,7 +31,7 @@ def take_prompts(root: str, settings: PromptsSettings, earlier: Sequence[str]) -
     unseen = [prompt for prompt in prompts if prompt.id not in used]
     if len(unseen) < settings.count:
         raise UserError(
-            f"{source.name} has {len(unseen)} prompts left after {len(used)} were used, prompts.count is {settings.count}",
+            f"{source.name} has {len(unseen)} prompts left, {len(used)} were used, prompts.count is {settings.count}",
             "Give a file with more prompts, or lower prompts.count or rounds.",
         )
     dropped["prompt: used by an earlier round"] = len(prompts) - len(unseen)

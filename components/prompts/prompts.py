@@ -93,9 +93,7 @@ def _write_until_enough(stage: Stage, settings: PromptsSettings, pool: Pool, end
     return tokens
 
 
-def _write_wave(
-    stage: Stage, settings: PromptsSettings, pool: Pool, wave: int, endpoint: str
-) -> list[PromptAttempt]:
+def _write_wave(stage: Stage, settings: PromptsSettings, pool: Pool, wave: int, endpoint: str) -> list[PromptAttempt]:
     """One wave of attempts, all with demonstrations from before the wave."""
     sampling = settings.sampling(STOP)
     requests = [
@@ -109,9 +107,7 @@ def _write_wave(
     ]
 
     def make(request: Request, answer: Completion) -> PromptAttempt:
-        return PromptAttempt(
-            id=request.id, text=answer.text, finish_reason=answer.finish_reason, tokens=answer.tokens
-        )
+        return PromptAttempt(id=request.id, text=answer.text, finish_reason=answer.finish_reason, tokens=answer.tokens)
 
     return complete(stage, f"attempts-{wave}", PromptAttempt, requests, make, endpoint, settings.concurrency)
 
@@ -137,7 +133,7 @@ def clean(text: str) -> str:
     """The written task without the label that writers like to repeat, or the quotes around it."""
     text = text.strip()
     label, colon, rest = text.partition(":")
-    if colon and label.lower().removeprefix("task").strip().rstrip(".").isdigit() or label.lower() == "task":
+    if (colon and label.lower().removeprefix("task").strip().rstrip(".").isdigit()) or label.lower() == "task":
         text = rest.strip()
     return text[1:-1].strip() if len(text) > 2 and text[0] == text[-1] == '"' else text
 

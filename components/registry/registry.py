@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from components.errors import UserError
 from components.progress import warn
 from components.records import CurvePoint
-from components.step import read_journal, write_journal
 from components.stage import find_manifest, read_manifest, read_records
+from components.step import read_journal, write_journal
 from components.store import join
 
 if TYPE_CHECKING:
@@ -153,7 +153,9 @@ def _log(client: MlflowClient, run_id: str, model: TrainedModel) -> None:
     from mlflow.entities import Metric
 
     training = find_manifest(model.uri)
-    figures = model.metrics() | {f"train_{name}": value for name, value in (training.metrics if training else {}).items()}
+    figures = model.metrics() | {
+        f"train_{name}": value for name, value in (training.metrics if training else {}).items()
+    }
     metrics = [Metric(name, value, 0, 0) for name, value in figures.items()]
     metrics += [
         Metric(f"train/{name}", value, 0, point.step)

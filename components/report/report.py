@@ -22,7 +22,8 @@ COLUMNS = (
 def summarise(root: str, run: str) -> dict[str, Any]:
     """Write and return `<root>/runs/<run>/summary.json` from what the run's steps noted."""
     models = sorted(
-        (_without(entry, "started") for entry in read_journal(root, run, "models")), key=lambda model: _order(model["name"])
+        (_without(entry, "started") for entry in read_journal(root, run, "models")),
+        key=lambda model: _order(model["name"]),
     )
     stages = [_without(entry, "started") for entry in read_journal(root, run, "stages")]
     summary = {"run": run, "models": models, "stages": stages}

@@ -1,4 +1,4 @@
-"""The one client of every engine: OpenAI-compatible chat completions, with patience and a bound on what is in flight."""
+"""The one client of every engine: OpenAI-compatible chat completions, asked for with patience."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to keep trying one request: `attempts` tries, waits of `first_wait` seconds doubling to `longest_wait`."""
+    """How long to keep trying one request; waits start at `first_wait` seconds and double to `longest_wait`."""
 
     attempts: int = 8
     first_wait: float = 0.5
@@ -102,7 +102,9 @@ class Client:
     async def _once(self, request: Request) -> Completion:
         sampling = request.sampling
         # Temperature 0 is left out: TGI decodes greedily without it and refuses an explicit 0.
-        extra: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p} if sampling.temperature else {}
+        extra: dict[str, Any] = (
+            {"temperature": sampling.temperature, "top_p": sampling.top_p} if sampling.temperature else {}
+        )
         if sampling.stop:
             extra["stop"] = list(sampling.stop)
         answer = await self._client.chat_completion(
@@ -157,7 +159,7 @@ def _describe(error: Exception) -> str:
 def _refused(url: str, error: Exception) -> UserError:
     return UserError(
         f"the endpoint {url} refused a request ({_describe(error)})",
-        "Check that it serves a chat model with a chat template and that SRLM_ENDPOINT_API_KEY is right if it needs a key.",
+        "Check that it serves a model with a chat template, and SRLM_ENDPOINT_API_KEY if it needs a key.",
     )
 
 
@@ -166,7 +168,7 @@ def endpoint_info(url: str, timeout: float = 10.0) -> dict[str, Any]:
     problem = ""
     for path in ("/info", "/v1/models"):
         try:
-            with urllib.request.urlopen(url.rstrip("/") + path, timeout=timeout) as response:
+            with urllib.request.urlopen(url.rstrip("/") + path, timeout=timeout) as response:  # noqa: S310
                 body = json.load(response)
         except (OSError, ValueError) as error:
             problem = str(error)

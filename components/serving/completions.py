@@ -35,7 +35,8 @@ def complete(
     kept = stage.kept(kind, record)
     missing = [request for request in requests if request.id not in kept]
     if len(missing) < len(requests):
-        say(f"{stage.name}: reusing {len(requests) - len(missing)} of {len(requests)} {kind} (same inputs, same settings)")
+        reused = len(requests) - len(missing)
+        say(f"{stage.name}: reusing {reused} of {len(requests)} {kind} (same inputs, same settings)")
     if missing:
         if not endpoint:
             raise UserError(
@@ -45,7 +46,15 @@ def complete(
         saver = _Saver(stage, kind)
         with Progress(kind, len(requests), done=len(requests) - len(missing)) as progress:
             try:
-                asyncio.run(_ask(endpoint, concurrency, missing, lambda request, answer: saver.add(make(request, answer)), progress))
+                asyncio.run(
+                    _ask(
+                        endpoint,
+                        concurrency,
+                        missing,
+                        lambda request, answer: saver.add(make(request, answer)),
+                        progress,
+                    )
+                )
             finally:
                 saver.flush()
         kept |= {made.id: made for made in saver.made if isinstance(made, record)}

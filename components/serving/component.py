@@ -43,7 +43,7 @@ def serve(
 
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)
-def unserve(run: str, name: str, engine: str, endpoint: str, note: str, finished: list):
+def unserve(run: str, name: str, engine: str, endpoint: str, note: str, finished: list) -> None:
     """Stop the server of a model once everything it was needed for is finished."""
     from components.serving.engines import open_engine
     from components.serving.serving import unserve as unserve_model
@@ -54,7 +54,7 @@ def unserve(run: str, name: str, engine: str, endpoint: str, note: str, finished
 
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)
-def cleanup(run: str, job: str, engine: str, endpoint: str):
+def cleanup(run: str, job: str, engine: str, endpoint: str) -> None:
     """Whatever happened: leave no server behind."""
     from components.serving.engines import open_engine
     from components.step import explained

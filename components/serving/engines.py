@@ -74,7 +74,7 @@ class EndpointEngine:
         if info.get("model_sha") != digest and model not in str(info.get("model_id")):
             raise UserError(
                 f"the endpoint {url} serves {info.get('model_id')!r}, but {name} is {model} (digest {digest})",
-                "Start a server for that model there (its /info names it by URI or digest), or use the embedded engine.",
+                "Start a server for that model there (/info names it by URI or digest), or use the embedded engine.",
             )
         return url
 

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.records import Counts, Example, Manifest
+from components.records import Counts, Example, Manifest, Messages
 from components.sft.settings import SftSettings
 from components.stage import Stage, model_folder, parent, read_records
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from trl import SFTTrainer
+
+Rows = list[dict[str, Messages]]
 
 
 def fine_tune(root: str, settings: SftSettings, base: str, seed_data: str, eft: str = "") -> Manifest:
@@ -42,16 +44,19 @@ def _train(stage: Stage, settings: SftSettings, base: Path, examples: Sequence[E
 
 def training_rows(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> tuple[list[dict[str, object]], Counts]:
+) -> tuple[Rows, Counts]:
     """Rows in TRL's prompt/completion form: the loss falls on the completion alone."""
     from components.training.trainer import token_length
 
-    rows, counts = [], Counts()
+    rows: Rows = []
+    counts = Counts()
     for example in examples:
         prompt = [{"role": "user", "content": example.prompt}]
         completion = [{"role": "assistant", "content": example.completion}]
         fits = token_length(tokenizer, prompt + completion) <= max_length
-        bucket, name = (counts.kept, example.kind) if fits else (counts.dropped, f"{example.kind}: longer than max_length")
+        bucket, name = (
+            (counts.kept, example.kind) if fits else (counts.dropped, f"{example.kind}: longer than max_length")
+        )
         bucket[name] = bucket.get(name, 0) + 1
         if fits:
             rows.append({"prompt": prompt, "completion": completion})
@@ -59,7 +64,7 @@ def training_rows(
 
 
 def make_trainer(
-    base: Path, tokenizer: PreTrainedTokenizerBase, rows: list[dict[str, object]], settings: SftSettings, folder: Path
+    base: Path, tokenizer: PreTrainedTokenizerBase, rows: Rows, settings: SftSettings, folder: Path
 ) -> SFTTrainer:
     """TRL's SFTTrainer on the rows."""
     from datasets import Dataset

@@ -33,7 +33,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_policy(folder: Path, settings: TrainingSettings) -> PreTrainedModel:
-    """The weights to train, in fp32 but for LoRA on a GPU (frozen weights in bf16; bf16 is several times slower on CPU).
+    """The weights to train: fp32, but bf16 for the frozen ones under LoRA on a GPU (on CPUs bf16 is slower).
 
     Without LoRA, dropout is put on the attention weights of the policy; the reference of DPO never sees it, because its
     log-probabilities are computed beforehand with dropout off.
@@ -64,7 +64,7 @@ def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenize
     merged.config.attention_dropout = 0.0
     merged.config.use_cache = True
     if on_gpu():
-        merged = merged.to(torch.bfloat16)
+        merged = merged.to(dtype=torch.bfloat16)  # type: ignore[call-arg]
     merged.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
 

@@ -64,7 +64,7 @@ def _accumulation(settings: TrainingSettings) -> int:
     held = settings.micro_batch_size * devices
     if settings.batch_size % held:
         raise UserError(
-            f"batch_size {settings.batch_size} is no multiple of {settings.micro_batch_size} examples on {devices} devices",
+            f"batch_size {settings.batch_size} does not divide into {settings.micro_batch_size} on {devices} devices",
             f"Make it a multiple of {held}, or lower micro_batch_size.",
         )
     return settings.batch_size // held
@@ -120,7 +120,8 @@ def loss_curve(log_history: Sequence[Mapping[str, float]]) -> list[CurvePoint]:
 
 def token_length(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> int:
     """Tokens of a conversation under the model's chat template."""
-    return len(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)["input_ids"])
+    encoded: Any = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)
+    return len(encoded["input_ids"])
 
 
 def need_examples(kept: int, counts: Counts, remedy: str) -> None:

@@ -16,9 +16,7 @@ def answers(**texts: str) -> list[Candidate]:
 
 
 def comparison(prompt: str, first: str, verdict: str | None) -> Comparison:
-    return Comparison(
-        id=f"{prompt}/{first}", prompt_id=prompt, first=first, completion="", verdict=verdict, tokens=1
-    )  # type: ignore[arg-type]
+    return Comparison(id=f"{prompt}/{first}", prompt_id=prompt, first=first, completion="", verdict=verdict, tokens=1)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

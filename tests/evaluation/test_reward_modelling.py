@@ -5,7 +5,9 @@ from components.records import Reply, SeedPrompt
 
 
 def prompt(*ranks: int | None) -> SeedPrompt:
-    return SeedPrompt(id="p", text="q", replies=[Reply(id=f"r{n}", text="t", rank=rank) for n, rank in enumerate(ranks)])
+    return SeedPrompt(
+        id="p", text="q", replies=[Reply(id=f"r{n}", text="t", rank=rank) for n, rank in enumerate(ranks)]
+    )
 
 
 def test_ties_are_excluded_and_counted() -> None:

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from components.errors import UserError
 from components.judging.prompt import JudgePrompt, built_in_judge_prompt, neutralise
 
-FORGERIES = ["</response>", "< / RESPONSE >", "<instruction>", "</response_a>", "<|im_end|>", "<|im_start|>", "[/INST]", "</s>"]
+FORGERIES = [
+    "</response>",
+    "< / RESPONSE >",
+    "<instruction>",
+    "</response_a>",
+    "<|im_end|>",
+    "<|im_start|>",
+    "[/INST]",
+    "</s>",
+]
 
 
 def test_the_rubric_has_five_points_and_asks_for_reasons_before_the_score() -> None:

@@ -63,7 +63,9 @@ def test_a_cut_candidate_never_becomes_part_of_a_pair() -> None:
 
 
 def test_equal_texts_make_no_pair() -> None:
-    assert select_pairs(candidates("same  text", "same text"), scores(5, 1), 0)[1] == Counter({"prompt: equal texts": 1})
+    assert select_pairs(candidates("same  text", "same text"), scores(5, 1), 0)[1] == Counter(
+        {"prompt: equal texts": 1}
+    )
 
 
 def test_length_control_prefers_short_chosen_and_long_rejected() -> None:
@@ -96,5 +98,3 @@ def test_the_order_of_candidates_does_not_matter(order: list[int]) -> None:
     texts = candidates("a", "bb", "ccc", "dddd")
     pairs, _ = select_pairs([texts[n] for n in order], scores(3, 5, 5, 1), 0)
     assert (pairs[0].chosen, pairs[0].rejected) == ("bb", "dddd")  # of two equal bests the shorter one
-
-

@@ -7,7 +7,8 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from components.prompts.novelty import NoveltyPool, rouge_l, rouge_tokens
 
-WORDS = "the a cat dog sat on mat it's 3.5 Über naïve e-mail HTML5, (why?) 中文 don't x_y".split()
+WORDS = ["the", "a", "cat", "dog", "sat", "on", "mat", "it's", "3.5", "Über", "naïve", "e-mail", "HTML5,"]
+WORDS += ["(why?)", "中文", "don't", "x_y"]
 
 
 def corpus(size: int) -> list[str]:

@@ -73,7 +73,10 @@ def said(text: str, finish_reason: str = "stop") -> tuple[int, dict[str, Any]]:
     return 200, {"id": "", "created": 0, "model": "m", "system_fingerprint": "", "choices": [choice], "usage": usage}
 
 
-def ask(url: str, sampling: Sampling = Sampling(0.7, 0.9, 16)) -> Completion:
+WARM = Sampling(0.7, 0.9, 16)
+
+
+def ask(url: str, sampling: Sampling = WARM) -> Completion:
     async def once() -> Completion:
         client = Client(url, QUICK)
         try:

@@ -71,7 +71,9 @@ def make_pairs() -> list[Pair]:
 
 
 def sft_settings(**changes: Any) -> SftSettings:
-    return SftSettings(**{"learning_rate": 1e-2, "min_learning_rate": 1e-3, "epochs": 2, "dropout": 0, **SMALL, **changes})
+    return SftSettings(
+        **{"learning_rate": 1e-2, "min_learning_rate": 1e-3, "epochs": 2, "dropout": 0, **SMALL, **changes}
+    )
 
 
 def dpo_settings(**changes: Any) -> DpoSettings:
@@ -101,7 +103,9 @@ def test_long_examples_are_dropped_and_counted_never_cut(model: Path) -> None:
     rows, counts = training_rows(examples, load_tokenizer(model), 96)
     assert not rows
     assert counts == Counts(dropped={"eft: longer than max_length": 1})
-    kept, dropped = preference_rows([make_pairs()[0].model_copy(update={"rejected": "x" * 200})], load_tokenizer(model), 96)
+    kept, dropped = preference_rows(
+        [make_pairs()[0].model_copy(update={"rejected": "x" * 200})], load_tokenizer(model), 96
+    )
     assert not kept
     assert dropped.dropped == {"pair: longer than max_length": 1}
 
@@ -170,7 +174,7 @@ def test_dpo_log_probabilities_are_summed_over_the_answer(model: Path, tmp_path:
     assert float(row["ref_chosen_logps"]) == pytest.approx(by_hand, abs=1e-3)
 
 
-class Killed(RuntimeError):
+class Killed(RuntimeError):  # noqa: N818
     """Stands for a power cut."""
 
 
@@ -201,7 +205,11 @@ def kill_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
 
 @pytest.mark.parametrize("lora", [LORA, None], ids=["lora", "full"])
 def test_a_killed_training_ends_with_the_same_weights_and_curve(
-    model: Path, tmp_path: Path, kill_at: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, lora: LoraSettings | None
+    model: Path,
+    tmp_path: Path,
+    kill_at: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    lora: LoraSettings | None,
 ) -> None:
     """Checkpoints every 2 steps; killed after step 5 it goes on from step 4 and publishes the same digest."""
     settings = sft_settings(lora=lora, dropout=0.1)
@@ -252,5 +260,5 @@ def test_a_base_model_that_is_not_there(tmp_path: Path) -> None:
 
 def test_the_batch_must_divide_among_the_devices(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(UserError, match="no multiple of 2 examples on 3 devices"):
+    with pytest.raises(UserError, match="does not divide into 2 on 3 devices"):
         trainer_arguments(sft_settings(), tmp_path)

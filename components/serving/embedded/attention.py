@@ -44,10 +44,12 @@ def shared_prefix_attention(
         mixed = _softmax(scores) @ value
     else:
         mixed = _attend_both(grouped, scores, value, *shared_layers[module.layer_idx])  # type: ignore[index]
-    return mixed.view(rows, heads, length, -1).transpose(1, 2), None
+    return mixed.reshape(rows, heads, length, -1).transpose(1, 2), None
 
 
-def _attend_both(grouped: Tensor, own_scores: Tensor, value: Tensor, shared_key: Tensor, shared_value: Tensor) -> Tensor:
+def _attend_both(
+    grouped: Tensor, own_scores: Tensor, value: Tensor, shared_key: Tensor, shared_value: Tensor
+) -> Tensor:
     rows, kv_heads, queries, head_dim = grouped.shape
     shared = shared_key.shape[1]
     stacked = grouped.transpose(0, 1).reshape(kv_heads, rows * queries, head_dim)

@@ -51,8 +51,15 @@ def join(parts: list[Part]) -> Batch:
     buffers = []
     for layer in range(len(prefix.layers)):
         own = [part.layers.pop(0) for part in parts]
-        keys = _joined([(part, part.prefix.layers[layer][0], k) for part, (k, _) in zip(parts, own)], shared, filled)
-        values = _joined([(part, part.prefix.layers[layer][1], v) for part, (_, v) in zip(parts, own)], shared, filled)
+        # First the keys of that layer, then its values.
+        keys, values = (
+            _joined(
+                [(part, part.prefix.layers[layer][side], mine[side]) for part, mine in zip(parts, own, strict=True)],
+                shared,
+                filled,
+            )
+            for side in (0, 1)
+        )
         buffers.append((keys, values))
     return Batch([row for part in parts for row in part.rows], prefix, RowKeys(buffers, filled))
 

@@ -6,6 +6,8 @@ import logging
 import threading
 from dataclasses import dataclass
 
+import torch
+
 from components.serving.embedded.batch import Batch, join
 from components.serving.embedded.forward import Forward
 from components.serving.embedded.loading import LoadedModel
@@ -33,13 +35,13 @@ class Limits:
     """What the engine takes on.
 
     max_batch_total_tokens bounds the memory of keys and values: 46 kB a token for a 135M Llama in fp32, so the default
-    is about 1.1 GB beside 0.5 GB of weights.
+    is 0.75 GB. Laying out a batch needs up to as much again for a moment.
     """
 
     max_batch: int = 48
     max_queue: int = 1024
     max_total_tokens: int = 2048
-    max_batch_total_tokens: int = 24576
+    max_batch_total_tokens: int = 16384
     sharing: bool = True
 
 
@@ -62,7 +64,7 @@ class Engine:
         self._thread.start()
 
     def submit(self, row: Row) -> None:
-        """Queue a request; its future will hold the answer. Raises Overloaded when the queue is full."""
+        """Queue a request; its future will hold the answer. Raises OverloadedError when the queue is full."""
         self._queue.put(row)
 
     @property
@@ -75,6 +77,7 @@ class Engine:
                 self._queue.wait(seconds=1.0)
             self.turn()
 
+    @torch.inference_mode()
     def turn(self) -> None:
         """Let waiting rows in if it is time, then decode one token for every row. Never raises."""
         newcomers = self._newcomers()

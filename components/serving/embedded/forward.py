@@ -33,8 +33,10 @@ class Forward:
         Shorter rows are padded on the right; what lies beyond their end must stay hidden.
         """
         if not max(map(len, token_rows)):
-            return [(k[None].expand(len(token_rows), -1, -1, -1), v[None].expand(len(token_rows), -1, -1, -1))
-                    for k, v in self.empty_prefix.layers]  # fmt: skip
+            return [
+                (k.expand(len(token_rows), *k.shape), v.expand(len(token_rows), *v.shape))
+                for k, v in self.empty_prefix.layers
+            ]
         self._metrics.prefill_tokens.add(sum(map(len, token_rows)))
         return self._read(token_rows, prefix)
 

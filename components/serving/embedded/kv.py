@@ -53,10 +53,10 @@ class ReadKeys(Cache):
 
 
 class RowKeys(Cache):
-    """The rows' own keys and values in buffers [rows, kv_heads, columns, head_dim]; row r's lie in columns 0..filled[r].
+    """The rows' own keys and values in buffers [rows, kv_heads, columns, head_dim].
 
-    Rows are ragged to the right, so that rows of any age share a batch without padding in between. What lies beyond a
-    row's end is finite rubbish that the mask hides.
+    Row r's lie in its first filled[r] columns. Rows are ragged to the right, so that rows of any age share a batch
+    without padding in between. What lies beyond a row's end is finite rubbish that the mask hides.
     """
 
     def __init__(self, buffers: Layers, filled: list[int]) -> None:
@@ -67,12 +67,10 @@ class RowKeys(Cache):
         self._rows = torch.empty(0)
 
     def begin_step(self, device: torch.device) -> Tensor:
-        """Make room for one token a row; returns the mask of visible own columns, bool [rows, 1, 1, columns in use]."""
+        """Prepare for one more token a row; returns which own columns each sees, bool [rows, 1, 1, columns in use]."""
         self._positions = torch.tensor(self.filled, device=device)
         self._rows = torch.arange(len(self.filled), device=device)
         used = max(self.filled) + 1
-        if used > self.buffers[0][0].shape[2]:
-            self.buffers = [(_grown(k), _grown(v)) for k, v in self.buffers]
         return (torch.arange(used, device=device) <= self._positions[:, None])[:, None, None]
 
     def end_step(self) -> None:
@@ -83,6 +81,9 @@ class RowKeys(Cache):
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         rows, used = len(self.filled), max(self.filled) + 1
+        if used > self.buffers[layer_idx][0].shape[2]:
+            # Layer by layer, so that old and new buffers never exist twice as a whole.
+            self.buffers[layer_idx] = (_grown(self.buffers[layer_idx][0]), _grown(self.buffers[layer_idx][1]))
         keys, values = self.buffers[layer_idx]
         keys[self._rows, :, self._positions] = key_states[:, :, 0]
         values[self._rows, :, self._positions] = value_states[:, :, 0]

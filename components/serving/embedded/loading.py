@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.cache_utils import DynamicLayer
+from transformers.utils import logging
 
 from components.errors import UserError
 from components.serving.embedded.batch import join
@@ -50,8 +50,8 @@ def load(directory: Path) -> LoadedModel:
             f"{directory} holds no safetensors weights",
             "Give --model a directory that `save_pretrained` wrote: config.json, *.safetensors and tokenizer files.",
         )
-    # Loading reports its progress by bars, which a log file does not want.
-    os.environ.setdefault("TQDM_DISABLE", "1")
+    # Progress bars garble a log file.
+    logging.disable_progress_bar()
     tokenizer = _load_tokenizer(directory)
     model = _load_model(directory)
     _refuse_unsuitable(model)
@@ -65,7 +65,7 @@ def _load_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
         raise UserError(
             f"the tokenizer in {directory} cannot be loaded: {error}", "Save the model's tokenizer beside its weights."
         ) from error
-    if not tokenizer.is_fast:
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UserError(f"the tokenizer in {directory} has no tokenizer.json", "Convert it to a fast tokenizer.")
     return tokenizer
 
@@ -85,7 +85,7 @@ def _load_model(directory: Path) -> PreTrainedModel:
             f"the model in {directory} cannot be loaded: {error}",
             "It must be a causal language model that `transformers` knows without code of its own.",
         ) from error
-    return model.to("cuda" if cuda else "cpu").eval()
+    return model.to("cuda" if cuda else "cpu").eval()  # type: ignore[arg-type]  # its decorator hides the signature
 
 
 def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> set[int]:
@@ -105,7 +105,9 @@ def _refuse_unsuitable(model: PreTrainedModel) -> None:
     try:
         difference = _difference_to_plain_forward(model)
     except Exception as error:
-        raise UserError(f"{name} does not run in the embedded engine: {type(error).__name__}: {error}", OTHER_ENGINES) from error
+        raise UserError(
+            f"{name} does not run in the embedded engine: {type(error).__name__}: {error}", OTHER_ENGINES
+        ) from error
     # Rounding is far below these; a prefix or a mask that is ignored is far above.
     limit = 1e-3 if model.dtype == torch.float32 else 0.1
     if not difference < limit:

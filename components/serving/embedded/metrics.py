@@ -64,8 +64,12 @@ class Metrics:
         self.generated_tokens = Summary("tgi_request_generated_tokens", "Generated tokens of answered requests.")
         self.forward_passes = Metric("embedded_forward_passes", "counter", "Forward passes of the model.")
         self.prefill_tokens = Metric("embedded_prefill_tokens", "counter", "Prompt tokens read by the model.")
-        self.prefix_cache_hits = Metric("embedded_prefix_cache_hits", "counter", "Reads that began from a known prefix.")
-        self.reused_tokens = Metric("embedded_prefix_reused_tokens", "counter", "Tokens of known prefixes not read again.")
+        self.prefix_cache_hits = Metric(
+            "embedded_prefix_cache_hits", "counter", "Reads that began from a known prefix."
+        )
+        self.reused_tokens = Metric(
+            "embedded_prefix_reused_tokens", "counter", "Tokens of known prefixes not read again."
+        )
 
     def render(self) -> str:
         """Everything, in Prometheus' text format 0.0.4."""

@@ -27,7 +27,10 @@ def shareable_length(prompts: Sequence[tuple[int, ...]]) -> int:
 
 
 class PrefixMemory:
-    """The prefixes used last, within a number of them and of their tokens. A longer one serves any prompt that starts as it does: it is cut to what fits."""
+    """The prefixes used last, within a number of them and of their tokens.
+
+    A longer one serves any prompt that starts as it does: it is cut to what fits.
+    """
 
     def __init__(self, max_prefixes: int = 4, max_tokens: int = 4096) -> None:
         self.max_prefixes = max_prefixes

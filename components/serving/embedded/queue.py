@@ -10,7 +10,7 @@ from components.serving.embedded.prefix import common_length
 from components.serving.embedded.rows import Row
 
 
-class Overloaded(Exception):
+class OverloadedError(Exception):
     """The queue is full."""
 
 
@@ -26,10 +26,10 @@ class RequestQueue:
         return len(self._rows)
 
     def put(self, row: Row) -> None:
-        """Add a row. Raises Overloaded when the queue is full."""
+        """Add a row. Raises OverloadedError when the queue is full."""
         with self._changed:
             if len(self._rows) >= self._max_size:
-                raise Overloaded
+                raise OverloadedError
             self._rows.append(row)
             self._changed.notify()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -54,14 +55,10 @@ class Row:
     def succeed(self, text: str, finish_reason: FinishReason) -> None:
         """Answer the caller, if it still waits."""
         answer = Generation(text, finish_reason, len(self.prompt), len(self.generated), self.sampler.seed)
-        try:
+        with suppress(InvalidStateError):
             self.future.set_result(answer)
-        except InvalidStateError:
-            pass
 
     def fail(self, error: Exception) -> None:
         """Tell the caller, if it still waits, what went wrong."""
-        try:
+        with suppress(InvalidStateError):
             self.future.set_exception(error)
-        except InvalidStateError:
-            pass

@@ -1,0 +1,86 @@
+"""What the engine answers, in TGI's words."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any
+
+from components.serving.embedded.engine import Limits
+from components.serving.embedded.loading import LoadedModel
+from components.serving.embedded.requests import MAX_STOP_SEQUENCES
+from components.serving.embedded.rows import Generation
+
+VERSION = "1.0.0"
+ROUTER = "self-rewarding-embedded"
+
+
+def generated(generation: Generation, prompt: str | None, details: bool) -> dict[str, Any]:
+    """The answer of `/generate`; `prompt` is put before the text where the caller wants the full text."""
+    answer: dict[str, Any] = {"generated_text": (prompt or "") + generation.text}
+    if details:
+        # Clients' types require the two lists; the engine keeps no probability of single tokens.
+        answer["details"] = {
+            "finish_reason": generation.finish_reason,
+            "generated_tokens": generation.generated_tokens,
+            "seed": generation.seed,
+            "prefill": [],
+            "tokens": [],
+        }
+    return answer
+
+
+def chat_completion(generation: Generation, model_id: str) -> dict[str, Any]:
+    """The answer of `/v1/chat/completions`."""
+    return {
+        "id": f"chatcmpl-{secrets.token_hex(12)}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model_id,
+        "system_fingerprint": f"{VERSION}-embedded",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": generation.text},
+                "logprobs": None,
+                "finish_reason": "length" if generation.finish_reason == "length" else "stop",
+            }
+        ],
+        "usage": {
+            "prompt_tokens": generation.prompt_tokens,
+            "completion_tokens": generation.generated_tokens,
+            "total_tokens": generation.prompt_tokens + generation.generated_tokens,
+        },
+    }
+
+
+def info(model_id: str, model_sha: str | None, loaded: LoadedModel, limits: Limits) -> dict[str, Any]:
+    """The answer of `/info`."""
+    return {
+        "model_id": model_id,
+        "model_sha": model_sha,
+        "model_pipeline_tag": "text-generation",
+        "model_dtype": loaded.dtype,
+        "model_device_type": loaded.device_type,
+        "max_concurrent_requests": limits.max_queue,
+        "max_best_of": 1,
+        "max_stop_sequences": MAX_STOP_SEQUENCES,
+        "max_input_tokens": limits.max_total_tokens - 1,
+        "max_total_tokens": limits.max_total_tokens,
+        "max_batch_total_tokens": limits.max_batch_total_tokens,
+        "max_batch_size": limits.max_batch,
+        "validation_workers": 1,
+        "max_client_batch_size": 1,
+        "router": ROUTER,
+        "version": VERSION,
+        "sha": None,
+        "docker_label": None,
+    }
+
+
+def models(model_id: str, created: int) -> dict[str, Any]:
+    """The answer of `/v1/models`."""
+    return {
+        "object": "list",
+        "data": [{"id": model_id, "object": "model", "created": created, "owned_by": model_id}],
+    }

@@ -1,0 +1,73 @@
+"""Properties of token sampling, on distributions small enough to work out by hand."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+
+from components.serving.embedded.sampling import Sampler, choose_tokens
+
+# Probabilities 0.1, 0.4, 0.2, 0.3 at temperature 1.
+LOGITS = torch.tensor([0.1, 0.4, 0.2, 0.3]).log()
+
+
+def draws(count: int, **settings: float) -> list[int]:
+    sampler = Sampler(seed=7, **settings)
+    return [choose_tokens(LOGITS[None], [sampler])[0] for _ in range(count)]
+
+
+def test_greedy_takes_the_most_likely() -> None:
+    assert draws(3) == [1, 1, 1]
+
+
+def test_draws_follow_the_probabilities() -> None:
+    """5,000 draws: the standard error of a share is at most sqrt(0.25 / 5000) = 0.007; 0.03 is more than 4 of them."""
+    counts = Counter(draws(5000, temperature=1.0))
+    for token, probability in enumerate((0.1, 0.4, 0.2, 0.3)):
+        assert counts[token] / 5000 == pytest.approx(probability, abs=0.03)
+
+
+def test_temperature_sharpens() -> None:
+    """At temperature 0.5 probabilities are squared: 0.01, 0.16, 0.04, 0.09 of 0.30, so token 1 has 0.533."""
+    assert Counter(draws(5000, temperature=0.5))[1] / 5000 == pytest.approx(0.16 / 0.30, abs=0.03)
+
+
+def test_top_k_keeps_k_tokens() -> None:
+    assert set(draws(500, temperature=1.0, top_k=2)) == {1, 3}
+
+
+def test_top_p_keeps_the_smallest_set_with_that_mass() -> None:
+    """0.4 < 0.65 <= 0.4 + 0.3, so two tokens stay; 0.75 needs a third."""
+    assert set(draws(500, temperature=1.0, top_p=0.65)) == {1, 3}
+    assert set(draws(500, temperature=1.0, top_p=0.75)) == {1, 2, 3}
+
+
+def test_top_p_is_a_share_of_what_top_k_left() -> None:
+    """top_k=2 leaves 0.4 and 0.3, of which 0.4 is 0.571: with top_p 0.55 one token stays, with 0.6 two."""
+    assert set(draws(200, temperature=1.0, top_k=2, top_p=0.55)) == {1}
+    assert set(draws(200, temperature=1.0, top_k=2, top_p=0.6)) == {1, 3}
+
+
+def test_top_p_over_a_flat_large_vocabulary() -> None:
+    """1,000 equal tokens at top_p 0.5: 500 of them stay, more than the first look at the most likely 256 holds."""
+    sampler = Sampler(seed=1, temperature=1.0, top_p=0.5)
+    seen = {choose_tokens(torch.zeros(1, 1000), [sampler])[0] for _ in range(8000)}
+    assert len(seen) == 500
+
+
+def test_a_tiny_temperature_is_greedy_and_finite() -> None:
+    assert draws(20, temperature=1e-30) == [1] * 20
+
+
+def test_the_seed_decides_and_neighbours_do_not() -> None:
+    logits = torch.randn(5, 300, generator=torch.Generator().manual_seed(0))
+    samplers = [Sampler(seed=row, temperature=0.9, top_p=0.9 if row % 2 else 1.0) for row in range(4)]
+    together = choose_tokens(logits, [*samplers, Sampler(seed=9)])
+    alone = [
+        choose_tokens(logits[row : row + 1], [Sampler(seed=row, temperature=0.9, top_p=0.9 if row % 2 else 1.0)])[0]
+        for row in range(4)
+    ]
+    assert together[:4] == alone
+    assert together[4] == int(logits[4].argmax())
