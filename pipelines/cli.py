@@ -117,3 +117,7 @@ def main() -> None:
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; run again to continue: finished work is kept")
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

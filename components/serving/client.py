@@ -101,17 +101,15 @@ class Client:
 
     async def _once(self, request: Request) -> Completion:
         sampling = request.sampling
-        # Temperature 0 is left out: TGI decodes greedily without it and refuses an explicit 0.
-        extra: dict[str, Any] = (
-            {"temperature": sampling.temperature, "top_p": sampling.top_p} if sampling.temperature else {}
-        )
-        if sampling.stop:
-            extra["stop"] = list(sampling.stop)
+        extra: dict[str, Any] = {"stop": list(sampling.stop)} if sampling.stop else {}
+        if sampling.top_p < 1:  # TGI refuses an explicit 1
+            extra["top_p"] = sampling.top_p
         answer = await self._client.chat_completion(
             request.messages,
             max_tokens=sampling.max_tokens,
             seed=request.seed,
-            **{name: value for name, value in extra.items() if (name, value) != ("top_p", 1.0)},
+            temperature=sampling.temperature,  # 0 is greedy; left out it would be 1
+            **extra,
         )
         choice = answer.choices[0]
         text = _without_stop(choice.message.content or "", sampling.stop)

