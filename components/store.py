@@ -130,10 +130,10 @@ class S3Store:
     """Objects in a bucket; credentials and endpoint come from the environment as boto3 reads it."""
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri.rstrip("/")
-        self.bucket, _, self.prefix = self.uri.removeprefix("s3://").partition("/")
+        self.bucket, _, self.prefix = uri.removeprefix("s3://").rstrip("/").partition("/")
         if not self.bucket:
             raise UserError(f"{uri!r} names no bucket", "Use s3://bucket/prefix.")
+        self.uri = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     def read(self, name: str) -> bytes | None:
         try:
@@ -210,8 +210,8 @@ def _transfer_error() -> type[Exception]:
 @cache
 def _s3() -> Any:
     """One client a process: parallel multipart and checksums are boto3's defaults."""
-    import boto3
+    from boto3.session import Session
     from botocore.config import Config
 
     patience = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
-    return boto3.client("s3", config=patience, region_name=os.environ.get("AWS_REGION", "us-east-1"))
+    return Session().client("s3", config=patience, region_name=os.environ.get("AWS_REGION", "us-east-1"))

@@ -112,7 +112,7 @@ def test_a_second_run_reuses_everything_and_the_registry_holds_the_models(undist
 def test_killed_runs_end_as_an_undisturbed_one(
     undisturbed: tuple[Runner, str], tmp_path: Path, tiny_recipe: Path
 ) -> None:
-    """kill -9 in the middle of sampling, judging and DPO, one after the other: same pairs, same models, same figures."""
+    """kill -9 in the middle of sampling, judging and DPO, one after the other: same pairs, models and figures."""
     runner = Runner(tmp_path, tiny_recipe)
     for step, label in (("m1/sampling", "candidates"), ("m1/judging", "judgements"), ("m2/dpo", "DPO")):
         kill_during(runner, step, label)
@@ -149,9 +149,8 @@ def in_the_middle(runner: Runner, step: str, label: str) -> bool:
         return False
     events = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
     started = [event["step"] for event in events if event["kind"] == "step_start"]
-    partial = [
-        e for e in events if e["kind"] == "progress" and e["label"].startswith(label) and 0 < e["done"] < e["total"]
-    ]
+    told = [event for event in events if event["kind"] == "progress" and event["label"].startswith(label)]
+    partial = [event for event in told if 0 < event["done"] < event["total"]]
     return bool(started) and started[-1] == step and bool(partial)
 
 
