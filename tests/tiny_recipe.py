@@ -54,14 +54,14 @@ def judgements(n: int) -> list[dict[str, str]]:
 
 
 def recipe(folder: Path) -> dict[str, Any]:
-    training = {"batch_size": 8, "micro_batch_size": 8, "max_length": 128, "checkpoint_every": 4}
+    training = {"batch_size": 16, "micro_batch_size": 16, "max_length": 128, "checkpoint_every": 4}
     return {
         "name": "tiny",
         "rounds": 2,
         "model": {"base": str(folder / "model")},
         "data": {"messages": str(folder / "messages.jsonl"), "ift": 40, "eft_prompts": 8, "eval_prompts": 6},
         "eft": {"source": "file", "file": str(folder / "judgements.jsonl"), "min_examples": 10},
-        "sft": {"learning_rate": 5e-3, "min_learning_rate": 1e-3, "dropout": 0, "epochs": 10, **training},
+        "sft": {"learning_rate": 1e-2, "min_learning_rate": 1e-3, "dropout": 0, "epochs": 6, **training},
         "prompts": {"source": "file", "file": str(folder / "prompts.jsonl"), "count": 16},
         "sampling": {"candidates": 4, "max_tokens": 12, "temperature": 1.0, "top_p": 1.0},
         "judging": {"samples": 3, "max_tokens": 24, "prompt": JUDGE_PROMPT, "temperature": 1.0, "top_p": 1.0},
