@@ -67,14 +67,14 @@ def compile_(
 @app.command()
 def data(
     messages: Annotated[str, typer.Argument(help="OpenAssistant messages: a path, s3://, hub id or builtin:demo.")],
-    language: Annotated[str, typer.Option(help="The language to keep.")] = "en",
+    recipe: Annotated[str, typer.Option(help="The recipe whose sizes and language count.")] = "demo",
     debug: Debug = False,
 ) -> None:
-    """Show what a file of human messages would give, with everything dropped by reason."""
+    """Show what a recipe would take from a file of human messages, with everything dropped by reason."""
     from components.seed_data.seed_data import describe
-    from components.seed_data.settings import SeedDataSettings
+    from pipelines.recipe import load_recipe
 
-    counts = describe(messages, SeedDataSettings(messages=messages, language=language))
+    counts = describe(messages, load_recipe(recipe).data)
     shown = Table(title=messages, title_justify="left")
     shown.add_column("what")
     shown.add_column("count", justify="right")

@@ -67,7 +67,18 @@ def _loop(recipe: Recipe) -> Any:
         worker_image: str,
         trainer_image: str,
     ) -> None:
-        opened = uncached(open_run(root=store, run=run, job=job, recipe=recipe.plain(), tracking_uri=tracking_uri))
+        opened = uncached(
+            open_run(
+                root=store,
+                run=run,
+                job=job,
+                recipe=recipe.plain(),
+                tracking_uri=tracking_uri,
+                engine=engine,
+                endpoint=endpoint,
+                judge_endpoint=judge_endpoint,
+            )
+        )
         opened.set_container_image(worker_image)
         place = Place(
             store, opened.outputs["Output"], tracking_uri, engine, endpoint, judge_endpoint, worker_image, trainer_image

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from components.report.report import COLUMNS, table
+from components.report.report import CAPTION, COLUMNS, table
 
 SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal
 
@@ -124,9 +124,9 @@ def _left(event: dict[str, Any], first: int, seconds: float) -> str:
 
 def show_summary(console: Console, summary: dict[str, Any]) -> None:
     """The final table, and what was reused."""
-    shown = Table(title=f"{summary['run']}", title_justify="left")
+    shown = Table(title=summary["run"], title_justify="left", caption=CAPTION, caption_justify="left")
     for column in COLUMNS:
-        shown.add_column(column, justify="left" if column == "model" else "right")
+        shown.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
     for row in table(summary):
         shown.add_row(*row)
     console.print(shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,22 +53,21 @@ def _train(stage: Stage, settings: DpoSettings, policy: Path, pairs: Sequence[Pa
 
 
 def preference_rows(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[Rows, Counts]:
-    """Rows in TRL's prompt/chosen/rejected form; a pair whose longer side exceeds `max_length` is dropped."""
-    from components.training.trainer import token_length
+    """Rows in TRL's prompt/chosen/rejected form; a pair with a side that cannot be trained on is dropped."""
+    from components.training.trainer import unfit
 
     rows: Rows = []
-    too_long = 0
+    dropped: Counter[str] = Counter()
     for pair in pairs:
         prompt = [{"role": "user", "content": pair.prompt}]
-        chosen = [{"role": "assistant", "content": pair.chosen}]
-        rejected = [{"role": "assistant", "content": pair.rejected}]
-        if max(token_length(tokenizer, prompt + side) for side in (chosen, rejected)) > max_length:
-            too_long += 1
+        sides = {"chosen": pair.chosen, "rejected": pair.rejected}
+        answers = {side: [{"role": "assistant", "content": text}] for side, text in sides.items()}
+        reasons = [unfit(tokenizer, prompt + answer, max_length) for answer in answers.values()]
+        if any(reasons):
+            dropped[f"pair: {next(filter(None, reasons))}"] += 1
         else:
-            rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
-    return rows, Counts(
-        kept={"pairs": len(rows)}, dropped={"pair: longer than max_length": too_long} if too_long else {}
-    )
+            rows.append({"prompt": prompt, **answers})
+    return rows, Counts(kept={"pairs": len(rows)}, dropped=dict(dropped))
 
 
 def make_trainer(

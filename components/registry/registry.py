@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,11 +47,10 @@ def register(tracking_uri: str, model: TrainedModel) -> str | None:
     The same content is registered once, however often a run repeats. An unreachable server is no reason to stop a run:
     it warns and returns None, and the run's last step tries again.
     """
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     try:
-        client = MlflowClient(tracking_uri)
+        client = _client(tracking_uri)
         version = _find(client, model) or _create(client, model)
         _note_evaluation(client, model, version)
         client.set_registered_model_alias(model.registered_name, model.alias, version.version)
@@ -87,16 +87,24 @@ def register_what_is_missing(root: str, tracking_uri: str, run: str) -> None:
 
 def check_tracking(tracking_uri: str) -> None:
     """Raises UserError when the MLflow server cannot be reached at the start of a run."""
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     try:
-        MlflowClient(tracking_uri).search_experiments(max_results=1)
+        _client(tracking_uri).search_experiments(max_results=1)
     except MlflowException as error:
         raise UserError(
             f"the MLflow server {tracking_uri} cannot be used ({_first_line(error)})",
             "Start it or correct --tracking-uri, then run again.",
         ) from error
+
+
+def _client(tracking_uri: str) -> MlflowClient:
+    # MLflow's own patience (7 retries, doubling waits) would hold a run for minutes before it says anything.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri)
 
 
 def _first_line(error: Exception) -> str:

@@ -9,13 +9,10 @@ from typing import Any
 from components.step import read_journal
 from components.store import join, open_store
 
-COLUMNS = (
-    "model",
-    "judge parse rate",
-    "pairwise accuracy",
-    "win / tie / loss vs previous",
-    "answer length",
-    "version",
+COLUMNS = ("model", "parse rate", "accuracy", "win/tie/loss", "length", "version")
+CAPTION = (
+    "parse rate: judgements with a valid score. accuracy: pairs of human replies that the judge orders as people did, "
+    "score ties left out. win/tie/loss: answers against the previous model's, both orders. length: mean characters."
 )
 
 
@@ -57,7 +54,8 @@ def table_html(summary: dict[str, Any]) -> str:
     rows = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table(summary)
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    caption = f"<caption>{html.escape(CAPTION)}</caption>"
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _accuracy(metrics: dict[str, float]) -> str:
@@ -72,7 +70,7 @@ def _head_to_head(metrics: dict[str, float]) -> str:
         return "-"
     total = metrics["head_to_head"]
     unparsed = metrics["head_to_head_unparsed"]
-    counts = " / ".join(f"{metrics.get(f'{name}_rate', 0.0) * total:.0f}" for name in ("win", "tie", "loss"))
+    counts = "/".join(f"{metrics.get(f'{name}_rate', 0.0) * total:.0f}" for name in ("win", "tie", "loss"))
     return counts + (f" ({unparsed:.0f} unparsed)" if unparsed else "")
 
 

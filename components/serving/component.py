@@ -6,13 +6,20 @@ from components.images import WORKER
 
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)
-def open_run(root: str, run: str, job: str, recipe: dict, tracking_uri: str) -> str:
-    """Check that store and registry can be used and note the recipe; returns the run's name."""
+def open_run(
+    root: str, run: str, job: str, recipe: dict, tracking_uri: str, engine: str, endpoint: str, judge_endpoint: str
+) -> str:
+    """Check that store, registry and endpoints can be used and note the recipe; returns the run's name."""
     from components.registry.registry import check_tracking
+    from components.serving.client import endpoint_info
+    from components.serving.engines import open_engine
     from components.step import explained, write_journal
 
     with explained("open-run"):
         name = run or job
+        open_engine(engine, endpoint).check()
+        if judge_endpoint:
+            endpoint_info(judge_endpoint)
         write_journal(root, name, "recipe", "recipe", recipe)
         check_tracking(tracking_uri)
     return name

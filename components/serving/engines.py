@@ -20,7 +20,10 @@ from components.store import home
 
 
 class Engine(Protocol):
-    """Starts and stops the servers of a run. Both verbs may be called again without harm."""
+    """Starts and stops the servers of a run. Every verb may be called again without harm."""
+
+    def check(self) -> None:
+        """Raises UserError when it is clear before any work that the engine cannot serve."""
 
     def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str:
         """Serve the model stage `model` under the name `name`; returns the endpoint's URL."""
@@ -31,6 +34,9 @@ class Engine(Protocol):
 
 class EmbeddedEngine:
     """A process on this machine. It ends by itself when the process SRLM_OWNER_PID is gone."""
+
+    def check(self) -> None:
+        """Nothing can be known before there is a model."""
 
     def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str:
         self.stop(run, name)
@@ -68,6 +74,10 @@ class EndpointEngine:
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
 
+    def check(self) -> None:
+        if "{model}" not in self.endpoint:  # servers of models that are still to be made come later
+            endpoint_info(self.endpoint)
+
     def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str:
         url = self.endpoint.replace("{model}", name)
         info, digest = endpoint_info(url), read_manifest(model).digest
@@ -101,6 +111,7 @@ def _command(model: str, state: Path, settings: ServingSettings) -> list[str]:
         "--port": "0",
         "--ready-file": str(state),
         "--max-batch": str(settings.max_batch),
+        "--dtype": settings.dtype,
         "--max-total-tokens": str(settings.max_total_tokens),
     }
     if owner := os.environ.get("SRLM_OWNER_PID"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -30,4 +30,7 @@ class ServingSettings(Settings):
 
     max_total_tokens: int = Field(4096, ge=16, description="prompt and new tokens of one request")
     max_batch: int = Field(64, ge=1, description="requests decoded together by the embedded engine")
+    dtype: Literal["auto", "float32", "bfloat16", "float64"] = Field(
+        "auto", description="auto is bf16 on a GPU and fp32 on a CPU; in float64 texts do not depend on batching at all"
+    )
     start_timeout: int = Field(1800, ge=1, description="seconds to wait for a model to be loaded")

@@ -46,19 +46,17 @@ def training_rows(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> tuple[Rows, Counts]:
     """Rows in TRL's prompt/completion form: the loss falls on the completion alone."""
-    from components.training.trainer import token_length
+    from components.training.trainer import unfit
 
     rows: Rows = []
     counts = Counts()
     for example in examples:
         prompt = [{"role": "user", "content": example.prompt}]
         completion = [{"role": "assistant", "content": example.completion}]
-        fits = token_length(tokenizer, prompt + completion) <= max_length
-        bucket, name = (
-            (counts.kept, example.kind) if fits else (counts.dropped, f"{example.kind}: longer than max_length")
-        )
+        reason = unfit(tokenizer, prompt + completion, max_length)
+        bucket, name = (counts.dropped, f"{example.kind}: {reason}") if reason else (counts.kept, example.kind)
         bucket[name] = bucket.get(name, 0) + 1
-        if fits:
+        if not reason:
             rows.append({"prompt": prompt, "completion": completion})
     return rows, counts
 

@@ -118,10 +118,15 @@ def loss_curve(log_history: Sequence[Mapping[str, float]]) -> list[CurvePoint]:
     ]
 
 
-def token_length(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> int:
-    """Tokens of a conversation under the model's chat template."""
+def unfit(tokenizer: PreTrainedTokenizerBase, messages: Messages, max_length: int) -> str | None:
+    """Why a conversation cannot be trained on, None when it can.
+
+    Text that spells the tokenizer's control tokens would be read as them, and could end its own turn.
+    """
+    if any(token in message["content"] for message in messages for token in tokenizer.all_special_tokens):
+        return "holds control tokens"
     encoded: Any = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)
-    return len(encoded["input_ids"])
+    return "longer than max_length" if len(encoded["input_ids"]) > max_length else None
 
 
 def need_examples(kept: int, counts: Counts, remedy: str) -> None:

@@ -43,6 +43,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--max-batch-total-tokens", type=int, default=Limits.max_batch_total_tokens, help="tokens whose keys are kept"
     )
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float64"), default="auto")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads of the model (default: all)")
     parser.add_argument("--no-sharing", action="store_true", help="read every prompt in full (to measure the gain)")
     return parser.parse_args(argv)
@@ -86,7 +87,7 @@ def serve(options: argparse.Namespace) -> int:
 def start_engine(options: argparse.Namespace, served: Served) -> Engine:
     """Load the model and start to decode. Raises UserError when the model cannot be served."""
     log.info("loading %s", options.model)
-    loaded = load(options.model)
+    loaded = load(options.model, options.dtype)
     total = min(options.max_total_tokens, loaded.max_positions or options.max_total_tokens)
     if total < options.max_total_tokens:
         log.info("texts end at %d tokens, which the model was made for, not at %d", total, options.max_total_tokens)

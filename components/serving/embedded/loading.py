@@ -43,8 +43,8 @@ class LoadedModel:
         return getattr(self.model.config, "max_position_embeddings", None)
 
 
-def load(directory: Path) -> LoadedModel:
-    """Load a local directory: bf16 on CUDA, fp32 elsewhere. Raises UserError when that cannot be done."""
+def load(directory: Path, dtype: str = "auto") -> LoadedModel:
+    """Load a local directory in `dtype`; auto is bf16 on CUDA, fp32 elsewhere. Raises UserError when it cannot be."""
     if not any(directory.glob("*.safetensors")):
         raise UserError(
             f"{directory} holds no safetensors weights",
@@ -53,7 +53,7 @@ def load(directory: Path) -> LoadedModel:
     # Progress bars garble a log file.
     logging.disable_progress_bar()
     tokenizer = _load_tokenizer(directory)
-    model = _load_model(directory)
+    model = _load_model(directory, dtype)
     _refuse_unsuitable(model)
     return LoadedModel(model, Tokens(tokenizer, _end_ids(model, tokenizer)))
 
@@ -70,12 +70,13 @@ def _load_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def _load_model(directory: Path) -> PreTrainedModel:
+def _load_model(directory: Path, dtype: str) -> PreTrainedModel:
     cuda = torch.cuda.is_available()
+    usual = torch.bfloat16 if cuda else torch.float32
     try:
         model = AutoModelForCausalLM.from_pretrained(
             directory,
-            dtype=torch.bfloat16 if cuda else torch.float32,
+            dtype=usual if dtype == "auto" else getattr(torch, dtype),
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
@@ -109,7 +110,7 @@ def _refuse_unsuitable(model: PreTrainedModel) -> None:
             f"{name} does not run in the embedded engine: {type(error).__name__}: {error}", OTHER_ENGINES
         ) from error
     # Rounding is far below these; a prefix or a mask that is ignored is far above.
-    limit = 1e-3 if model.dtype == torch.float32 else 0.1
+    limit = 0.1 if model.dtype == torch.bfloat16 else 1e-3
     if not difference < limit:
         raise UserError(
             f"{name} gives other logits in the embedded engine: relative difference {difference:.2g}, limit {limit:g}",
