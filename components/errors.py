@@ -15,4 +15,5 @@ class UserError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.problem.rstrip('.')}. {self.remedy}"
+        end = "" if self.problem.endswith("\n") else ". "
+        return f"{self.problem.rstrip('.')}{end}{self.remedy}"

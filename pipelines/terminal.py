@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -71,7 +72,7 @@ class Screen:
         self._number += 1
         self._started[event["step"]] = event["time"]
         self._clear_bar()
-        self._line(f"[bold]\\[{self._number}/{self.steps}] {event['step']}[/bold]")
+        self._line(f"[bold]\\[{self._number}/{self.steps}] {escape(event['step'])}[/bold]")
 
     def _step_end(self, event: dict[str, Any]) -> None:
         self._clear_bar()
@@ -79,7 +80,7 @@ class Screen:
         kept = ", ".join(f"{count:,} {name}" for name, count in event["kept"].items())
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in event["dropped"].items())
         done = "reused" if event["reused"] else f"done in {seconds:.0f} s"
-        self._line(f"      {done}: {kept}" + (f" [dim](dropped: {dropped})[/dim]" if dropped else ""))
+        self._line(f"      {done}: {kept}" + (f" [dim](dropped: {escape(dropped)})[/dim]" if dropped else ""))
 
     def _progress(self, event: dict[str, Any]) -> None:
         if self._label[0] != event["label"]:
@@ -99,10 +100,10 @@ class Screen:
         self._clear_bar()
 
     def _say(self, event: dict[str, Any]) -> None:
-        self._line(f"      [dim]{event['text']}[/dim]")
+        self._line(f"      [dim]{escape(event['text'])}[/dim]")
 
     def _warn(self, event: dict[str, Any]) -> None:
-        self._line(f"      [yellow]warning: {event['text']}[/yellow]")
+        self._line(f"      [yellow]warning: {escape(event['text'])}[/yellow]")
 
     def _error(self, event: dict[str, Any]) -> None:
         self.error = self.error or event

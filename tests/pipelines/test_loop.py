@@ -172,12 +172,13 @@ def helpers_of(owner: int) -> list[int]:
         (["--set", "sampling.temprature=1"], "did you mean temperature"),
         (["--set", "data.messages=/nowhere.jsonl"], "nowhere.jsonl"),
         (["--engine", "endpoint", "--endpoint", "http://127.0.0.1:9"], "127.0.0.1:9"),
-        (["--store", "s3://bucket/x", "--tracking-uri", "http://127.0.0.1:9"], "127.0.0.1:9"),
+        (["--tracking-uri", "http://127.0.0.1:9"], "MLflow server http://127.0.0.1:9"),
+        (["--store", "s3://nobody-has-this/x"], "s3://nobody-has-this/x"),
         (["--engine", "tgi-on-the-moon"], "there is no engine"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_code_2(
-    undisturbed: tuple[Runner, str], options: list[str], problem: str, monkeypatch: pytest.MonkeyPatch
+    undisturbed: tuple[Runner, str], options: list[str], problem: str
 ) -> None:
     """The problem and the remedy, no traceback; --debug shows it."""
     runner, _ = undisturbed

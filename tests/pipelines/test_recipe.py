@@ -11,7 +11,7 @@ from components.errors import UserError
 from components.settings import Settings
 from pipelines.compile import compile_recipe
 from pipelines.local import count_steps
-from pipelines.recipe import load_recipe, shipped_recipes
+from pipelines.recipe import SHIPPED, load_recipe, shipped_recipes
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -92,7 +92,7 @@ def test_an_override_that_makes_no_sense_is_refused(override: str) -> None:
 
 
 def test_texts_may_lie_in_files_beside_the_recipe(tmp_path: Path) -> None:
-    raw = yaml.safe_load((Path("pipelines/recipes") / "demo.yaml").read_text())
+    raw = yaml.safe_load((SHIPPED / "demo.yaml").read_text())
     raw["judging"]["prompt"] = {"file": "judge.txt"}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(raw))
     with pytest.raises(UserError, match=r"judge\.txt"):
