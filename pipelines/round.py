@@ -70,7 +70,7 @@ def round_pipeline(recipe: Recipe, number: int) -> Any:
             )
         ).outputs["Output"]
         stopped = served.stop(evaluated, asked, sampled, judged)
-        version = served.register()
+        version = served.register().outputs["Output"]
         paired = place.worker(
             pairs(
                 name=model_name,

@@ -87,11 +87,11 @@ def _loop(recipe: Recipe) -> Any:
         base = _import_model(place, recipe, "m0", recipe.model)
         writer = _import_model(place, recipe, "writer", recipe.writer) if recipe.writer else base
         baseline = _fine_tune(place, recipe, "sft", base, seeds).outputs["Output"]
-        targets, opponent, measured, version = _measure_baseline(place, recipe, baseline, seeds)
+        targets, opponent, measured, registered = _measure_baseline(place, recipe, baseline, seeds)
         trained = _fine_tune(place, recipe, "m1", base, seeds, targets).after(measured)  # the server's memory is free
         model = trained.outputs["Output"]
         written, stopped = _write_all_prompts(place, recipe, writer, seeds, after=trained)
-        versions = [version]
+        versions = [registered.outputs["Output"]]
         for number, one_round in enumerate(rounds, 1):
             fixed = recipe.prompts.source != "policy"
             done = one_round(
@@ -101,7 +101,7 @@ def _loop(recipe: Recipe) -> Any:
                 opponent=opponent,
                 new_prompts=written[number - 1] if fixed else "",
                 earlier_prompts=[] if fixed else list(written),
-            ).after(*stopped)
+            ).after(registered, *stopped)  # versions are numbered in the order of the models
             model, opponent = done.outputs["model"], done.outputs["evaluation"]
             versions.append(done.outputs["version"])
             if not fixed:
@@ -182,4 +182,4 @@ def _measure_last(place: Place, recipe: Recipe, name: str, model: Any, seeds: An
     served.start({}, [])
     evaluated = served.measure()
     served.stop(evaluated)
-    return served.register()
+    return served.register().outputs["Output"]

@@ -113,7 +113,7 @@ class ServedModel:
         )
 
     def register(self) -> Any:
-        """Put the measured model into the registry under its name as alias; returns the version."""
+        """Put the measured model into the registry under its name as alias; the task gives the version."""
         return self.place.worker(
             registry(
                 tracking_uri=self.place.tracking_uri,
@@ -123,4 +123,4 @@ class ServedModel:
                 evaluation=self.evaluated,
                 **self.place.stage(),
             )
-        ).outputs["Output"]
+        )

@@ -54,6 +54,8 @@ def judgements(n: int) -> list[dict[str, str]]:
 
 
 def recipe(folder: Path) -> dict[str, Any]:
+    # few requests at a time: a test must be able to catch sampling and judging in the middle
+    slowly = {"temperature": 1.0, "top_p": 1.0, "concurrency": 2}
     training = {"batch_size": 16, "micro_batch_size": 16, "max_length": 128, "checkpoint_every": 4}
     return {
         "name": "tiny",
@@ -63,8 +65,8 @@ def recipe(folder: Path) -> dict[str, Any]:
         "eft": {"source": "file", "file": str(folder / "judgements.jsonl"), "min_examples": 10},
         "sft": {"learning_rate": 1e-2, "min_learning_rate": 1e-3, "dropout": 0, "epochs": 6, **training},
         "prompts": {"source": "file", "file": str(folder / "prompts.jsonl"), "count": 16},
-        "sampling": {"candidates": 4, "max_tokens": 12, "temperature": 1.0, "top_p": 1.0},
-        "judging": {"samples": 3, "max_tokens": 24, "prompt": JUDGE_PROMPT, "temperature": 1.0, "top_p": 1.0},
+        "sampling": {"candidates": 4, "max_tokens": 12, **slowly},
+        "judging": {"samples": 3, "max_tokens": 24, "prompt": JUDGE_PROMPT, **slowly},
         "dpo": {
             "learning_rate": 1e-3,
             "min_learning_rate": 1e-4,
