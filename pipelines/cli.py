@@ -45,7 +45,11 @@ def run(
     from pipelines.recipe import load_recipe
 
     where = Where(store, tracking_uri, engine, endpoint, judge_endpoint)
-    run_recipe(load_recipe(recipe, overrides), where, console, debug)
+    try:
+        run_recipe(load_recipe(recipe, overrides), where, console, debug)
+    except KeyboardInterrupt:
+        console.print("stopped; run again to continue: finished work is kept")
+        raise typer.Exit(130) from None
 
 
 @app.command("compile")
@@ -115,9 +119,6 @@ def main() -> None:
             raise
         Console(stderr=True).print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; run again to continue: finished work is kept")
-        sys.exit(130)
 
 
 if __name__ == "__main__":
