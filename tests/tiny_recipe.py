@@ -55,7 +55,7 @@ def judgements(n: int) -> list[dict[str, str]]:
 
 def recipe(folder: Path) -> dict[str, Any]:
     # few requests at a time: a test must be able to catch sampling and judging in the middle
-    slowly = {"temperature": 1.0, "top_p": 1.0, "concurrency": 2}
+    slowly = {"temperature": 1.0, "top_p": 1.0, "concurrency": 6}
     training = {"batch_size": 16, "micro_batch_size": 16, "max_length": 128, "checkpoint_every": 4}
     return {
         "name": "tiny",
