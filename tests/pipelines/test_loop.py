@@ -191,11 +191,11 @@ def test_bad_input_is_one_message_and_exit_code_2(
     assert len(runner.summaries()) == before
 
 
-def test_a_user_who_interrupts_is_told_that_work_is_kept(undisturbed: tuple[Runner, str]) -> None:
-    runner, _ = undisturbed
-    process = runner.start("--set", "seed=99")
+def test_a_user_who_interrupts_is_told_that_work_is_kept(tmp_path: Path, tiny_recipe: Path) -> None:
+    runner = Runner(tmp_path, tiny_recipe)
+    process = runner.start()
     deadline = time.monotonic() + PATIENCE
-    while "step_start" not in runner.events().splitlines()[-1] and time.monotonic() < deadline:
+    while "step_start" not in runner.events() and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=PATIENCE)
