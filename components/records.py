@@ -103,6 +103,20 @@ class Comparison(Record):
     tokens: int
 
 
+class CheckpointComparison(Record):
+    """A checkpoint's answers to the validation prompts, judged against those of the one before; `id` is the step.
+
+    Prompts are counted: won, lost or tied by mean score, unscored where a score is missing on either side.
+    """
+
+    step: int
+    against: int = Field(description="step of the checkpoint before; 0 is the untrained policy")
+    wins: int
+    ties: int
+    losses: int
+    unscored: int
+
+
 class CurvePoint(Record):
     """What the trainer logged at one step; `id` is the step."""
 

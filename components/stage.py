@@ -30,14 +30,14 @@ MANIFEST = "manifest.json"
 # Part of every key. Raise a stage's number when a change of its code changes what it makes.
 VERSIONS = {
     "base_model": 1,
-    "seed_data": 1,
+    "seed_data": 2,
     "eft": 1,
     "sft": 1,
     "prompts": 1,
     "sampling": 1,
     "judging": 1,
     "pairs": 1,
-    "dpo": 1,
+    "dpo": 2,
     "evaluation": 1,
 }
 R = TypeVar("R", bound=Record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,30 +68,49 @@ class Recipe(Settings):
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, raw: Any) -> Any:
-        """The seed goes to every section; evaluation samples and judges as the rounds do unless it says otherwise."""
+        """The seed goes to every section; others sample and judge as the rounds do unless they say otherwise."""
         if not isinstance(raw, dict):
             return raw
-        raw = {name: dict(value) if isinstance(value, dict) else value for name, value in raw.items()}
-        evaluation = raw.setdefault("evaluation", {})
-        if isinstance(evaluation, dict):
-            evaluation["judging"] = _with(raw.get("judging"), evaluation.get("judging"))
-            sampling = _with(raw.get("sampling"), {})
+        raw = copy.deepcopy(raw)
+        seed = raw.get("seed", cls.model_fields["seed"].default)
+        for name in ("data", "eft", "sft", "prompts", "sampling", "judging", "dpo"):
+            if isinstance(section := raw.setdefault(name, {}), dict):
+                section.setdefault("seed", seed)
+        raw.setdefault("evaluation", {})
+        for section in _derived_sections(raw):
+            sampling = _with(raw["sampling"], {})
             if isinstance(sampling, dict):
                 sampling.pop("candidates", None)
-            evaluation["answers"] = _with(sampling, evaluation.get("answers"))
-        seed = raw.get("seed", cls.model_fields["seed"].default)
-        seeded = [raw.setdefault(name, {}) for name in ("data", "eft", "sft", "prompts", "sampling", "judging", "dpo")]
-        seeded += [evaluation.get("judging"), evaluation.get("answers")] if isinstance(evaluation, dict) else []
-        for section in seeded:
-            if isinstance(section, dict):
-                section.setdefault("seed", seed)
+            section["judging"] = _with(raw["judging"], section.get("judging"))
+            section["answers"] = _with(sampling, section.get("answers"))
         return raw
 
     @model_validator(mode="after")
     def _judge_prompt_has_its_slots(self) -> Recipe:
-        for prompt in (self.judging.prompt, self.evaluation.judging.prompt):
-            JudgePrompt(prompt)
+        early_stop = [self.dpo.early_stop.judging] if self.dpo.early_stop else []
+        for judging in (self.judging, self.evaluation.judging, *early_stop):
+            JudgePrompt(judging.prompt)
         return self
+
+    @model_validator(mode="after")
+    def _early_stop_has_prompts(self) -> Recipe:
+        if self.dpo.early_stop and not self.data.validation_prompts:
+            raise ValueError("dpo.early_stop needs prompts to look at: set data.validation_prompts (the paper: 253)")
+        return self
+
+
+DERIVED = (("evaluation",), ("dpo", "early_stop"))  # sections that sample and judge as the rounds do
+
+
+def _derived_sections(raw: dict[str, Any]) -> list[dict[str, Any]]:
+    found = [_inside(raw, path) for path in DERIVED]
+    return [section for section in found if isinstance(section, dict)]
+
+
+def _inside(raw: Any, path: Sequence[str | int]) -> Any:
+    for name in path:
+        raw = raw.get(name) if isinstance(raw, dict) else None
+    return raw
 
 
 def _with(common: Any, own: Any) -> Any:
@@ -190,12 +210,14 @@ def _path(error: Any) -> str:
 
 
 def _derived(error: Any, raw: dict[str, Any]) -> bool:
-    """Mistakes in what evaluation took over from other sections are told once, where they were made."""
+    """Mistakes in what a section took over from another are told once, where they were made."""
     location = error["loc"]
-    if location[:2] not in (("evaluation", "judging"), ("evaluation", "answers")):
-        return False
-    given = (raw.get("evaluation") or {}).get(location[1]) or {}
-    return len(location) < 3 or location[2] not in given
+    for path in DERIVED:
+        section, rest = location[: len(path)], location[len(path) :]
+        if section == path and rest[:1] in (("judging",), ("answers",)):
+            given = _inside(raw, [*path, rest[0]]) or {}
+            return len(rest) < 2 or rest[1] not in given
+    return False
 
 
 def _explain(error: Any) -> str:

@@ -86,6 +86,8 @@ def round_pipeline(recipe: Recipe, number: int) -> Any:
                 settings=recipe.dpo.plain(),
                 model=model,
                 pairs=paired,
+                seed_data=seed_data,
+                judge_endpoint=judge_endpoint,
                 **place.stage(),
             ),
             recipe,

@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.dpo.settings import DpoSettings
 from components.errors import UserError
-from components.records import Counts, Manifest, Messages, Pair
+from components.records import Counts, Manifest, Messages, Pair, Parent, Prompt
+from components.serving.client import endpoint_identity
 from components.stage import Stage, model_folder, parent, read_records
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from trl import DPOTrainer
+
+    from components.dpo.early_stop import EarlyStop
 
 Rows = list[dict[str, Messages]]
 
@@ -24,32 +28,70 @@ Rows = list[dict[str, Messages]]
 START_TOLERANCE = {"cpu": 1e-4, "cuda": 2e-2}
 
 
-def optimise(root: str, settings: DpoSettings, model: str, pairs: str) -> Manifest:
+@dataclass(frozen=True)
+class DpoInputs:
+    """URIs of Mt, its pairs and the seed data, whose validation prompts early stopping looks at.
+
+    `judge_endpoint` is another judge for these, empty where Mt judges.
+    """
+
+    model: str
+    pairs: str
+    seed_data: str = ""
+    judge_endpoint: str = ""
+
+    def parents(self, settings: DpoSettings) -> dict[str, Parent]:
+        """What decides the content: the validation prompts and their judge count only where training may stop early."""
+        parents = {"model": parent(self.model), "pairs": parent(self.pairs)}
+        if settings.early_stop:
+            parents["seed_data"] = parent(self.seed_data)
+            if self.judge_endpoint:
+                parents["judge"] = Parent(uri=self.judge_endpoint, digest=endpoint_identity(self.judge_endpoint))
+        return parents
+
+
+def optimise(root: str, settings: DpoSettings, inputs: DpoInputs) -> Manifest:
     """The dpo stage; raises UserError when the policy does not start as the reference, or does not move."""
-    stage = Stage(root, "dpo", settings, {"model": parent(model), "pairs": parent(pairs)})
+    stage = Stage(root, "dpo", settings, inputs.parents(settings))
     if stage.manifest:
         return stage.manifest
     from components.training.trainer import workspace  # a reused stage starts without torch
 
     with workspace() as folder:
-        return _train(stage, settings, model_folder(model), read_records(pairs, "pairs", Pair), folder)
+        return _train(stage, settings, inputs, folder)
 
 
-def _train(stage: Stage, settings: DpoSettings, policy: Path, pairs: Sequence[Pair], folder: Path) -> Manifest:
+def _train(stage: Stage, settings: DpoSettings, inputs: DpoInputs, folder: Path) -> Manifest:
     from components.training.model import load_tokenizer
     from components.training.trainer import need_examples, publish_model, train
 
+    policy = model_folder(inputs.model)
     tokenizer = load_tokenizer(policy)
-    rows, counts = preference_rows(pairs, tokenizer, settings.max_length)
+    rows, counts = preference_rows(read_records(inputs.pairs, "pairs", Pair), tokenizer, settings.max_length)
     need_examples(len(rows), counts, "Raise dpo.max_length.")
     trainer = make_trainer(policy, tokenizer, rows, settings, folder)
+    early_stop = _early_stop(stage, settings, inputs, policy)
     start = first_batch_loss(trainer)
     _check_start(start, trainer.args.device.type)
+    if early_stop:
+        trainer.add_callback(early_stop)
     train(trainer, stage, f"DPO on {len(rows)} pairs (steps)")
+    kept = early_stop.restore(trainer) if early_stop else trainer.state.global_step
     end = first_batch_loss(trainer)
     if end == start:
         raise UserError("DPO changed nothing: the loss is where it started", "Raise dpo.learning_rate or dpo.epochs.")
-    return publish_model(stage, trainer, tokenizer, folder, counts, {"start_loss": start, "end_loss": end})
+    metrics = {"start_loss": start, "end_loss": end, "steps": float(kept)}
+    comparisons = {"checkpoints": early_stop.comparisons} if early_stop else {}
+    return publish_model(stage, trainer, tokenizer, folder, counts, metrics, comparisons, last_step=kept)
+
+
+def _early_stop(stage: Stage, settings: DpoSettings, inputs: DpoInputs, policy: Path) -> EarlyStop | None:
+    if settings.early_stop is None:
+        return None
+    from components.dpo.early_stop import EarlyStop, Validation
+
+    prompts = read_records(inputs.seed_data, "validation", Prompt)
+    return EarlyStop(Validation(stage, settings.early_stop, prompts, policy, inputs.judge_endpoint))
 
 
 def preference_rows(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[Rows, Counts]:
@@ -83,7 +125,7 @@ def make_trainer(
     return DPOTrainer(
         model=load_policy(policy, settings),
         args=DPOConfig(
-            **trainer_arguments(settings, folder),
+            **(trainer_arguments(settings, folder) | _kept_checkpoints(settings)),
             **_loss(settings),
             beta=settings.beta,
             ld_alpha=settings.ld_alpha,
@@ -94,6 +136,12 @@ def make_trainer(
         processing_class=tokenizer,
         peft_config=lora_config(settings),
     )
+
+
+def _kept_checkpoints(settings: DpoSettings) -> dict[str, int]:
+    """Those back to the one that training falls back to when it stops early."""
+    stop = settings.early_stop
+    return {"save_total_limit": stop.every // settings.checkpoint_every + 1} if stop else {}
 
 
 def _loss(settings: DpoSettings) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from components.stage import Stage
 
 
 def make_seed_data(root: str, settings: SeedDataSettings) -> Manifest:
-    """The seed data stage: records "ift" (Example), "eft" and "eval" (SeedPrompt).
+    """The seed data stage: records "ift" (Example), "eft" and "eval" (SeedPrompt), "validation" (Prompt).
 
     Splits that come out smaller than asked for are warned about. Raises UserError when the data cannot be read or a
     split is empty.
@@ -28,7 +28,7 @@ def make_seed_data(root: str, settings: SeedDataSettings) -> Manifest:
     asked = {f"{name}_asked": size for name, size in _asked(settings).items()}
     return stage.publish(
         _counts(found, splits),
-        {"ift": splits.ift, "eft": splits.eft, "eval": splits.eval},
+        {"ift": splits.ift, "eft": splits.eft, "eval": splits.eval, "validation": splits.validation},
         metrics={"messages": found.read, "usable_prompts": len(found.prompts)} | asked,
     )
 
@@ -47,7 +47,7 @@ def _select(source: Source, settings: SeedDataSettings) -> tuple[FirstTurns, Spl
 
 
 def _counts(found: FirstTurns, splits: Splits) -> Counts:
-    """Each message once: an IFT example is two of them, a kept prompt one, and the replies of kept prompts theirs."""
+    """Each message once: an IFT example is two, another kept prompt one, and "replies" those of EFT and evaluation."""
     replies = {
         "eft replies": sum(len(prompt.replies) for prompt in splits.eft),
         "eval replies": sum(len(prompt.replies) for prompt in splits.eval),
@@ -56,14 +56,19 @@ def _counts(found: FirstTurns, splits: Splits) -> Counts:
 
 
 def _asked(settings: SeedDataSettings) -> dict[str, int]:
-    return {"ift": settings.ift, "eft": settings.eft_prompts, "eval": settings.eval_prompts}
+    return {
+        "ift": settings.ift,
+        "eft": settings.eft_prompts,
+        "eval": settings.eval_prompts,
+        "validation": settings.validation_prompts,
+    }
 
 
 def _check(file: str, found: FirstTurns, splits: Splits, settings: SeedDataSettings) -> None:
     sizes = splits.sizes()
     asked = _asked(settings)
-    short = [f"{sizes[name]} of {asked[name]} for {name}" for name in asked if sizes[name] < asked[name]]
-    if not all(sizes.values()):
+    short = [f"{sizes.get(name, 0)} of {asked[name]} for {name}" for name in asked if sizes.get(name, 0) < asked[name]]
+    if any(asked[name] and not sizes.get(name) for name in asked):
         reasons = ", ".join(f"{count} {reason}" for reason, count in found.dropped.most_common(3)) or "none"
         raise UserError(
             f"{file} gives {len(found.prompts)} usable prompts out of {found.read} messages, and with them "

@@ -18,5 +18,6 @@ class SeedDataSettings(Settings):
     ift: int = Field(3200, ge=1, description="prompts with their best reply")
     eft_prompts: int = Field(572, ge=1, description="prompts whose replies the judge learns to score")
     eval_prompts: int = Field(190, ge=1, description="prompts held out to measure the judge")
+    validation_prompts: int = Field(0, ge=0, description="prompts for dpo.early_stop (the paper: 253)")
     min_replies: int = Field(2, ge=2, description="ranked replies that a prompt needs for EFT and evaluation")
     seed: int = 0

@@ -1,4 +1,4 @@
-"""Disjoint splits of the seed prompts: EFT evaluation, EFT training, IFT."""
+"""Disjoint splits of the seed prompts: EFT evaluation, EFT training, IFT, validation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from components.identity import content_hash
-from components.records import Example, SeedPrompt
+from components.records import Example, Prompt, SeedPrompt
 from components.seed_data.first_turns import PROMPT_DROPPED
 from components.seed_data.settings import SeedDataSettings
 
@@ -19,14 +19,17 @@ class Splits:
     ift: list[Example]
     eft: list[SeedPrompt]
     eval: list[SeedPrompt]
+    validation: list[Prompt]
     dropped: Counter[str]
 
     def sizes(self) -> dict[str, int]:
-        return {"ift": len(self.ift), "eft": len(self.eft), "eval": len(self.eval)}
+        sizes = {"ift": len(self.ift), "eft": len(self.eft), "eval": len(self.eval)}
+        return sizes | ({"validation": len(self.validation)} if self.validation else {})
 
 
 def split(prompts: Sequence[SeedPrompt], settings: SeedDataSettings) -> Splits:
-    """Draw evaluation and EFT from the prompts with enough ranked replies, then IFT from all others with a best reply.
+    """Draw evaluation and EFT from the prompts with enough ranked replies, then IFT from all others with a best reply,
+    then validation from what is left.
 
     Prompts are drawn in the order of a hash of seed and id: which prompts come first does not depend on the file's
     order, nor on the other prompts.
@@ -38,22 +41,33 @@ def split(prompts: Sequence[SeedPrompt], settings: SeedDataSettings) -> Splits:
     rest = [prompt for prompt in order if prompt.id not in taken]
     answered = [prompt for prompt in rest if prompt.replies[0].rank == 0]
     ift = answered[: settings.ift]
+    taken = {prompt.id for prompt in ift}
+    unused = [prompt for prompt in rest if prompt.id not in taken]
     return Splits(
         ift=[Example(id=p.id, kind="ift", prompt=p.text, completion=p.replies[0].text) for p in ift],
         eft=reserved[settings.eval_prompts :],
         eval=reserved[: settings.eval_prompts],
-        dropped=_dropped(ift, rest, settings.min_replies),
+        validation=[Prompt(id=p.id, text=p.text) for p in unused[: settings.validation_prompts]],
+        dropped=_dropped_replies(ift, unused[: settings.validation_prompts])
+        + _dropped(unused[settings.validation_prompts :], settings.min_replies),
     )
 
 
-def _dropped(ift: Sequence[SeedPrompt], rest: Sequence[SeedPrompt], min_replies: int) -> Counter[str]:
-    dropped = Counter({"reply: IFT takes the best one alone": sum(len(prompt.replies) - 1 for prompt in ift)})
-    taken = {prompt.id for prompt in ift}
-    for prompt in rest:
-        if prompt.id not in taken:
-            dropped[_why_unused(prompt, min_replies)] += 1
-            dropped[PROMPT_DROPPED] += len(prompt.replies)
-    return +dropped
+def _dropped_replies(ift: Sequence[SeedPrompt], validation: Sequence[SeedPrompt]) -> Counter[str]:
+    return +Counter(
+        {
+            "reply: IFT takes the best one alone": sum(len(prompt.replies) - 1 for prompt in ift),
+            "reply: validation takes prompts alone": sum(len(prompt.replies) for prompt in validation),
+        }
+    )
+
+
+def _dropped(unused: Sequence[SeedPrompt], min_replies: int) -> Counter[str]:
+    dropped: Counter[str] = Counter()
+    for prompt in unused:
+        dropped[_why_unused(prompt, min_replies)] += 1
+        dropped[PROMPT_DROPPED] += len(prompt.replies)
+    return dropped
 
 
 def _why_unused(prompt: SeedPrompt, min_replies: int) -> str:

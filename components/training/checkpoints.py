@@ -17,10 +17,10 @@ PLACE = "progress/checkpoints"
 
 
 class CheckpointUploader(TrainerCallback):
-    """Copies each checkpoint to the stage, its marker last, and removes the ones before."""
+    """Copies each checkpoint to the stage, its marker last, and keeps the newest `kept` of this attempt."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    def __init__(self, stage: Stage, kept: int) -> None:
+        self.stage, self.kept = stage, kept
         self.attempt = uuid.uuid4().hex[:8]  # two runs of one stage do not touch each other's checkpoints
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -29,12 +29,12 @@ class CheckpointUploader(TrainerCallback):
         name = f"checkpoint-{state.global_step}"
         folder = Path(str(args.output_dir)) / name
         files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-        older = [mark for mark in _marks(self.stage) if mark.startswith(f"{PLACE}/{self.attempt}/")]
         for file in files:
             self.stage.store.upload(folder / file, f"{PLACE}/{self.attempt}/{name}/{file}")
         mark = {"step": state.global_step, "files": files}
         self.stage.store.write(f"{PLACE}/{self.attempt}/{name}.json", json.dumps(mark).encode())
-        for mark_name in older:
+        mine = [mark for mark in _marks(self.stage) if mark.startswith(f"{PLACE}/{self.attempt}/")]
+        for mark_name in sorted(mine, key=_step)[: -self.kept]:
             _remove(self.stage, mark_name)
 
 
@@ -51,20 +51,35 @@ class StepProgress(TrainerCallback):
         self.progress.advance()
 
 
-def fetch_checkpoint(stage: Stage, folder: Path) -> str | None:
+def fetch_latest_checkpoint(stage: Stage, folder: Path) -> str | None:
     """Download the latest whole checkpoint of any earlier attempt below `folder`; None where there is none."""
-    marks = {name: json.loads(stage.store.read(name) or b"{}") for name in _marks(stage)}
-    usable = {name: mark for name, mark in marks.items() if "step" in mark}
-    if not usable:
+    marks = _marks(stage)
+    if not marks:
         return None
-    latest = max(usable, key=lambda name: usable[name]["step"])
-    target = folder / Path(latest).stem
+    latest = max(marks, key=_step)
+    say(f"{stage.name}: continuing from its checkpoint at step {_step(latest)}")
+    return _fetch(stage, latest, folder)
+
+
+def fetch_checkpoint(stage: Stage, step: int, folder: Path) -> str:
+    """The checkpoint of that step as a folder below `folder`: the one that lies there, else a download."""
+    local = folder / f"checkpoint-{step}"
+    if local.exists():
+        return str(local)
+    return _fetch(stage, next(mark for mark in _marks(stage) if _step(mark) == step), folder)
+
+
+def _fetch(stage: Stage, mark: str, folder: Path) -> str:
+    target = folder / Path(mark).stem
     shutil.rmtree(target, ignore_errors=True)
-    for file in usable[latest]["files"]:
+    for file in json.loads(stage.store.read(mark) or b"{}")["files"]:
         (target / file).parent.mkdir(parents=True, exist_ok=True)
-        stage.store.download(f"{latest.removesuffix('.json')}/{file}", target / file)
-    say(f"{stage.name}: continuing from its checkpoint at step {usable[latest]['step']}")
+        stage.store.download(f"{mark.removesuffix('.json')}/{file}", target / file)
     return str(target)
+
+
+def _step(mark: str) -> int:
+    return int(Path(mark).stem.removeprefix("checkpoint-"))
 
 
 def _marks(stage: Stage) -> list[str]:

@@ -12,10 +12,10 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase, Trainer
 
 from components.errors import UserError
-from components.records import Counts, CurvePoint, Manifest, Messages
+from components.records import Counts, CurvePoint, Manifest, Messages, Record
 from components.stage import Stage, adopt_folder
 from components.store import home
-from components.training.checkpoints import CheckpointUploader, StepProgress, fetch_checkpoint
+from components.training.checkpoints import CheckpointUploader, StepProgress, fetch_latest_checkpoint
 from components.training.model import on_gpu, save_model
 from components.training.settings import TrainingSettings
 
@@ -81,9 +81,9 @@ def workspace() -> Iterator[Path]:
 
 def train(trainer: Trainer, stage: Stage, label: str) -> None:
     """Run the trainer, from the latest checkpoint of an earlier attempt where there is one."""
-    trainer.add_callback(CheckpointUploader(stage))
+    trainer.add_callback(CheckpointUploader(stage, kept=trainer.args.save_total_limit or 1))
     trainer.add_callback(StepProgress(label))
-    trainer.train(resume_from_checkpoint=fetch_checkpoint(stage, Path(str(trainer.args.output_dir))))
+    trainer.train(resume_from_checkpoint=fetch_latest_checkpoint(stage, Path(str(trainer.args.output_dir))))
 
 
 def publish_model(
@@ -93,13 +93,19 @@ def publish_model(
     folder: Path,
     counts: Counts,
     metrics: Mapping[str, float],
+    records: Mapping[str, Sequence[Record]] | None = None,
+    last_step: int | None = None,
 ) -> Manifest:
-    """Save the merged model, publish it with its loss curve, and leave a copy where serving looks for it."""
+    """Save the merged model, publish it with its loss curve up to `last_step` (None: all of it), and leave a copy where
+    serving looks for it."""
     model_folder = folder / "model"
     save_model(trainer.accelerator.unwrap_model(trainer.model), tokenizer, model_folder)
-    curve = loss_curve(trainer.state.log_history)
+    curve = [p for p in loss_curve(trainer.state.log_history) if last_step is None or p.step <= last_step]
     manifest = stage.publish(
-        counts, {"curve": curve}, folder=model_folder, metrics={**metrics, "final_loss": curve[-1].values["loss"]}
+        counts,
+        {"curve": curve, **(records or {})},
+        folder=model_folder,
+        metrics={**metrics, "final_loss": curve[-1].values["loss"]},
     )
     adopt_folder(stage.uri, model_folder)
     return manifest

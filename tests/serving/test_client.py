@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,59 +15,9 @@ from components.records import PromptAttempt
 from components.serving.client import Client, Completion, Patience, Request, Sampling, endpoint_info
 from components.serving.completions import complete
 from components.stage import Stage
+from tests.scripted_endpoint import Script, said
 
 QUICK = Patience(attempts=3, first_wait=0.01, longest_wait=0.02, timeout=5)
-
-
-class Script:
-    """Answers by a function of (how often this server was asked, the request's body)."""
-
-    def __init__(self, answer: Callable[[int, dict[str, Any]], tuple[int, dict[str, Any]]]) -> None:
-        self.answer, self.bodies, self.busy, self.most_busy = answer, [], 0, 0
-        self.headers: list[dict[str, str]] = []
-        self.lock = threading.Lock()
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Script], str]]:
-    servers: list[ThreadingHTTPServer] = []
-
-    def start(script: Script) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with script.lock:
-                    script.bodies.append(body)
-                    script.headers.append(dict(self.headers))
-                    script.busy += 1
-                    script.most_busy = max(script.most_busy, script.busy)
-                    number = len(script.bodies)
-                status, answer = script.answer(number, body)
-                with script.lock:
-                    script.busy -= 1
-                data = json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None: ...
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-
-
-def said(text: str, finish_reason: str = "stop") -> tuple[int, dict[str, Any]]:
-    choice = {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": text}}
-    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-    return 200, {"id": "", "created": 0, "model": "m", "system_fingerprint": "", "choices": [choice], "usage": usage}
 
 
 WARM = Sampling(0.7, 0.9, 16)

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 
 from components.base_model.base_model import import_model
 from components.base_model.settings import BaseModelSettings
-from components.dpo.dpo import make_trainer, optimise, preference_rows
+from components.dpo.dpo import DpoInputs, make_trainer, optimise, preference_rows
 from components.dpo.settings import DpoSettings
 from components.errors import UserError
 from components.pairs.settings import PairsSettings
@@ -141,7 +141,7 @@ def test_dpo_starts_at_ln_2_and_moves(model: Path, tmp_path: Path, lora: LoraSet
     """With the reference equal to the policy every margin is 0: -log sigmoid(0) = ln 2 = 0.6931, dropout or not."""
     root = str(tmp_path / "store")
     policy = base(root, model)
-    made = optimise(root, dpo_settings(lora=lora), policy, toy_pairs(root))
+    made = optimise(root, dpo_settings(lora=lora), DpoInputs(policy, toy_pairs(root)))
     assert made.metrics["start_loss"] == pytest.approx(math.log(2), abs=1e-5)
     assert made.metrics["end_loss"] < math.log(2) - 0.01
     assert not same(weights(model_folder(uri(root, made))), weights(model))

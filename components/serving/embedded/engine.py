@@ -63,6 +63,11 @@ class Engine:
         """Begin to decode."""
         self._thread.start()
 
+    def stop(self) -> None:
+        """End the decode thread; what is being decoded is lost."""
+        self._queue.close()
+        self._thread.join()
+
     def submit(self, row: Row) -> None:
         """Queue a request; its future will hold the answer. Raises OverloadedError when the queue is full."""
         self._queue.put(row)
@@ -72,7 +77,7 @@ class Engine:
         return len(self._queue)
 
     def _run(self) -> None:
-        while True:
+        while not self._queue.closed:
             if not self._running():
                 self._queue.wait(seconds=1.0)
             self.turn()

@@ -53,7 +53,11 @@ def load(directory: Path, dtype: str = "auto") -> LoadedModel:
     # Progress bars garble a log file.
     logging.disable_progress_bar()
     tokenizer = _load_tokenizer(directory)
-    model = _load_model(directory, dtype)
+    return check(_load_model(directory, dtype), tokenizer)
+
+
+def check(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> LoadedModel:
+    """A model in evaluation mode that is known to work here. Raises UserError when it does not."""
     _refuse_unsuitable(model)
     return LoadedModel(model, Tokens(tokenizer, _end_ids(model, tokenizer)))
 

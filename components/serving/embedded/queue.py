@@ -21,6 +21,7 @@ class RequestQueue:
         self._max_size = max_size
         self._rows: deque[Row] = deque()
         self._changed = threading.Condition()
+        self.closed = False
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -33,10 +34,16 @@ class RequestQueue:
             self._rows.append(row)
             self._changed.notify()
 
-    def wait(self, seconds: float) -> None:
-        """Return when a row waits, or after `seconds`."""
+    def close(self) -> None:
+        """Nobody waits for rows any more."""
         with self._changed:
-            self._changed.wait_for(lambda: self._rows, timeout=seconds)
+            self.closed = True
+            self._changed.notify()
+
+    def wait(self, seconds: float) -> None:
+        """Return when a row waits, when the queue is closed, or after `seconds`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._rows or self.closed, timeout=seconds)
 
     def take_while(self, accept: Callable[[Row], bool]) -> list[Row]:
         """The rows at the head of the queue that `accept` lets in, up to the first that it does not."""

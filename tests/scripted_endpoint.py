@@ -1,0 +1,69 @@
+"""A real HTTP server with answers as told: an endpoint, a judge or an annotator whose mind is known."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class Script:
+    """Answers by a function of (how often this server was asked, the request's body)."""
+
+    def __init__(self, answer: Callable[[int, dict[str, Any]], tuple[int, dict[str, Any]]]) -> None:
+        self.answer, self.bodies, self.busy, self.most_busy = answer, [], 0, 0
+        self.headers: list[dict[str, str]] = []
+        self.lock = threading.Lock()
+
+
+def says(answer: Callable[[str], str]) -> Script:
+    """A model that answers each prompt (its last message's text) by a function."""
+    return Script(lambda _, body: said(answer(body["messages"][-1]["content"])))
+
+
+def said(text: str, finish_reason: str = "stop") -> tuple[int, dict[str, Any]]:
+    choice = {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": text}}
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    return 200, {"id": "", "created": 0, "model": "m", "system_fingerprint": "", "choices": [choice], "usage": usage}
+
+
+@contextmanager
+def served(script: Script) -> Iterator[str]:
+    """The URL of a server that follows the script while the context lasts."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.reply(*((200, {"model_id": "script"}) if self.path == "/info" else (404, {})))
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with script.lock:
+                script.bodies.append(body)
+                script.headers.append(dict(self.headers))
+                script.busy += 1
+                script.most_busy = max(script.most_busy, script.busy)
+                number = len(script.bodies)
+            status, answer = script.answer(number, body)
+            with script.lock:
+                script.busy -= 1
+            self.reply(status, answer)
+
+        def reply(self, status: int, answer: dict[str, Any]) -> None:
+            data = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
