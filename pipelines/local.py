@@ -18,9 +18,9 @@ import yaml
 from rich.console import Console
 
 from components.errors import UserError
+from components.processes import end
 from components.store import home, join, open_store
 from pipelines.compile import compile_recipe
-from pipelines.processes import end_group
 from pipelines.recipe import Recipe
 from pipelines.services import BUCKET, services
 from pipelines.terminal import EventFile, Screen, show_summary
@@ -97,7 +97,7 @@ def _execute(compiled: Path, parameters: dict[str, str], console: Console, debug
                 time.sleep(0.1)
             _show(screen, events)
         finally:
-            end_group(process.pid)
+            end(process.pid, group=True)
     if process.returncode:
         raise _failure(screen, folder, debug)
 

@@ -22,8 +22,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from components.errors import UserError
+from components.processes import alive, end
 from components.store import home
-from pipelines.processes import alive, end_group, free_ports
+from pipelines.ports import free_ports
 
 BUCKET = "srlm"
 START_SECONDS = 120
@@ -121,7 +122,7 @@ def _start(state: Services) -> None:
 def _stop(state: Services) -> None:
     for pid in (state.mlflow_pid, state.store_pid):  # the registry first: it writes to the store
         if pid:
-            end_group(pid)
+            end(pid, group=True)
     state.store_pid = state.mlflow_pid = 0
 
 
@@ -132,7 +133,7 @@ def _launch(name: str, start: Callable[[Path], tuple[subprocess.Popen[bytes], in
         process, port, health = start(log)
         if _healthy(process, health):
             return process.pid, port
-        end_group(process.pid)
+        end(process.pid, group=True)
     lines = log.read_text(errors="replace").strip().splitlines()
     raise UserError(
         f"the local {name} server does not start ({lines[-1] if lines else 'no output'})",

@@ -10,8 +10,8 @@ import threading
 import time
 from pathlib import Path
 
+from components.processes import alive
 from components.store import home
-from pipelines.processes import alive
 
 
 def walk(compiled: str, parameters: dict[str, str]) -> None:

@@ -48,7 +48,7 @@ def test_imports_point_one_way(path: Path) -> None:
         assert not top(modules) & HEAVY, "only training and the embedded engine hold a model"
 
 
-@pytest.mark.parametrize("ground", ["errors", "identity", "settings", "records", "progress", "store"])
+@pytest.mark.parametrize("ground", ["errors", "identity", "settings", "records", "progress", "processes", "store"])
 def test_the_ground_floor_stands_on_itself(ground: str) -> None:
     floor = {f"components.{one}" for one in ("errors", "identity", "settings", "records", "progress", "store")}
     modules = {module for module in imported(ROOT / f"components/{ground}.py") if module.startswith("components")}

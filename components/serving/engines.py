@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from components.errors import UserError
+from components.processes import end
 from components.progress import say
 from components.serving.client import endpoint_info
 from components.serving.settings import ServingSettings
@@ -129,26 +129,7 @@ def _end(state: dict[str, object]) -> None:
         endpoint_info(str(state["url"]), timeout=5)
     except UserError:
         return
-    pid = int(str(state["pid"]))
-    os.kill(pid, signal.SIGTERM)
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-            os.waitpid(pid, os.WNOHANG)  # a child of this process would stay as a zombie
-        except (ProcessLookupError, ChildProcessError):
-            pass
-        if not _alive(pid):
-            return
-        time.sleep(0.1)
-    os.kill(pid, signal.SIGKILL)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    end(int(str(state["pid"])))
 
 
 def _last_line(log: Path) -> str:

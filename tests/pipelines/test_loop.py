@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.processes import alive
+from components.processes import alive
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]

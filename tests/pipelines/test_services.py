@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from components.errors import UserError
+from components.processes import alive
 from pipelines import services as module
-from pipelines.processes import alive, free_ports
+from pipelines.ports import free_ports
 from pipelines.services import Services, services, stop_services
 
 pytestmark = pytest.mark.slow

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from components.errors import UserError
+from components.processes import alive
 
 log = logging.getLogger(__name__)
 
@@ -66,23 +67,7 @@ def watch_owner(pid: int) -> None:
 
 
 def _end_after(pid: int) -> None:
-    while is_alive(pid):
+    while alive(pid):
         time.sleep(1.0)
     log.info("the owner, process %d, is gone", pid)
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that is dead but not yet reaped does not."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
-        # The state follows the name in parentheses, which may itself hold any character.
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return True
-    return state not in ("Z", "X")

@@ -1,0 +1,45 @@
+"""Processes on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+PAUSE = 0.05
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that is dead but not yet reaped does not. Reaps it where it is our child."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        # The state follows the name in parentheses, which may itself hold any character.
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:  # no /proc: macOS
+        return True
+    return state not in ("Z", "X")
+
+
+def end(pid: int, patience: float = 15.0, group: bool = False) -> None:
+    """SIGTERM a process, or the group that it leads; SIGKILL what is left after `patience` seconds."""
+    send: Callable[[int, int], None] = os.killpg if group else os.kill
+    for sign, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
+        try:
+            send(pid, sign)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not alive(pid):
+                return
+            time.sleep(PAUSE)
