@@ -35,7 +35,14 @@ class Runner:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SRLM_"))}
         environment["PYTHONPATH"] = str(ROOT)
         return subprocess.Popen(
-            command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # a test run in the background of a shell would hand down that it ignores the interrupt
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def run(self, *options: str) -> tuple[int, str]:
