@@ -93,6 +93,33 @@ class Pair(Record):
     rejected_score: float
 
 
+class Instruction(Record):
+    """An instruction of AlpacaEval's set with the reference output; `id` is its place in the set, from 0."""
+
+    text: str
+    dataset: str
+    reference: str
+    generator: str = Field(description="what wrote the reference")
+    difficulty: float | None = Field(None, description="AlpacaEval's estimate, where it is known")
+
+
+class Annotation(Record):
+    """The annotator's preference between a model's output and the reference; `id` is the instruction's.
+
+    `preference` is the probability that the model's output is better, None where there was no valid answer;
+    `switched` says that the model's output stood first.
+    """
+
+    preference: float | None
+    unparsed: str | None = None
+    form: Literal["weighted", "plain", "equal outputs"]
+    switched: bool
+    completion: str
+    logprobs: dict[str, float] | None = Field(None, description="of the two identifiers, natural logarithm")
+    seed: int
+    tokens: int
+
+
 class Comparison(Record):
     """One head-to-head question in one order. `verdict` names the winner, None where it could not be parsed."""
 
@@ -101,6 +128,39 @@ class Comparison(Record):
     completion: str
     verdict: Literal["model", "opponent", "tie"] | None
     tokens: int
+
+
+class Observation(Record):
+    """What one item (a prompt, an instruction) adds to one metric; see components/metrics."""
+
+    metric: str
+    item: str
+    values: list[float]
+
+
+class Check(Record):
+    """One rule of the gate on one model. `outcome` is unknown where too little was measured to prove anything."""
+
+    rule: Literal["floor", "ceiling", "regression", "growth", "improvement"]
+    metric: str
+    outcome: Literal["pass", "fail", "unknown"]
+    value: float | None
+    low: float | None
+    high: float | None
+    items: int
+    reason: str
+
+
+class Decision(Record):
+    """The gate's verdict on a model; `id` is the model's digest.
+
+    `champion` is the digest of the champion that it was compared with: "" where there was none, None where the registry
+    did not answer.
+    """
+
+    decision: Literal["promote", "hold", "stop"]
+    reasons: list[str]
+    champion: str | None
 
 
 class CheckpointComparison(Record):

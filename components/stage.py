@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ from components.identity import content_hash
 from components.progress import Progress
 from components.records import Counts, File, Manifest, Parent, Record
 from components.settings import Settings
-from components.store import DirectoryStore, home, join, open_store
+from components.store import DirectoryStore, Store, home, join, open_store
 
 MANIFEST = "manifest.json"
 # Part of every key. Raise a stage's number when a change of its code changes what it makes.
@@ -33,12 +34,17 @@ VERSIONS = {
     "seed_data": 2,
     "eft": 1,
     "sft": 1,
-    "prompts": 1,
+    "prompts": 2,
     "sampling": 1,
-    "judging": 1,
+    "judging": 2,
     "pairs": 1,
     "dpo": 2,
-    "evaluation": 1,
+    "instructions": 1,
+    "evaluation": 2,
+    "annotation": 1,
+    "mt_bench_answers": 1,
+    "mt_bench": 1,
+    "gate": 1,
 }
 R = TypeVar("R", bound=Record)
 
@@ -169,6 +175,35 @@ def model_folder(uri: str) -> Path:
         return store.root / place
     files = {name.removeprefix(f"{place}/"): file for name, file in manifest.files.items() if name.startswith(place)}
     return _cached_copy(uri, place, files)
+
+
+def check_files(uri: str) -> None:
+    """Read every file of a finished stage; raises UserError when one does not have the content that was published."""
+    manifest, store = read_manifest(uri), open_store(uri)
+    if content_hash({name: file.sha256 for name, file in manifest.files.items()}) != manifest.digest:
+        raise _damaged(join(uri, MANIFEST))
+    with Progress("checking files (MB)", _megabytes(manifest.files.values())) as progress:
+        for name, file in manifest.files.items():
+            with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
+                copy = store.root / name if isinstance(store, DirectoryStore) else Path(folder) / "file"
+                if not isinstance(store, DirectoryStore):
+                    _download(store, uri, name, copy)
+                if not copy.exists() or file_hash(copy) != file.sha256:
+                    raise _damaged(join(uri, name))
+            progress.advance(_megabytes([file]))
+
+
+def _download(store: Store, uri: str, name: str, path: Path) -> None:
+    try:
+        store.download(name, path)
+    except FileNotFoundError as error:
+        raise _damaged(join(uri, name)) from error
+
+
+def _scratch() -> Path:
+    folder = home() / "work"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def adopt_folder(uri: str, folder: Path) -> None:

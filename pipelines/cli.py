@@ -38,13 +38,14 @@ def run(
     engine: Annotated[str, typer.Option(help="embedded or endpoint.")] = "embedded",
     endpoint: Annotated[str, typer.Option(help="URL for --engine endpoint; {model} stands for sft, m1, ...")] = "",
     judge_endpoint: Annotated[str, typer.Option(help="URL of another judge than the policy.")] = "",
+    annotator_endpoint: Annotated[str, typer.Option(help="URL of the annotator; default: M0 on this machine.")] = "",
     debug: Debug = False,
 ) -> None:
     """Run the whole loop of a recipe on this machine. Run again to continue or to reuse."""
     from pipelines.local import Where, run_recipe
     from pipelines.recipe import load_recipe
 
-    where = Where(store, tracking_uri, engine, endpoint, judge_endpoint)
+    where = Where(store, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint)
     try:
         run_recipe(load_recipe(recipe, overrides), where, console, debug)
     except KeyboardInterrupt:

@@ -35,6 +35,7 @@ class Where:
     engine: str = "embedded"
     endpoint: str = ""
     judge_endpoint: str = ""
+    annotator_endpoint: str = ""
 
 
 def run_recipe(recipe: Recipe, where: Where, console: Console, debug: bool = False) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def run_recipe(recipe: Recipe, where: Where, console: Console, debug: bool = Fal
     started = time.monotonic()
     with _servers(where, console) as (place, environment):
         parameters = {**place, "run": run, "engine": where.engine, "endpoint": where.endpoint}
-        parameters |= {"judge_endpoint": where.judge_endpoint}
+        parameters |= {"judge_endpoint": where.judge_endpoint, "annotator_endpoint": where.annotator_endpoint}
         os.environ.update(environment)
         _execute(compiled, parameters, console, debug)
         summary = open_store(join(place["store"], "runs", run)).read("summary.json")

@@ -12,11 +12,14 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+from components.annotation.settings import AnnotationSettings
 from components.base_model.settings import BaseModelSettings
 from components.dpo.settings import DpoSettings
 from components.eft.settings import EftSettings
 from components.errors import UserError
 from components.evaluation.settings import EvaluationSettings
+from components.gate.settings import GatePolicy
+from components.instructions.settings import InstructionsSettings
 from components.judging.prompt import JudgePrompt
 from components.judging.settings import JudgingSettings
 from components.pairs.settings import PairsSettings
@@ -32,9 +35,16 @@ PATHS = (
     "data.messages",
     "eft.file",
     "prompts.file",
+    "instructions.reference",
+    "instructions.instructions",
+    "instructions.difficulty",
+    "annotator.base",
     "model.base",
     "writer.base",
 )  # relative ones are meant from where the command runs
+
+
+SEEDED = ("data", "eft", "sft", "prompts", "sampling", "judging", "dpo", "annotation", "gate")
 
 
 class Resources(Settings):
@@ -62,6 +72,12 @@ class Recipe(Settings):
     pairs: PairsSettings = Field(default_factory=PairsSettings)
     dpo: DpoSettings = Field(default_factory=DpoSettings)
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
+    instructions: InstructionsSettings | None = Field(None, description="AlpacaEval's set; null: no win rates")
+    annotation: AnnotationSettings | None = Field(
+        default_factory=AnnotationSettings, description="null: models are not compared by an annotator"
+    )
+    annotator: BaseModelSettings | None = Field(None, description="compares, without --annotator-endpoint; null: M0")
+    gate: GatePolicy = Field(default_factory=GatePolicy)
     serving: ServingSettings = Field(default_factory=ServingSettings)
     resources: Resources = Field(default_factory=Resources)
 
@@ -73,7 +89,7 @@ class Recipe(Settings):
             return raw
         raw = copy.deepcopy(raw)
         seed = raw.get("seed", cls.model_fields["seed"].default)
-        for name in ("data", "eft", "sft", "prompts", "sampling", "judging", "dpo"):
+        for name in SEEDED:
             if isinstance(section := raw.setdefault(name, {}), dict):
                 section.setdefault("seed", seed)
         raw.setdefault("evaluation", {})
@@ -90,6 +106,12 @@ class Recipe(Settings):
         early_stop = [self.dpo.early_stop.judging] if self.dpo.early_stop else []
         for judging in (self.judging, self.evaluation.judging, *early_stop):
             JudgePrompt(judging.prompt)
+        return self
+
+    @model_validator(mode="after")
+    def _instructions_have_an_annotator(self) -> Recipe:
+        if self.instructions and self.annotation is None:
+            raise ValueError("instructions are compared by the annotator: leave annotation: null out")
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,8 @@
-"""One round, Mt -> M(t+1): a nested pipeline, strings in, strings out."""
+"""One round, Mt -> M(t+1), as two nested pipelines, strings in, strings out: Mt is judged, then it is trained on that.
+
+Between them stands the gate's decision. They are pipelines of their own because images that are given as parameters
+only reach tasks at the top of a pipeline, not those inside a condition.
+"""
 
 from typing import Any, NamedTuple
 
@@ -10,92 +14,158 @@ from components.pairs.component import pairs
 from components.prompts.component import prompts
 from components.sampling.component import sampling
 from pipelines.recipe import Recipe
-from pipelines.steps import Place, ServedModel
+from pipelines.steps import MeasuredWith, Place, ServedModel
 
 
-def round_pipeline(recipe: Recipe, number: int) -> Any:
-    """The pipeline of round `number` (from 1), which serves M<number> and trains M<number + 1>.
+def judging_pipeline(recipe: Recipe, number: int) -> Any:
+    """Serve M<number> once: measure it, let it answer the round's prompts and judge its answers; then the gate.
 
     `new_prompts` is the round's prompts stage where that is there already; with `source: policy` it is empty and
     Mt writes the prompts while it is served, after the demonstrations in `earlier_prompts`.
     """
-    model_name = f"m{number}"
+    name = f"m{number}"
     by_policy = recipe.prompts.source == "policy"
+    outputs = ["decision", "evaluation", "annotation", "candidates", "judgements", *(["prompts"] if by_policy else [])]
     # KFP refuses an output that is an input handed through: prompts that came from outside do not go out again.
-    fields = [("model", str), ("evaluation", str), ("version", str), *([("prompts", str)] if by_policy else [])]
-    Outputs = NamedTuple("Outputs", fields)  # type: ignore[misc]
+    Outputs = NamedTuple("Outputs", [(output, str) for output in outputs])  # type: ignore[misc]
 
-    @dsl.pipeline(name=f"round-{number}")
-    def one_round(
+    @dsl.pipeline(name=f"judge-{name}")
+    def judge(
         store: str,
         run: str,
         tracking_uri: str,
         engine: str,
         endpoint: str,
         judge_endpoint: str,
+        annotator_endpoint: str,
         worker_image: str,
         trainer_image: str,
         model: str,
         seed_data: str,
+        instructions: str,
+        annotator: str,
         opponent: str,
+        previous: list,
         new_prompts: str,
         earlier_prompts: list,
     ) -> Outputs:
-        place = Place(store, run, tracking_uri, engine, endpoint, judge_endpoint, worker_image, trainer_image)
-        served = ServedModel(place, recipe, model_name, model, seed_data, opponent)
+        place = Place(
+            store, run, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint, worker_image, trainer_image
+        )
+        data = MeasuredWith(seed_data, instructions if recipe.instructions else "", annotator)
+        served = ServedModel(place, recipe, name, model, data, opponent)
         served.start(_work(recipe), [] if by_policy else [new_prompts])
         evaluated = served.measure()
         asked: Any = new_prompts
         if by_policy:
             asked = write_round_prompts(place, recipe, number, model, seed_data, earlier_prompts, served.endpoint)
-        sampled = place.worker(
-            sampling(
-                name=model_name,
-                settings=recipe.sampling.plain(),
-                model=model,
-                prompts=asked,
-                endpoint=served.endpoint,
-                **place.stage(),
-            )
-        ).outputs["Output"]
-        judged = place.worker(
-            judging(
-                name=model_name,
-                settings=recipe.judging.plain(),
-                model=model,
-                candidates=sampled,
-                endpoint=served.endpoint,
-                judge_endpoint=judge_endpoint,
-                **place.stage(),
-            )
-        ).outputs["Output"]
-        stopped = served.stop(evaluated, asked, sampled, judged)
-        version = served.register().outputs["Output"]
+        sampled, judged = _sample_and_judge(served, asked)
+        served.stop(evaluated, asked, sampled, judged)
+        measured = served.compare()
+        decided = served.decide([*measured, judged], previous)
+        found = [decided.outputs["decision"], evaluated, measured[-1], sampled, judged, *([asked] if by_policy else [])]
+        return Outputs(*found)
+
+    return judge
+
+
+def training_pipeline(recipe: Recipe, number: int) -> Any:
+    """Pairs from the judgements of round `number`, and DPO on them: M<number> -> M<number + 1>."""
+
+    @dsl.pipeline(name=f"train-m{number + 1}")
+    def train(
+        store: str,
+        run: str,
+        judge_endpoint: str,
+        worker_image: str,
+        trainer_image: str,
+        model: str,
+        seed_data: str,
+        candidates: str,
+        judgements: str,
+    ) -> str:
+        place = Place(store, run, "", "", "", judge_endpoint, "", worker_image, trainer_image)
         paired = place.worker(
             pairs(
-                name=model_name,
+                name=f"m{number}",
                 settings=recipe.pairs.of_round(number).plain(),
-                candidates=sampled,
-                judgements=judged,
+                candidates=candidates,
+                judgements=judgements,
                 **place.stage(),
             )
         ).outputs["Output"]
-        trained = place.trainer(
-            dpo(
-                name=f"m{number + 1}",
-                settings=recipe.dpo.plain(),
-                model=model,
-                pairs=paired,
-                seed_data=seed_data,
-                judge_endpoint=judge_endpoint,
-                **place.stage(),
-            ),
-            recipe,
-        ).after(stopped)  # the server's memory is free before training takes it
-        outputs = [trained.outputs["Output"], evaluated, version, *([asked] if by_policy else [])]
-        return Outputs(*outputs)
+        task = dpo(
+            name=f"m{number + 1}",
+            settings=recipe.dpo.plain(),
+            model=model,
+            pairs=paired,
+            seed_data=seed_data,
+            judge_endpoint=judge_endpoint,
+            **place.stage(),
+        )
+        return place.trainer(task, recipe).outputs["Output"]  # type: ignore[no-any-return]
 
-    return one_round
+    return train
+
+
+def last_pipeline(recipe: Recipe) -> Any:
+    """The last model is served for its measurements alone."""
+    name = f"m{recipe.rounds + 1}"
+
+    @dsl.pipeline(name=f"measure-{name}")
+    def measure(
+        store: str,
+        run: str,
+        tracking_uri: str,
+        engine: str,
+        endpoint: str,
+        judge_endpoint: str,
+        annotator_endpoint: str,
+        worker_image: str,
+        trainer_image: str,
+        model: str,
+        seed_data: str,
+        instructions: str,
+        annotator: str,
+        opponent: str,
+        previous: list,
+    ) -> None:
+        place = Place(
+            store, run, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint, worker_image, trainer_image
+        )
+        data = MeasuredWith(seed_data, instructions if recipe.instructions else "", annotator)
+        served = ServedModel(place, recipe, name, model, data, opponent)
+        served.start({}, [])
+        served.stop(served.measure())
+        served.decide(served.compare(), previous)
+
+    return measure
+
+
+def _sample_and_judge(served: ServedModel, asked: Any) -> tuple[Any, Any]:
+    place, recipe = served.place, served.recipe
+    sampled = place.worker(
+        sampling(
+            name=served.name,
+            settings=recipe.sampling.plain(),
+            model=served.model,
+            prompts=asked,
+            endpoint=served.endpoint,
+            **place.stage(),
+        )
+    ).outputs["Output"]
+    judged = place.worker(
+        judging(
+            name=served.name,
+            settings=recipe.judging.plain(),
+            model=served.model,
+            candidates=sampled,
+            endpoint=served.endpoint,
+            judge_endpoint=place.judge_endpoint,
+            **place.stage(),
+        )
+    ).outputs["Output"]
+    return sampled, judged
 
 
 def write_round_prompts(

@@ -1,5 +1,7 @@
 """The whole loop: seed data -> SFT baseline and M1 -> rounds -> the last model (Yuan et al. 2024, section 2)."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kfp import dsl
@@ -8,13 +10,13 @@ from components.base_model.component import base_model
 from components.base_model.settings import BaseModelSettings
 from components.eft.component import eft
 from components.images import TRAINER, WORKER
-from components.report.component import report
+from components.instructions.component import instructions
 from components.seed_data.component import seed_data
-from components.serving.component import cleanup, open_run, serve, unserve
+from components.serving.component import finish, open_run
 from components.sft.component import sft
 from pipelines.recipe import Recipe
-from pipelines.round import round_pipeline, write_round_prompts
-from pipelines.steps import Place, ServedModel, uncached
+from pipelines.round import judging_pipeline, last_pipeline, training_pipeline, write_round_prompts
+from pipelines.steps import MeasuredWith, Place, ServedModel, uncached
 
 
 def self_rewarding_pipeline(recipe: Recipe) -> Any:
@@ -29,12 +31,13 @@ def self_rewarding_pipeline(recipe: Recipe) -> Any:
         engine: str = "embedded",
         endpoint: str = "",
         judge_endpoint: str = "",
+        annotator_endpoint: str = "",
         worker_image: str = WORKER,
         trainer_image: str = TRAINER,
     ) -> None:
         job = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        free = uncached(cleanup(run=run, job=job, engine=engine, endpoint=endpoint))
-        with dsl.ExitHandler(free, name="run"):
+        last = finish(root=store, run=run, job=job, tracking_uri=tracking_uri, engine=engine, endpoint=endpoint)
+        with dsl.ExitHandler(uncached(last), name="run"):
             loop(
                 store=store,
                 run=run,
@@ -43,6 +46,7 @@ def self_rewarding_pipeline(recipe: Recipe) -> Any:
                 engine=engine,
                 endpoint=endpoint,
                 judge_endpoint=judge_endpoint,
+                annotator_endpoint=annotator_endpoint,
                 worker_image=worker_image,
                 trainer_image=trainer_image,
             )
@@ -52,8 +56,7 @@ def self_rewarding_pipeline(recipe: Recipe) -> Any:
 
 def _loop(recipe: Recipe) -> Any:
     """The loop as a pipeline of its own: images given as parameters only reach tasks at the top of a pipeline."""
-    rounds = [round_pipeline(recipe, number) for number in range(1, recipe.rounds + 1)]
-    last_name = f"m{recipe.rounds + 1}"
+    rounds = Rounds(recipe)
 
     @dsl.pipeline(name="loop")
     def loop(
@@ -64,9 +67,11 @@ def _loop(recipe: Recipe) -> Any:
         engine: str,
         endpoint: str,
         judge_endpoint: str,
+        annotator_endpoint: str,
         worker_image: str,
         trainer_image: str,
     ) -> None:
+        endpoints = {"endpoint": endpoint, "judge_endpoint": judge_endpoint, "annotator_endpoint": annotator_endpoint}
         opened = uncached(
             open_run(
                 root=store,
@@ -75,41 +80,83 @@ def _loop(recipe: Recipe) -> Any:
                 recipe=recipe.plain(),
                 tracking_uri=tracking_uri,
                 engine=engine,
-                endpoint=endpoint,
-                judge_endpoint=judge_endpoint,
+                **endpoints,
             )
         )
         opened.set_container_image(worker_image)
-        place = Place(
-            store, opened.outputs["Output"], tracking_uri, engine, endpoint, judge_endpoint, worker_image, trainer_image
-        )
+        images = {"worker_image": worker_image, "trainer_image": trainer_image}
+        name = opened.outputs["Output"]
+        place = Place(store=store, run=name, tracking_uri=tracking_uri, engine=engine, **endpoints, **images)
         seeds = place.worker(seed_data(settings=recipe.data.plain(), **place.stage())).outputs["Output"]
+        asked = _import_instructions(place, recipe)
         base = _import_model(place, recipe, "m0", recipe.model)
         writer = _import_model(place, recipe, "writer", recipe.writer) if recipe.writer else base
+        annotator = _import_model(place, recipe, "annotator", recipe.annotator) if recipe.annotator else base
+        data = MeasuredWith(seeds, asked, annotator)
         baseline = _fine_tune(place, recipe, "sft", base, seeds).outputs["Output"]
-        targets, opponent, measured, registered = _measure_baseline(place, recipe, baseline, seeds)
+        targets, opponent, measured = _measure_baseline(place, recipe, baseline, data)
         trained = _fine_tune(place, recipe, "m1", base, seeds, targets).after(measured)  # the server's memory is free
-        model = trained.outputs["Output"]
         written, stopped = _write_all_prompts(place, recipe, writer, seeds, after=trained)
-        versions = [registered.outputs["Output"]]
-        for number, one_round in enumerate(rounds, 1):
-            fixed = recipe.prompts.source != "policy"
-            done = one_round(
-                **place.arguments(),
-                model=model,
-                seed_data=seeds,
-                opponent=opponent,
-                new_prompts=written[number - 1] if fixed else "",
-                earlier_prompts=[] if fixed else list(written),
-            ).after(registered, *stopped)  # versions are numbered in the order of the models
-            model, opponent = done.outputs["model"], done.outputs["evaluation"]
-            versions.append(done.outputs["version"])
-            if not fixed:
-                written.append(done.outputs["prompts"])
-        versions.append(_measure_last(place, recipe, last_name, model, seeds, opponent))
-        place.worker(report(tracking_uri=tracking_uri, registered=versions, **place.stage()))
+        state = State(trained.outputs["Output"], opponent, [], written)
+        rounds.run(place, data, state, after=[measured, *stopped])
 
     return loop
+
+
+@dataclass(frozen=True)
+class State:
+    """What a round starts from: Mt, the evaluation of the model before it, what measured that one, the prompts."""
+
+    model: Any
+    opponent: Any
+    previous: list[Any]
+    written: list[Any]
+
+
+class Rounds:
+    """The rounds of a recipe, each inside the condition that the gate did not stop the one before."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        # nested pipelines must be made before the pipeline that holds them
+        self.recipe = recipe
+        numbers = range(1, recipe.rounds + 1)
+        self.judge = {number: judging_pipeline(recipe, number) for number in numbers}
+        self.train = {number: training_pipeline(recipe, number) for number in numbers}
+        self.measure = last_pipeline(recipe)
+
+    def run(self, place: Place, data: MeasuredWith, state: State, number: int = 1, after: Sequence[Any] = ()) -> None:
+        """Round `number` and, if the gate lets them, all that follow; then the last model's measurements."""
+        common = {**place.arguments(), **data.arguments(), "model": state.model}
+        common |= {"opponent": state.opponent, "previous": state.previous}
+        if number > self.recipe.rounds:
+            self.measure(**common)
+            return
+        fixed = self.recipe.prompts.source != "policy"
+        judged = self.judge[number](
+            **common,
+            new_prompts=state.written[number - 1] if fixed else "",
+            earlier_prompts=[] if fixed else list(state.written),
+        ).after(*after)
+        found = judged.outputs
+        with dsl.If(found["decision"] != "stop", name=f"m{number}-not-stopped"):
+            trained = self.train[number](
+                **place.training_arguments(),
+                model=state.model,
+                seed_data=data.seed_data,
+                candidates=found["candidates"],
+                judgements=found["judgements"],
+            )
+            written = state.written if fixed else [*state.written, found["prompts"]]
+            previous = [found["evaluation"], found["annotation"], found["judgements"]]
+            following = State(trained.output, found["evaluation"], previous, written)
+            self.run(place, data, following, number + 1)
+
+
+def _import_instructions(place: Place, recipe: Recipe) -> Any:
+    """The instruction set's URI, "" where the recipe has none."""
+    if recipe.instructions is None:
+        return ""
+    return place.worker(instructions(settings=recipe.instructions.plain(), **place.stage())).outputs["Output"]
 
 
 def _import_model(place: Place, recipe: Recipe, name: str, settings: BaseModelSettings) -> Any:
@@ -121,24 +168,24 @@ def _fine_tune(place: Place, recipe: Recipe, name: str, base: Any, seeds: Any, t
     return place.trainer(task, recipe)
 
 
-def _measure_baseline(place: Place, recipe: Recipe, baseline: Any, seeds: Any) -> tuple[Any, Any, Any, Any]:
+def _measure_baseline(place: Place, recipe: Recipe, baseline: Any, data: MeasuredWith) -> tuple[Any, Any, Any]:
     """Serve the SFT baseline once: it is measured, and writes the EFT targets where the recipe has a model do that."""
     by_model = recipe.eft.source == "model"
-    served = ServedModel(place, recipe, "sft", baseline, seeds)
+    served = ServedModel(place, recipe, "sft", baseline, data)
     served.start({"eft": recipe.eft.plain(), "judge_prompt": recipe.judging.prompt} if by_model else {}, [])
     evaluated = served.measure()
     targets = place.worker(
         eft(
             settings=recipe.eft.plain(),
             judge_prompt=recipe.judging.prompt,
-            seed_data=seeds,
+            seed_data=data.seed_data,
             model=baseline if by_model else "",
             endpoint=served.endpoint if by_model else "",
             **place.stage(),
         )
     ).outputs["Output"]
-    stopped = served.stop(evaluated, *([targets] if by_model else []))
-    return targets, evaluated, stopped, served.register()
+    served.stop(evaluated, *([targets] if by_model else []))
+    return targets, evaluated, served.register(served.compare()).after(served.stopped)
 
 
 def _write_all_prompts(
@@ -152,21 +199,12 @@ def _write_all_prompts(
         return [], []
     if recipe.prompts.source == "file":
         return _prompts_of_all_rounds(place, recipe, writer, seeds, ""), []
-    server = place.worker(
-        serve(
-            name="writer",
-            settings=recipe.serving.plain(),
-            model=writer,
-            inputs=[seeds],
-            work={"prompts": recipe.prompts.plain(), "rounds": recipe.rounds},
-            **place.stage(),
-            **place.server(),
-        )
-    ).after(after)  # one server at a time on a small machine
+    work = {"prompts": recipe.prompts.plain(), "rounds": recipe.rounds}
+    server = place.serve(recipe, "writer", writer, work, [seeds]).after(
+        after
+    )  # one server at a time on a small machine
     written = _prompts_of_all_rounds(place, recipe, writer, seeds, server.outputs["endpoint"])
-    note = server.outputs["note"]
-    stopped = unserve(run=place.run, name="writer", note=note, finished=list(written), **place.server())
-    return written, [place.worker(stopped)]
+    return written, [place.unserve("writer", server, list(written))]
 
 
 def _prompts_of_all_rounds(place: Place, recipe: Recipe, writer: Any, seeds: Any, endpoint: Any) -> list[Any]:
@@ -174,12 +212,3 @@ def _prompts_of_all_rounds(place: Place, recipe: Recipe, writer: Any, seeds: Any
     for number in range(1, recipe.rounds + 1):
         written.append(write_round_prompts(place, recipe, number, writer, seeds, list(written), endpoint))
     return written
-
-
-def _measure_last(place: Place, recipe: Recipe, name: str, model: Any, seeds: Any, opponent: Any) -> Any:
-    """The last model is served for its evaluation alone; returns its version in the registry."""
-    served = ServedModel(place, recipe, name, model, seeds, opponent)
-    served.start({}, [])
-    evaluated = served.measure()
-    served.stop(evaluated)
-    return served.register().outputs["Output"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from components.report.report import CAPTION, COLUMNS, table
+from components.report.report import (
+    HEALTH_CAPTION,
+    HEALTH_COLUMNS,
+    MODEL_CAPTION,
+    MODEL_COLUMNS,
+    health_rows,
+    model_rows,
+    verdict_lines,
+)
 
 SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal
 
@@ -124,16 +132,26 @@ def _left(event: dict[str, Any], first: int, seconds: float) -> str:
 
 
 def show_summary(console: Console, summary: dict[str, Any]) -> None:
-    """The final table, and what was reused."""
-    shown = Table(title=summary["run"], title_justify="left", caption=CAPTION, caption_justify="left")
-    for column in COLUMNS:
-        shown.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
-    for row in table(summary):
-        shown.add_row(*row)
-    console.print(shown)
+    """The final tables, the verdicts, and what was reused."""
+    console.print(_table(summary["run"], MODEL_COLUMNS, model_rows(summary), MODEL_CAPTION))
+    for line in verdict_lines(summary):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    if summary["rounds"]:
+        console.print(_table("judge's health", HEALTH_COLUMNS, health_rows(summary), HEALTH_CAPTION))
+    if summary["stopped_by"]:
+        console.print(f"[yellow]the gate stopped the run at {summary['stopped_by'].upper()}[/yellow]")
     stages = summary["stages"]
     reused = sum(stage["reused"] for stage in stages)
     if reused == len(stages):
         console.print(f"every stage was reused ({reused} of {reused}): no model was called, nothing was trained")
     elif reused:
         console.print(f"{reused} of {len(stages)} stages were reused")
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]], caption: str) -> Table:
+    shown = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    for column in columns:
+        shown.add_column(column, justify="left" if column == columns[0] else "right", no_wrap=True)
+    for row in rows:
+        shown.add_row(*row)
+    return shown

@@ -13,10 +13,10 @@ from components.eft.ranks import targets_from_ranks
 from components.eft.settings import EftSettings
 from components.eft.targets import Target, cap_classes
 from components.errors import UserError
-from components.judging.judging import TextToJudge, judge_metrics, judge_texts
+from components.judging.judging import TextToJudge, judge_texts, parse_rate
 from components.judging.prompt import JudgePrompt
 from components.records import Counts, Example, Judgement, Manifest, Parent, SeedPrompt
-from components.seed_data.sources import Source, fetch
+from components.sources import Source, fetch
 from components.stage import Stage, parent, read_records
 
 REMEDIES = {
@@ -78,7 +78,7 @@ def _from_model(stage: Stage, settings: EftSettings, seed_data: str, judge_promp
     texts = [TextToJudge(p.id, reply.id, p.text, reply.text) for p in prompts for reply in p.replies]
     judgements = judge_texts(stage, "judgements", texts, settings, settings.samples, judge_prompt, endpoint)
     accepted = accept(prompts, judgements)
-    metrics = judge_metrics(judgements) | {"accept_rate": accepted.prompts / len(prompts)}
+    metrics = parse_rate(judgements) | {"accept_rate": accepted.prompts / len(prompts)}
     return Made(accepted.targets, accepted.dropped, judgements, metrics)
 
 

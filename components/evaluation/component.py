@@ -11,19 +11,20 @@ def evaluation(
     settings: dict,
     model: str,
     seed_data: str,
-    opponent: str,
+    instructions: str,
     endpoint: str,
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
-    """Measure the served model, and compare it with the one before; returns the evaluation's URI."""
-    from components.evaluation.evaluation import evaluate
+    """Measure the served model; returns the evaluation's URI."""
+    from components.evaluation.evaluation import EvaluationInputs, evaluate
     from components.evaluation.settings import EvaluationSettings
     from components.step import run_stage
 
+    inputs = EvaluationInputs(model, seed_data, instructions)
     return run_stage(
         root,
         run,
         f"{name}/evaluation",
-        lambda: evaluate(root, EvaluationSettings(**settings), model, seed_data, opponent, endpoint),
+        lambda: evaluate(root, EvaluationSettings(**settings), inputs, endpoint),
         metrics,
     )

@@ -1,50 +1,75 @@
-"""Measure one served model: as a judge against human ranks, and its answers against another model's."""
+"""Measure one served model: as a judge against human ranks, and what it answers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
-from components.evaluation.head_to_head import compare, tally
-from components.evaluation.reward_modelling import pairwise_accuracy
+from components.evaluation.reward_modelling import agreement, undefined_correlations, unscored_pairs
 from components.evaluation.settings import EvaluationSettings
-from components.judging.judging import TextToJudge, count_judgements, judge_metrics, judge_texts, mean_scores
+from components.judging.health import judge_health, score_shares
+from components.judging.judging import TextToJudge, count_judgements, judge_texts, mean_scores
 from components.judging.prompt import JudgePrompt
-from components.records import Candidate, Comparison, Judgement, Manifest, Prompt, SeedPrompt
+from components.metrics.bootstrap import Resampling
+from components.metrics.observations import figures, observations
+from components.records import Candidate, Counts, Instruction, Judgement, Manifest, Prompt, SeedPrompt
 from components.sampling.sampling import answer_prompts, count_candidates
 from components.stage import Stage, parent, read_records
 
+Values = dict[str, tuple[float, ...]]
 
-def evaluate(
-    root: str, settings: EvaluationSettings, model: str, seed_data: str, opponent: str, endpoint: str
-) -> Manifest:
-    """The evaluation stage of `model`; `opponent` is the evaluation stage of the model to compare with, or "".
 
-    The model that is measured is also the judge of the head-to-head.
-    """
-    inputs = {"model": parent(model), "seed_data": parent(seed_data)}
-    inputs |= {"opponent": parent(opponent)} if opponent else {}
-    stage = Stage(root, "evaluation", settings, inputs)
+@dataclass(frozen=True)
+class EvaluationInputs:
+    """URIs of the model, the seed data with the held-out prompts, and the instruction set ("" for none)."""
+
+    model: str
+    seed_data: str
+    instructions: str = ""
+
+
+def evaluate(root: str, settings: EvaluationSettings, inputs: EvaluationInputs, endpoint: str) -> Manifest:
+    """The evaluation stage of the model that is served at `endpoint`."""
+    parents = {"model": parent(inputs.model), "seed_data": parent(inputs.seed_data)}
+    parents |= {"instructions": parent(inputs.instructions)} if inputs.instructions else {}
+    stage = Stage(root, "evaluation", settings, parents)
     if stage.manifest:
         return stage.manifest
-    held_out = read_records(seed_data, "eval", SeedPrompt)
-    prompts = [Prompt(id=prompt.id, text=prompt.text) for prompt in held_out]
-    answers = answer_prompts(stage, "answers", prompts, 1, settings.answers, endpoint)
+    held_out = read_records(inputs.seed_data, "eval", SeedPrompt)
+    asked = read_records(inputs.instructions, "instructions", Instruction) if inputs.instructions else []
+    answers = _answer(stage, "answers", held_out, settings, endpoint)
+    outputs = _answer(stage, "outputs", asked, settings, endpoint)
     judgements = _judge_replies(stage, held_out, settings, endpoint)
-    opponents = read_records(opponent, "answers", Candidate) if opponent else []
-    comparisons = compare(stage, answers, opponents, settings.judging, settings.comparison_max_tokens, endpoint)
-    counts = count_judgements(judgements)
-    counts.kept |= {"answers": len(answers), "comparisons": sum(c.verdict is not None for c in comparisons)}
-    counts.dropped |= count_candidates(answers).dropped
+    observed = observe(held_out, judgements, outputs or answers)
     return stage.publish(
-        counts,
-        {"answers": answers, "judgements": judgements, "comparisons": comparisons},
-        metrics=judge_metrics(judgements)
-        | pairwise_accuracy(held_out, mean_scores(judgements))
-        | answer_metrics(answers)
-        | head_to_head_metrics(answers, opponents, comparisons),
-        tokens=sum(a.tokens for a in answers) + sum(j.tokens for j in judgements) + sum(c.tokens for c in comparisons),
+        _counts(judgements, answers, outputs),
+        {
+            "answers": answers,
+            "outputs": outputs,
+            "judgements": judgements,
+            "observations": observations(observed),
+        },
+        metrics=figures(observed, Resampling(seed=settings.judging.seed))
+        | _plain_metrics(held_out, judgements, answers),
+        tokens=sum(one.tokens for one in [*answers, *outputs]) + sum(one.tokens for one in judgements),
     )
+
+
+def observe(
+    prompts: Sequence[SeedPrompt], judgements: Sequence[Judgement], answers: Sequence[Candidate]
+) -> dict[str, Values]:
+    """Observations by metric and item: agreement with people, the judge's health, the lengths of the answers."""
+    replies = {reply.id: reply.text for prompt in prompts for reply in prompt.replies}
+    lengths: dict[str, Values] = {"answer_length": {one.prompt_id: (float(len(one.text)),) for one in answers}}
+    return agreement(prompts, mean_scores(judgements)) | judge_health(judgements, replies) | lengths
+
+
+def _answer(
+    stage: Stage, kind: str, asked: Sequence[SeedPrompt | Instruction], settings: EvaluationSettings, endpoint: str
+) -> list[Candidate]:
+    prompts = [Prompt(id=one.id, text=one.text) for one in asked]
+    return answer_prompts(stage, kind, prompts, 1, settings.answers, endpoint)
 
 
 def _judge_replies(
@@ -55,23 +80,27 @@ def _judge_replies(
     return judge_texts(stage, "judgements", texts, judging, judging.samples, JudgePrompt(judging.prompt), endpoint)
 
 
-def answer_metrics(answers: Sequence[Candidate]) -> dict[str, float]:
-    """Mean length in characters, and the share that hit the length limit."""
-    if not answers:
-        return {}
-    return {
-        "answer_length": fmean(len(answer.text) for answer in answers),
-        "answers_cut": fmean(answer.finish_reason == "length" for answer in answers),
-    }
-
-
-def head_to_head_metrics(
-    answers: Sequence[Candidate], opponents: Sequence[Candidate], comparisons: Sequence[Comparison]
+def _plain_metrics(
+    prompts: Sequence[SeedPrompt], judgements: Sequence[Judgement], answers: Sequence[Candidate]
 ) -> dict[str, float]:
-    """Shares of the prompts with a verdict in both orders, and how many had none; nothing without an opponent."""
-    if not opponents:
-        return {}
-    outcomes = tally(answers, opponents, comparisons)
-    decided = sum(outcomes[outcome] for outcome in ("win", "tie", "loss"))
-    shares = {f"{outcome}_rate": outcomes[outcome] / decided for outcome in ("win", "tie", "loss")} if decided else {}
-    return shares | {"head_to_head": float(decided), "head_to_head_unparsed": float(outcomes["unparsed"])}
+    """Figures without an interval: histogram, what could not be compared, the share of answers that were cut off."""
+    scores = mean_scores(judgements)
+    parsed = [one.score for one in judgements if one.score is not None]
+    return (
+        {
+            "pairwise_unscored": float(unscored_pairs(prompts, scores)),
+            "correlation_undefined": float(undefined_correlations(prompts, scores)),
+        }
+        | ({"mean_score": fmean(parsed)} if parsed else {})
+        | score_shares(judgements)
+        | ({"answers_cut": fmean(one.finish_reason == "length" for one in answers)} if answers else {})
+    )
+
+
+def _counts(judgements: Sequence[Judgement], answers: Sequence[Candidate], outputs: Sequence[Candidate]) -> Counts:
+    counts = count_judgements(judgements)
+    counts.kept["answers"] = len(answers)
+    if outputs:
+        counts.kept["outputs"] = len(outputs)
+    counts.dropped |= count_candidates([*answers, *outputs]).dropped
+    return counts

@@ -1,33 +1,95 @@
-"""How well a judge's scores agree with human ranks (Yuan et al. 2024, section 3.2.2)."""
+"""How well a judge's scores agree with human ranks (Yuan et al. 2024, section 3.2.2).
+
+The paper does not state how score ties count; three rules stand side by side, and ties left out is the one that fits
+its numbers. The item of every figure is a prompt.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
+from scipy.stats import kendalltau, spearmanr
+
 from components.pairs.pairs import SCORE_TOLERANCE
-from components.records import SeedPrompt
+from components.records import Reply, SeedPrompt
+
+PERFECT = 5.0
+Values = dict[str, tuple[float, ...]]
 
 
-def pairwise_accuracy(prompts: Sequence[SeedPrompt], scores: Mapping[str, float]) -> dict[str, float]:
-    """Over pairs of replies to one prompt with different human ranks: how often the scores order them as humans did.
+def agreement(prompts: Sequence[SeedPrompt], scores: Mapping[str, float]) -> dict[str, Values]:
+    """Observations by metric and prompt; `scores` are mean scores by reply id, unscored replies are absent.
 
-    Score ties are left out of the accuracy and counted beside it (the paper does not state its rule; this one fits its
-    numbers). `scores` are mean scores by reply id; a pair with an unscored reply is counted as such. What is undefined
-    is absent.
+    A prompt on which a figure is undefined has no observation of it: no pair with different ranks and two scores, an
+    unscored reply (exact match), constant scores (correlations), no perfect score (five_best).
     """
-    agree = tied = pairs = unscored = 0
+    found: dict[str, Values] = {}
     for prompt in prompts:
-        ranked = [(reply.rank, reply.id) for reply in prompt.replies if reply.rank is not None]
-        for (rank, id), (other_rank, other) in combinations(ranked, 2):
-            if rank == other_rank:
-                continue
-            if id not in scores or other not in scores:
-                unscored += 1
-                continue
-            pairs += 1
-            gap = scores[id] - scores[other]
-            tied += abs(gap) <= SCORE_TOLERANCE
-            agree += gap > SCORE_TOLERANCE if rank < other_rank else gap < -SCORE_TOLERANCE
-    metrics = {"pairwise_pairs": float(pairs), "pairwise_ties": float(tied), "pairwise_unscored": float(unscored)}
-    return metrics | ({"pairwise_accuracy": agree / (pairs - tied)} if pairs > tied else {})
+        ranked = [reply for reply in prompt.replies if reply.rank is not None]
+        for metric, values in _of_prompt(ranked, scores).items():
+            found.setdefault(metric, {})[prompt.id] = values
+    return found
+
+
+def unscored_pairs(prompts: Sequence[SeedPrompt], scores: Mapping[str, float]) -> int:
+    """Pairs of replies with different ranks of which one has no score."""
+    pairs = [pair for prompt in prompts for pair in _pairs(prompt.replies)]
+    return sum(better.id not in scores or worse.id not in scores for better, worse in pairs)
+
+
+def undefined_correlations(prompts: Sequence[SeedPrompt], scores: Mapping[str, float]) -> int:
+    """Prompts with two scored replies or more whose scores, or ranks, are all the same."""
+    scored = [[r for r in p.replies if r.rank is not None and r.id in scores] for p in prompts]
+    return sum(len(replies) >= 2 and not _correlations(replies, scores) for replies in scored)
+
+
+def _of_prompt(ranked: Sequence[Reply], scores: Mapping[str, float]) -> Values:
+    scored = [reply for reply in ranked if reply.id in scores]
+    return (
+        _pairwise(scored, scores) | _exact_match(ranked, scores) | _correlations(scored, scores) | _five(scored, scores)
+    )
+
+
+def _pairs(replies: Sequence[Reply]) -> list[tuple[Reply, Reply]]:
+    """Pairs with different human ranks, the better one first."""
+    ranked = sorted((r for r in replies if r.rank is not None), key=lambda r: r.rank or 0)
+    return [(one, other) for one, other in combinations(ranked, 2) if one.rank != other.rank]
+
+
+def _pairwise(scored: Sequence[Reply], scores: Mapping[str, float]) -> Values:
+    gaps = [scores[better.id] - scores[worse.id] for better, worse in _pairs(scored)]
+    if not gaps:
+        return {}
+    agree = sum(gap > SCORE_TOLERANCE for gap in gaps)
+    ties = sum(abs(gap) <= SCORE_TOLERANCE for gap in gaps)
+    pairs = len(gaps)
+    return {
+        "pairwise_accuracy": (agree, pairs - ties),
+        "pairwise_accuracy_half": (agree + ties / 2, pairs),
+        "pairwise_accuracy_strict": (agree, pairs),
+        "pairwise_tie_rate": (ties, pairs),
+    }
+
+
+def _exact_match(ranked: Sequence[Reply], scores: Mapping[str, float]) -> Values:
+    pairs = _pairs(ranked)
+    if not pairs or any(reply.id not in scores for reply in ranked):
+        return {}
+    return {"exact_match": (float(all(scores[a.id] - scores[b.id] > SCORE_TOLERANCE for a, b in pairs)),)}
+
+
+def _correlations(scored: Sequence[Reply], scores: Mapping[str, float]) -> Values:
+    values, ranks = [scores[reply.id] for reply in scored], [-(reply.rank or 0) for reply in scored]
+    if len(set(values)) < 2 or len(set(ranks)) < 2:
+        return {}
+    return {
+        "spearman": (float(spearmanr(values, ranks).statistic),),
+        "kendall": (float(kendalltau(values, ranks).statistic),),
+    }
+
+
+def _five(scored: Sequence[Reply], scores: Mapping[str, float]) -> Values:
+    """Human ranks count from the best reply that the prompt has: 0 unless the best one was dropped."""
+    fives = [reply for reply in scored if scores[reply.id] >= PERFECT - SCORE_TOLERANCE]
+    return {"five_best": (sum(reply.rank == 0 for reply in fives), len(fives))} if fives else {}

@@ -8,8 +8,7 @@ from components.settings import Settings
 
 
 class EvaluationSettings(Settings):
-    """The first measurements of every model, on the held-out prompts of the seed data."""
+    """What every model is asked: answers to held-out prompts and instructions, judgements of human replies."""
 
-    answers: Generation = Field(default_factory=Generation, description="one answer to each held-out prompt")
+    answers: Generation = Field(default_factory=Generation, description="one answer to each prompt and instruction")
     judging: JudgingSettings = Field(default_factory=JudgingSettings, description="judgements of the human replies")
-    comparison_max_tokens: int = Field(256, ge=1, description="for a head-to-head verdict with its reasons")

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from components.identity import seed_from
+from components.judging.health import judge_health, score_shares
 from components.judging.parser import parse_score
 from components.judging.prompt import JudgePrompt
 from components.judging.settings import JudgingSettings
+from components.metrics.bootstrap import Observed, Resampling
+from components.metrics.observations import figures, observations
+from components.metrics.statistics import ROUND
 from components.records import Candidate, Counts, Judgement, Manifest, Parent
 from components.serving.client import PROMPT_TOO_LONG, Completion, Request, endpoint_identity
 from components.serving.completions import complete
@@ -47,9 +51,23 @@ def judge_candidates(
     )
     counts = count_judgements(judgements)
     counts.dropped |= {f"candidate not judged: {reason}": n for reason, n in _unusable(sampled).items()}
+    observed = round_health(judgements, whole)
     return stage.publish(
-        counts, {"judgements": judgements}, metrics=judge_metrics(judgements), tokens=sum(j.tokens for j in judgements)
+        counts,
+        {"judgements": judgements, "observations": observations(observed)},
+        metrics=figures(observed, Resampling(seed=settings.seed)) | score_shares(judgements),
+        tokens=sum(j.tokens for j in judgements),
     )
+
+
+def round_health(judgements: Sequence[Judgement], candidates: Sequence[Candidate]) -> dict[str, Observed]:
+    """The judge's health on a round's candidates, and their lengths; the item is a prompt."""
+    lengths: dict[str, list[int]] = {}
+    for one in candidates:
+        lengths.setdefault(one.prompt_id, []).append(len(one.text))
+    observed: dict[str, Observed] = dict(judge_health(judgements, {one.id: one.text for one in candidates}))
+    observed["candidate_length"] = {prompt: (fmean(group),) for prompt, group in lengths.items()}
+    return {ROUND + metric: values for metric, values in observed.items()}
 
 
 def judge_texts(
@@ -110,11 +128,11 @@ def count_judgements(judgements: Sequence[Judgement]) -> Counts:
     return Counts(kept={"judgements": len(judgements) - reasons.total()}, dropped=dict(reasons))
 
 
-def judge_metrics(judgements: Sequence[Judgement]) -> dict[str, float]:
-    """Parse rate and mean score; what is undefined is absent."""
-    scores = [j.score for j in judgements if j.score is not None]
-    metrics = {"parse_rate": len(scores) / len(judgements)} if judgements else {}
-    return metrics | ({"mean_score": fmean(scores)} if scores else {})
+def parse_rate(judgements: Sequence[Judgement]) -> dict[str, float]:
+    """The metric of that name; absent without judgements."""
+    if not judgements:
+        return {}
+    return {"parse_rate": sum(one.score is not None for one in judgements) / len(judgements)}
 
 
 def _unusable(candidates: Sequence[Candidate]) -> Counter[str]:

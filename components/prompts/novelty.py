@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from statistics import fmean
 
 from rapidfuzz.distance import LCSseq
 
 # As rouge_score's default tokenizer without stemming: lower case, everything but a-z and 0-9 is a space.
 _SEPARATORS = re.compile(r"[^a-z0-9]+")
+
+MEASURED = 200  # prompts whose novelty is measured: enough for a mean, seconds at any size
 
 
 def rouge_tokens(text: str) -> list[str]:
@@ -21,6 +24,20 @@ def rouge_l(first: list[str], second: list[str]) -> float:
     if not first or not second:
         return 0.0
     return 2 * LCSseq.similarity(first, second) / (len(first) + len(second))
+
+
+def mean_novelty(texts: Sequence[str], others: Sequence[str]) -> float | None:
+    """1 - ROUGE-L to the closest other text, the mean over the first texts; None without texts.
+
+    Compared are `others` and the other texts. A writer that runs dry repeats itself more closely from round to round.
+    """
+    measured = [rouge_tokens(text) for text in texts]
+    before = [rouge_tokens(text) for text in others]
+    closest = [
+        max((rouge_l(one, other) for other in [*before, *measured[:n], *measured[n + 1 :]]), default=0.0)
+        for n, one in enumerate(measured[:MEASURED])
+    ]
+    return 1 - fmean(closest) if closest else None
 
 
 class NoveltyPool:

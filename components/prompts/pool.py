@@ -11,7 +11,7 @@ from components.identity import short_id
 from components.prompts.settings import PromptsSettings
 from components.records import Counts, Manifest, Prompt
 from components.seed_data.json_lines import read_json_lines
-from components.seed_data.sources import fetch
+from components.sources import fetch
 from components.stage import Stage, parent, read_records
 
 

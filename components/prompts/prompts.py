@@ -15,7 +15,7 @@ from components.errors import UserError
 from components.identity import seed_from, short_id
 from components.progress import say
 from components.prompts.filters import unfit
-from components.prompts.novelty import NoveltyPool
+from components.prompts.novelty import NoveltyPool, mean_novelty
 from components.prompts.settings import PromptsSettings
 from components.records import Counts, Example, Manifest, Prompt, PromptAttempt
 from components.serving.client import Completion, Request
@@ -73,8 +73,12 @@ def write_prompts(
     if surplus > 0:
         pool.dropped["prompt: more than asked for"] = surplus
     accepted = pool.accepted[: settings.count]
+    novelty = mean_novelty([prompt.text for prompt in accepted], seeds + before)
     return stage.publish(
-        Counts(kept={"prompts": len(accepted)}, dropped=dict(pool.dropped)), {"prompts": accepted}, tokens=tokens
+        Counts(kept={"prompts": len(accepted)}, dropped=dict(pool.dropped)),
+        {"prompts": accepted},
+        metrics={"prompt_novelty": novelty} if novelty is not None else {},
+        tokens=tokens,
     )
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.errors import UserError
-from components.progress import warn
 from components.records import CurvePoint
+from components.registry.client import DIGEST, MEASURED, STAGE
 from components.stage import find_manifest, read_manifest, read_records
-from components.step import read_journal, write_journal
 from components.store import join
 
 if TYPE_CHECKING:
@@ -20,95 +17,37 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
     from mlflow.entities.model_registry import ModelVersion
 
-DIGEST, EVALUATION = "srlm.digest", "srlm.evaluation"
-
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model of a run: its alias (sft, m1, ...), its stage, and the stage that measured it."""
+    """A model of a run: its alias (sft, m1, ...), its stage, and the stages that measured it."""
 
     registered_name: str
     alias: str
     uri: str
-    evaluation: str
+    measured: Sequence[str]
     run: str
-    tags: Mapping[str, str] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float]:
-        return read_manifest(self.evaluation).metrics
+        return {name: value for uri in self.measured for name, value in read_manifest(uri).metrics.items()}
 
     def digest(self) -> str:
         return read_manifest(self.uri).digest
 
 
-def register(tracking_uri: str, model: TrainedModel) -> str | None:
-    """Register the model with tags, metrics and its alias; returns the version.
-
-    The same content is registered once, however often a run repeats. An unreachable server is no reason to stop a run:
-    it warns and returns None, and the run's last step tries again.
-    """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client = _client(tracking_uri)
-        version = _find(client, model) or _create(client, model)
-        _note_evaluation(client, model, version)
-        client.set_registered_model_alias(model.registered_name, model.alias, version.version)
-    except MlflowException as error:
-        warn(f"{model.alias} is not registered, {tracking_uri} does not answer as MLflow ({_first_line(error)})")
-        return None
-    return str(version.version)
+def register(client: MlflowClient, model: TrainedModel) -> ModelVersion:
+    """Register the model with tags, metrics and its alias; the same content is registered once, however often a run
+    repeats."""
+    version = _find(client, model) or _create(client, model)
+    _note_measurements(client, model, version)
+    client.set_registered_model_alias(model.registered_name, model.alias, version.version)
+    return client.get_model_version(model.registered_name, version.version)
 
 
-def register_and_note(root: str, tracking_uri: str, model: TrainedModel) -> str | None:
-    """Register the model and note it in the run's journal, for the summary; returns the version."""
-    start, version = time.time(), register(tracking_uri, model)
-    entry = {
-        "name": model.alias,
-        "uri": model.uri,
-        "digest": model.digest(),
-        "evaluation": model.evaluation,
-        "registered_name": model.registered_name,
-        "version": version,
-        "metrics": model.metrics(),
-        "started": start,
-    }
-    write_journal(root, model.run, "models", model.alias, entry)
-    return version
-
-
-def register_what_is_missing(root: str, tracking_uri: str, run: str) -> None:
-    """Try again for the models of the run that MLflow did not take before."""
-    for entry in read_journal(root, run, "models"):
-        if not entry["version"]:
-            model = TrainedModel(entry["registered_name"], entry["name"], entry["uri"], entry["evaluation"], run)
-            register_and_note(root, tracking_uri, model)
-
-
-def check_tracking(tracking_uri: str) -> None:
-    """Raises UserError when the MLflow server cannot be reached at the start of a run."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        _client(tracking_uri).search_experiments(max_results=1)
-    except MlflowException as error:
-        raise UserError(
-            f"the MLflow server {tracking_uri} cannot be used ({_first_line(error)})",
-            "Start it or correct --tracking-uri, then run again.",
-        ) from error
-
-
-def _client(tracking_uri: str) -> MlflowClient:
-    # MLflow's own patience (7 retries, doubling waits) would hold a run for minutes before it says anything.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200]
+def weights_uri(uri: str) -> str:
+    """Where the model folder lies inside its stage: what `models:/name@alias` gives back."""
+    manifest = read_manifest(uri)
+    return join(uri, next(name.split("/")[0] for name in manifest.files if name.startswith("files-")))
 
 
 def _find(client: MlflowClient, model: TrainedModel) -> ModelVersion | None:
@@ -125,29 +64,22 @@ def _create(client: MlflowClient, model: TrainedModel) -> ModelVersion:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     manifest = read_manifest(model.uri)
-    tags = {DIGEST: manifest.digest, "srlm.run": model.run, "srlm.stage": model.uri, "srlm.code": manifest.code}
+    tags = {DIGEST: manifest.digest, "srlm.run": model.run, STAGE: model.uri, "srlm.code": manifest.code}
     tags |= {f"srlm.parent.{role}": parent.uri for role, parent in manifest.parents.items()}
-    return client.create_model_version(
-        model.registered_name, source=weights_uri(model.uri), tags={**tags, **model.tags}
-    )
+    return client.create_model_version(model.registered_name, source=weights_uri(model.uri), tags=tags)
 
 
-def weights_uri(uri: str) -> str:
-    """Where the model folder lies inside its stage: what `models:/name@alias` gives back."""
-    manifest = read_manifest(uri)
-    return join(uri, next(name.split("/")[0] for name in manifest.files if name.startswith("files-")))
-
-
-def _note_evaluation(client: MlflowClient, model: TrainedModel, version: ModelVersion) -> None:
-    """An MLflow run with the metrics and the loss curve, once for each evaluation."""
-    if version.tags.get(EVALUATION) == model.evaluation:
+def _note_measurements(client: MlflowClient, model: TrainedModel, version: ModelVersion) -> None:
+    """An MLflow run with the metrics and the loss curve, once for each set of measurements."""
+    measured = json.dumps(list(model.measured))
+    if version.tags.get(MEASURED) == measured:
         return
     experiment = _experiment(client, model.registered_name)
-    tags = {"srlm.run": model.run, "srlm.model": model.alias, DIGEST: model.digest(), EVALUATION: model.evaluation}
+    tags = {"srlm.run": model.run, "srlm.model": model.alias, DIGEST: model.digest(), MEASURED: measured}
     run = client.create_run(experiment, run_name=f"{model.alias} ({model.run})", tags=tags)
     _log(client, run.info.run_id, model)
     client.set_terminated(run.info.run_id)
-    version_tags = {EVALUATION: model.evaluation, "srlm.mlflow_run": run.info.run_id}
+    version_tags = {"srlm.mlflow_run": run.info.run_id, MEASURED: measured}
     for name, value in version_tags.items():
         client.set_model_version_tag(model.registered_name, version.version, name, value)
 

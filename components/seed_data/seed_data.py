@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from components.errors import UserError
 from components.progress import warn
 from components.records import Counts, Manifest
 from components.seed_data.first_turns import FirstTurns, first_turns
 from components.seed_data.messages import read_messages
 from components.seed_data.settings import SeedDataSettings
-from components.seed_data.sources import Source, fetch
 from components.seed_data.splits import Splits, split
+from components.sources import Source, fetch
 from components.stage import Stage
+
+BUILT_IN = Path(__file__).with_name("builtin")
 
 
 def make_seed_data(root: str, settings: SeedDataSettings) -> Manifest:
@@ -19,7 +23,7 @@ def make_seed_data(root: str, settings: SeedDataSettings) -> Manifest:
     Splits that come out smaller than asked for are warned about. Raises UserError when the data cannot be read or a
     split is empty.
     """
-    with fetch(settings.messages) as source:
+    with fetch(settings.messages, BUILT_IN) as source:
         stage = Stage(root, "seed_data", settings, {"messages": source.parent()})
         if stage.manifest:
             return stage.manifest
@@ -35,7 +39,7 @@ def make_seed_data(root: str, settings: SeedDataSettings) -> Manifest:
 
 def describe(messages: str, settings: SeedDataSettings) -> Counts:
     """What the stage would make of `messages`, without writing anything; `kept` holds the splits' sizes, 0 included."""
-    with fetch(messages) as source:
+    with fetch(messages, BUILT_IN) as source:
         return _counts(*_select(source, settings))
 
 

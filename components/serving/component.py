@@ -7,10 +7,18 @@ from components.images import WORKER
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)
 def open_run(
-    root: str, run: str, job: str, recipe: dict, tracking_uri: str, engine: str, endpoint: str, judge_endpoint: str
+    root: str,
+    run: str,
+    job: str,
+    recipe: dict,
+    tracking_uri: str,
+    engine: str,
+    endpoint: str,
+    judge_endpoint: str,
+    annotator_endpoint: str,
 ) -> str:
     """Check that store, registry and endpoints can be used and note the recipe; returns the run's name."""
-    from components.registry.registry import check_tracking
+    from components.registry.client import check_tracking
     from components.serving.client import endpoint_info
     from components.serving.engines import open_engine
     from components.step import explained, write_journal
@@ -18,8 +26,8 @@ def open_run(
     with explained("open-run"):
         name = run or job
         open_engine(engine, endpoint).check()
-        if judge_endpoint:
-            endpoint_info(judge_endpoint)
+        for url in filter(None, (judge_endpoint, annotator_endpoint)):
+            endpoint_info(url)
         write_journal(root, name, "recipe", "recipe", recipe)
         check_tracking(tracking_uri)
     return name
@@ -33,11 +41,15 @@ def serve(
     settings: dict,
     engine: str,
     endpoint: str,
+    other_endpoint: str,
     model: str,
     inputs: list,
     work: dict,
 ) -> NamedTuple("Served", endpoint=str, note=str):  # type: ignore[valid-type]
-    """Serve a model for the work described by `inputs` and `work`, unless all of it is finished."""
+    """Serve a model for the work described by `inputs` and `work`, unless all of it is finished.
+
+    Nothing is started where another endpoint does that work.
+    """
     from components.serving.engines import open_engine
     from components.serving.serving import serve as serve_model
     from components.serving.serving import work_note
@@ -46,6 +58,8 @@ def serve(
 
     with explained(f"{name}/serve"):
         note = work_note(root, model, inputs, work)
+        if other_endpoint:
+            return "", note
         return serve_model(open_engine(engine, endpoint), run, name, model, note, ServingSettings(**settings))
 
 
@@ -61,10 +75,18 @@ def unserve(run: str, name: str, engine: str, endpoint: str, note: str, finished
 
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)
-def cleanup(run: str, job: str, engine: str, endpoint: str) -> None:
-    """Whatever happened: leave no server behind."""
+def finish(
+    root: str, run: str, job: str, tracking_uri: str, engine: str, endpoint: str, table: dsl.Output[dsl.HTML]
+) -> None:
+    """Whatever happened: leave no server behind, register what MLflow did not take before, write the summary."""
+    from components.gate.settle import settle_what_is_left
+    from components.report.report import summarise, table_html
     from components.serving.engines import open_engine
     from components.step import explained
 
-    with explained("cleanup"):
-        open_engine(engine, endpoint).stop(run or job)
+    name = run or job
+    with explained("finish"):
+        open_engine(engine, endpoint).stop(name)
+        settle_what_is_left(root, tracking_uri, name)
+        with open(table.path, "w") as page:
+            page.write(table_html(summarise(root, name)))

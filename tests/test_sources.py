@@ -10,8 +10,9 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from components.errors import UserError
-from components.seed_data import sources
-from components.seed_data.sources import fetch
+from components import sources
+from components.seed_data.seed_data import BUILT_IN
+from components.sources import fetch
 from components.store import DirectoryStore
 
 
@@ -58,7 +59,7 @@ def test_what_cannot_be_read_is_one_error(name, problem, tmp_path, monkeypatch):
 
 
 def test_data_that_ships_with_the_package():
-    with fetch("builtin:demo") as source:
+    with fetch("builtin:demo", BUILT_IN) as source:
         assert source.path.name == "demo.messages.jsonl"
         assert source.uri == "builtin:demo"
 

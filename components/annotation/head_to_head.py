@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from components.annotation.settings import AnnotationSettings
 from components.identity import seed_from
 from components.judging.prompt import neutralise
-from components.judging.settings import JudgingSettings
 from components.records import Candidate, Comparison
-from components.serving.client import Completion, Request, Sampling
+from components.serving.client import Completion, Request
 from components.serving.completions import complete
 from components.stage import Stage
 
@@ -44,8 +43,7 @@ def compare(
     stage: Stage,
     answers: Sequence[Candidate],
     opponents: Sequence[Candidate],
-    settings: JudgingSettings,
-    max_tokens: int,
+    settings: AnnotationSettings,
     endpoint: str,
 ) -> list[Comparison]:
     """Both orders of every prompt that both models answered differently."""
@@ -53,7 +51,7 @@ def compare(
     contested = [a for a in answers if a.prompt_id in other and a.text != other[a.prompt_id]]
     sides: tuple[Side, Side] = ("model", "opponent")
     asked: dict[str, tuple[Candidate, Side]] = {f"{a.prompt_id}/{side}": (a, side) for a in contested for side in sides}
-    sampling = Sampling(settings.temperature, settings.top_p, max_tokens)
+    sampling = settings.comparison_sampling()
 
     def request(id: str, answer: Candidate, first: Side) -> Request:
         texts = [answer.text, other[answer.prompt_id]]
@@ -79,18 +77,17 @@ def compare(
 
 def tally(
     answers: Sequence[Candidate], opponents: Sequence[Candidate], comparisons: Sequence[Comparison]
-) -> Counter[str]:
-    """Prompts by outcome: win, tie, loss, and unparsed where either order gave no verdict.
+) -> dict[str, str]:
+    """Outcome by prompt that both models answered: win, tie, loss, or unparsed where either order gave no verdict.
 
     Equal answers are a tie without a question; so is a pair of orders that disagree.
     """
     verdicts: dict[str, list[str | None]] = {}
     for one in comparisons:
         verdicts.setdefault(one.prompt_id, []).append(one.verdict)
-    outcomes = Counter(_outcome(both) for both in verdicts.values())
-    common = {a.prompt_id for a in answers} & {a.prompt_id for a in opponents}
-    outcomes["tie"] += len(common - verdicts.keys())
-    return outcomes
+    answered = {one.prompt_id for one in opponents}
+    common = [one.prompt_id for one in answers if one.prompt_id in answered]
+    return {prompt: _outcome(verdicts[prompt]) if prompt in verdicts else "tie" for prompt in common}
 
 
 def _outcome(both: Sequence[str | None]) -> str:

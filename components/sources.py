@@ -15,7 +15,6 @@ from components.records import Parent
 from components.stage import file_hash
 from components.store import open_store
 
-BUILT_IN = Path(__file__).with_name("builtin")
 KINDS = "Give a file's path, s3://bucket/key, builtin:demo, or a hub data set as owner/name or owner/name/path/in/repo."
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?:/.+)?")
 _DATA_FILE = re.compile(r"\.(?:jsonl?|gz|parquet)$")
@@ -37,13 +36,16 @@ class Source:
 
 
 @contextmanager
-def fetch(name: str) -> Iterator[Source]:
-    """The data file that `name` means, for as long as the `with` lasts. Raises UserError when it cannot be had."""
+def fetch(name: str, built_in: Path | None = None) -> Iterator[Source]:
+    """The data file that `name` means, for as long as the `with` lasts. Raises UserError when it cannot be had.
+
+    `built_in` is the folder with the data that ship for this purpose, None where none do.
+    """
     if name.startswith("s3://"):
         with tempfile.TemporaryDirectory(prefix="srlm-") as folder:
             yield _from_s3(name, Path(folder) / "data")
     elif name.startswith("builtin:"):
-        yield _built_in(name)
+        yield _built_in(name, built_in)
     elif "://" in name and not name.startswith("file://"):
         raise UserError(f"{name!r} is of no kind that can be read", KINDS)
     elif _means_hub(name):
@@ -64,11 +66,13 @@ def _from_path(name: str) -> Source:
     return Source(name, str(path.absolute()), path)
 
 
-def _built_in(name: str) -> Source:
-    shipped = {path.name.split(".")[0]: path for path in BUILT_IN.iterdir()}
+def _built_in(name: str, folder: Path | None) -> Source:
+    shipped = {path.name.split(".")[0]: path for path in folder.iterdir()} if folder else {}
     wanted = name.removeprefix("builtin:")
     if wanted not in shipped:
-        raise UserError(f"no data named {name!r} ships with the package", f"There is: {', '.join(sorted(shipped))}.")
+        raise UserError(
+            f"no data named {name!r} ships with the package", f"There is: {', '.join(sorted(shipped)) or 'none'}."
+        )
     return Source(name, name, shipped[wanted])
 
 

@@ -1,0 +1,38 @@
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.images import WORKER
+
+
+@dsl.component(base_image=WORKER, install_kfp_package=False)
+def gate(
+    root: str,
+    run: str,
+    tracking_uri: str,
+    name: str,
+    settings: dict,
+    model: str,
+    measured: list,
+    previous: list,
+    verdict: dsl.Output[dsl.Markdown],
+    metrics: dsl.Output[dsl.Metrics],
+) -> NamedTuple("Gated", decision=str, version=str):  # type: ignore[valid-type]
+    """Decide about a measured model, register it and follow the verdict: promote, hold or stop."""
+    from components.gate.gate import Candidate, pass_gate, read_decision
+    from components.gate.markdown import verdict_markdown
+    from components.gate.settings import GateSettings
+    from components.gate.settle import settle
+    from components.records import Check
+    from components.registry.registry import TrainedModel
+    from components.stage import read_records
+    from components.step import explained, run_stage
+
+    policy, candidate = GateSettings(**settings), Candidate(model, measured, previous)
+    uri = run_stage(root, run, f"{name}/gate", lambda: pass_gate(root, policy, candidate, tracking_uri), metrics)
+    with explained(f"{name}/registry"):
+        decision, checks = read_decision(uri), read_records(uri, "checks", Check)
+        with open(verdict.path, "w") as page:
+            page.write(verdict_markdown(name, decision, checks))
+        note = settle(root, tracking_uri, TrainedModel(policy.registered_name, name, model, measured, run), uri)
+    return decision.decision, note["version"] or ""

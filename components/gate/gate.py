@@ -1,0 +1,125 @@
+"""The gate as a stage: one verdict on a model, found again by whoever asks again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from components.gate.decide import Verdict, decide
+from components.gate.settings import GateSettings
+from components.metrics.observations import read_measured
+from components.records import Counts, Decision, Manifest, Parent
+from components.registry.champion import RegisteredModel, find_champion
+from components.registry.client import open_registry
+from components.stage import Stage, parent, read_manifest, read_records
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to decide about: its stage, the stages that measured it, and those that measured the model before it."""
+
+    model: str
+    measured: Sequence[str]
+    previous: Sequence[str] = ()
+
+    def parents(self) -> dict[str, Parent]:
+        measured = {f"measured_{n}": parent(uri) for n, uri in enumerate(self.measured, 1)}
+        previous = {f"previous_{n}": parent(uri) for n, uri in enumerate(self.previous, 1)}
+        return {"model": parent(self.model), **measured, **previous}
+
+
+def pass_gate(root: str, settings: GateSettings, candidate: Candidate, tracking_uri: str) -> Manifest:
+    """The gate stage: records "decision" (one Decision) and "checks".
+
+    The champion is the registry's at the time of the verdict, noted in it and no part of the key: the same measurements
+    are decided about once. A verdict without an answer of the registry has a key of its own, so it is made again.
+    """
+    stage = Stage(root, "gate", settings, candidate.parents())
+    if stage.manifest:
+        return stage.manifest
+    try:
+        champion = find_champion(open_registry(tracking_uri), settings.registered_name)
+    except _unreachable() as error:
+        unknown = Parent(uri=tracking_uri, digest="did not answer")
+        stage = Stage(root, "gate", settings, candidate.parents() | {"champion": unknown})
+        return stage.manifest or _publish(stage, candidate, _without_registry(settings, candidate, error), None)
+    verdict = _compare(settings, candidate, champion)
+    return _publish(stage, candidate, verdict, champion.digest if champion else "")
+
+
+def read_decision(gate: str) -> Decision:
+    """The decision of a gate stage."""
+    return read_records(gate, "decision", Decision)[0]
+
+
+def _compare(settings: GateSettings, candidate: Candidate, champion: RegisteredModel | None) -> Verdict:
+    measured, previous = read_measured(candidate.measured), _previous(candidate)
+    if champion is None:
+        return decide(measured, None, settings, previous)
+    if champion.digest == read_manifest(candidate.model).digest:
+        return _kept(decide(measured, None, settings, previous), "promote", "it is the champion already")
+    otherwise = measured_otherwise(candidate.measured, champion.measured)
+    if otherwise:
+        reason = f"the champion (version {champion.version}) cannot be compared with: {otherwise}"
+        return _kept(decide(measured, None, settings, previous), "hold", reason)
+    return decide(measured, read_measured(champion.measured), settings, previous)
+
+
+def _without_registry(settings: GateSettings, candidate: Candidate, error: Exception) -> Verdict:
+    verdict = decide(read_measured(candidate.measured), None, settings, _previous(candidate))
+    return _kept(verdict, "hold", f"the registry did not answer, the champion is unknown ({type(error).__name__})")
+
+
+def _kept(verdict: Verdict, decision: str, reason: str) -> Verdict:
+    """A stop stays a stop, whoever the champion is; anything else becomes `decision`."""
+    if verdict.decision == "stop":
+        return verdict
+    return Verdict(decision, [reason], verdict.checks)  # type: ignore[arg-type]
+
+
+def measured_otherwise(candidate: Sequence[str], champion: Sequence[str]) -> str:
+    """Why two models' measurements cannot be compared; "" where settings, prompts and annotator are the same."""
+    ours, theirs = (
+        {manifest.stage: manifest for manifest in map(read_manifest, uris)} for uris in (candidate, champion)
+    )
+    for stage in ("evaluation", "annotation"):
+        one, other = ours.get(stage), theirs.get(stage)
+        if one is None and other is None:
+            continue
+        if one is None or other is None:
+            return f"one of them has no {stage}"
+        if one.settings != other.settings:
+            return f"the settings of {stage} differ"
+        for role in ("seed_data", "instructions", "annotator"):
+            if _digest(one, role) != _digest(other, role):
+                return f"{stage} used another {role.replace('_', ' ')}"
+    return ""
+
+
+def _digest(manifest: Manifest, role: str) -> str:
+    return manifest.parents[role].digest if role in manifest.parents else ""
+
+
+def _previous(candidate: Candidate) -> dict[str, dict[str, tuple[float, ...]]] | None:
+    if not candidate.previous or measured_otherwise(candidate.measured, candidate.previous):
+        return None
+    return read_measured(candidate.previous)
+
+
+def _publish(stage: Stage, candidate: Candidate, verdict: Verdict, champion: str | None) -> Manifest:
+    decision = Decision(
+        id=read_manifest(candidate.model).digest,
+        decision=verdict.decision,
+        reasons=verdict.reasons,
+        champion=champion,
+    )
+    kept = {outcome: sum(check.outcome == outcome for check in verdict.checks) for outcome in ("pass", "fail")}
+    dropped = {f"check: {check.reason}": 1 for check in verdict.checks if check.outcome == "unknown"}
+    counts = Counts(kept={f"checks {name}": n for name, n in kept.items() if n}, dropped=dropped)
+    return stage.publish(counts, {"decision": [decision], "checks": verdict.checks})
+
+
+def _unreachable() -> type[Exception]:
+    from mlflow.exceptions import MlflowException
+
+    return MlflowException

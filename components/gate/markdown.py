@@ -1,0 +1,35 @@
+"""A verdict to read: for the KFP UI, for CI, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from components.records import Check, Decision
+
+MEANING = {
+    "promote": "better than the champion, by proof",
+    "hold": "not proven better: the champion stays, the run goes on",
+    "stop": "the run ends here: nothing more is trained from this model",
+}
+
+
+def verdict_markdown(name: str, decision: Decision, checks: Sequence[Check]) -> str:
+    """A heading, the reasons, and one row for each rule; all of it is our own text, none a model's."""
+    lines = [f"## {name}: {decision.decision}", "", f"{MEANING[decision.decision]}.", ""]
+    lines += [f"* {reason}" for reason in decision.reasons]
+    lines += ["", "| rule | metric | outcome | value | interval | items |", "|---|---|---|---|---|---|"]
+    lines += [_row(check) for check in checks]
+    return "\n".join(lines) + "\n"
+
+
+def _row(check: Check) -> str:
+    cells = (check.rule, check.metric, check.outcome, _number(check.value), _interval(check), str(check.items))
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _interval(check: Check) -> str:
+    return "-" if check.low is None or check.high is None else f"{check.low:.3f} to {check.high:.3f}"

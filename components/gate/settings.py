@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import difflib
+
+from pydantic import Field, field_validator
+
+from components.metrics.bootstrap import Resampling
+from components.metrics.statistics import METRICS
+from components.settings import Settings
+
+
+class GatePolicy(Settings):
+    """When a model is promoted, held back, or the run stopped. Metrics by name, thresholds in their own units.
+
+    Every rule asks for proof: the whole confidence interval must lie beyond the threshold (docs/gate.md).
+    """
+
+    improve: dict[str, float] = Field(
+        default={"lc_win_rate": 0.0}, description="promote only what is better than the champion by more than this"
+    )
+    regress: dict[str, float] = Field(
+        default={"lc_win_rate": 0.05, "pairwise_accuracy": 0.05, "parse_rate": 0.1},
+        description="stop at a loss against the model before of more than this",
+    )
+    floors: dict[str, float] = Field(
+        default={"parse_rate": 0.5, "pairwise_accuracy": 0.5, "score_entropy": 0.5}, description="stop below this"
+    )
+    ceilings: dict[str, float] = Field(
+        default={"score_tie_rate": 0.8, "score_length_correlation": 0.8}, description="stop above this"
+    )
+    longest_growth: float | None = Field(
+        1.5, gt=1, description="stop when answers are this many times as long as the model before's, and no better"
+    )
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the two-sided intervals")
+    resamples: int = Field(1000, ge=100)
+    min_items: int = Field(30, ge=2, description="fewer items prove nothing")
+    seed: int = 0
+
+    @field_validator("improve", "regress", "floors", "ceilings")
+    @classmethod
+    def _known(cls, rules: dict[str, float]) -> dict[str, float]:
+        for name in rules:
+            if name not in METRICS:
+                close = difflib.get_close_matches(name, METRICS, 1)
+                hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(METRICS)}"
+                raise ValueError(f"there is no metric {name}; {hint}")
+        return rules
+
+    @field_validator("regress")
+    @classmethod
+    def _margins(cls, rules: dict[str, float]) -> dict[str, float]:
+        for name, margin in rules.items():
+            if margin < 0:
+                raise ValueError(f"the loss of {name} that is allowed is written without a sign")
+        return rules
+
+    def resampling(self) -> Resampling:
+        return Resampling(self.confidence, self.resamples, self.seed)
+
+
+class GateSettings(GatePolicy):
+    """The policy for the models of one name in the registry."""
+
+    registered_name: str

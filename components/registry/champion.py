@@ -1,0 +1,108 @@
+"""The aliases that say which model counts: champion, the one before it (previous), and the latest (candidate)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from components.errors import UserError
+from components.progress import say
+from components.registry.client import DIGEST, MEASURED, STAGE, find_alias
+from components.stage import check_files, read_manifest
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
+ROLLED_BACK = "srlm.rolled_back"
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A version of the registry: its number, the digest of its files, its stage and the stages that measured it."""
+
+    name: str
+    version: str
+    digest: str
+    stage: str
+    measured: Sequence[str]
+
+
+def registered(version: ModelVersion) -> RegisteredModel:
+    """A version as it was tagged when it was registered."""
+    tags = version.tags
+    measured = json.loads(tags.get(MEASURED, "[]"))
+    return RegisteredModel(version.name, str(version.version), tags.get(DIGEST, ""), tags.get(STAGE, ""), measured)
+
+
+def find_champion(client: MlflowClient, name: str) -> RegisteredModel | None:
+    """The champion of that name; None where there is none yet."""
+    version = find_alias(client, name, CHAMPION)
+    return registered(version) if version else None
+
+
+def promote(client: MlflowClient, model: RegisteredModel) -> None:
+    """Make a version champion; the champion so far becomes `previous`. Again is no change.
+
+    An alias names one version, so two promotions at once leave one champion, whichever was last. Raises UserError when
+    the model's files are not those that were registered.
+    """
+    if find_champion(client, model.name) == model:
+        return
+    _check(model)
+    before = find_champion(client, model.name)
+    if before and before.version != model.version:
+        client.set_registered_model_alias(model.name, PREVIOUS, before.version)
+    client.set_registered_model_alias(model.name, CHAMPION, model.version)
+    client.delete_model_version_tag(model.name, model.version, ROLLED_BACK)
+
+
+def promote_against(client: MlflowClient, model: RegisteredModel, compared_with: str | None) -> bool:
+    """Follow a verdict: promote, if the champion still is the one with the digest `compared_with` ("": none).
+
+    A run that is repeated finds its verdicts again; they must not undo what was decided since. A version that was
+    rolled back stays so until somebody promotes it by hand.
+    """
+    champion = find_champion(client, model.name)
+    if champion and champion.digest == model.digest:
+        return True
+    if (champion.digest if champion else "") != compared_with:
+        say(f"version {model.version} of {model.name} is not promoted: it was compared with another champion")
+        return False
+    if ROLLED_BACK in client.get_model_version(model.name, model.version).tags:
+        say(f"version {model.version} of {model.name} was rolled back: srlm promote makes it champion again")
+        return False
+    promote(client, model)
+    return True
+
+
+def roll_back(client: MlflowClient, name: str) -> tuple[RegisteredModel, RegisteredModel]:
+    """Champion and previous change places; returns the new and the old champion."""
+    champion, previous = find_champion(client, name), find_alias(client, name, PREVIOUS)
+    if champion is None or previous is None:
+        raise UserError(f"{name} has no champion before this one", "srlm models shows the versions that there are.")
+    before = registered(previous)
+    _check(before)
+    client.set_model_version_tag(name, champion.version, ROLLED_BACK, "true")
+    client.set_registered_model_alias(name, CHAMPION, before.version)
+    client.set_registered_model_alias(name, PREVIOUS, champion.version)
+    client.delete_model_version_tag(name, before.version, ROLLED_BACK)
+    return before, champion
+
+
+def _check(model: RegisteredModel) -> None:
+    if not model.stage:
+        raise UserError(
+            f"version {model.version} of {model.name} was not registered by a run of this pipeline",
+            "Only its models can be promoted: they carry their lineage.",
+        )
+    if read_manifest(model.stage).digest != model.digest:
+        raise UserError(
+            f"version {model.version} of {model.name} was registered with digest {model.digest}, but {model.stage} "
+            f"has another",
+            "The store was changed: run the pipeline again, which registers what it makes.",
+        )
+    check_files(model.stage)
