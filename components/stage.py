@@ -45,6 +45,7 @@ VERSIONS = {
     "mt_bench_answers": 1,
     "mt_bench": 1,
     "gate": 1,
+    "comparison": 1,
 }
 R = TypeVar("R", bound=Record)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,13 +15,16 @@ from rich.table import Table
 
 from components.errors import UserError
 
+if TYPE_CHECKING:
+    from pipelines.local import Where
+
 app = typer.Typer(
     help="Self-Rewarding Language Models as a pipeline: M0 to M1, M2, M3 without human labels.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-console = Console()
+console = Console() if sys.stdout.isatty() else Console(width=110)  # a log has no width of its own
 
 RecipeName = Annotated[str, typer.Argument(help="A shipped recipe (demo, llama3-8b, llama2-70b-paper) or a YAML file.")]
 Overrides = Annotated[
@@ -28,17 +32,27 @@ Overrides = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
+Store = Annotated[str, typer.Option(help="s3://bucket/prefix or a folder; default: a local S3 server.")]
+TrackingUri = Annotated[str, typer.Option(help="An MLflow server; default: a local one.")]
+AnnotatorEndpoint = Annotated[str, typer.Option(help="URL of the annotator; default: M0 on this machine.")]
+
+
+def _where(tracking_uri: str, store: str = "") -> Where:
+    from pipelines.local import Where
+
+    return Where(store, tracking_uri)
+
 
 @app.command()
 def run(
     recipe: RecipeName,
     overrides: Overrides = [],  # noqa: B006  typer wants a list and does not change it
-    store: Annotated[str, typer.Option(help="s3://bucket/prefix or a folder; default: a local S3 server.")] = "",
-    tracking_uri: Annotated[str, typer.Option(help="An MLflow server; default: a local one.")] = "",
+    store: Store = "",
+    tracking_uri: TrackingUri = "",
     engine: Annotated[str, typer.Option(help="embedded or endpoint.")] = "embedded",
     endpoint: Annotated[str, typer.Option(help="URL for --engine endpoint; {model} stands for sft, m1, ...")] = "",
     judge_endpoint: Annotated[str, typer.Option(help="URL of another judge than the policy.")] = "",
-    annotator_endpoint: Annotated[str, typer.Option(help="URL of the annotator; default: M0 on this machine.")] = "",
+    annotator_endpoint: AnnotatorEndpoint = "",
     debug: Debug = False,
 ) -> None:
     """Run the whole loop of a recipe on this machine. Run again to continue or to reuse."""
@@ -92,6 +106,80 @@ def data(
 
 
 @app.command()
+def models(
+    name: Annotated[str, typer.Argument(help="One registered model; default: all.")] = "",
+    tracking_uri: TrackingUri = "",
+    debug: Debug = False,
+) -> None:
+    """Show the registered models: versions, aliases, verdicts, figures."""
+    from pipelines.models import show_models
+
+    show_models(_where(tracking_uri), name, console)
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS or models:/NAME/VERSION.")],
+    store: Store = "",
+    tracking_uri: TrackingUri = "",
+    debug: Debug = False,
+) -> None:
+    """Make a version champion; the champion so far becomes previous."""
+    from pipelines.models import promote_model
+
+    promote_model(_where(tracking_uri, store), model, console)
+
+
+@app.command()
+def rollback(
+    name: Annotated[str, typer.Argument(help="The registered model.")],
+    store: Store = "",
+    tracking_uri: TrackingUri = "",
+    debug: Debug = False,
+) -> None:
+    """Make the previous champion champion again."""
+    from pipelines.models import roll_back_champion
+
+    roll_back_champion(_where(tracking_uri, store), name, console)
+
+
+@app.command()
+def lineage(
+    model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a stage's URI.")],
+    store: Store = "",
+    tracking_uri: TrackingUri = "",
+    debug: Debug = False,
+) -> None:
+    """Show what a model was made from, down to the seed data."""
+    from pipelines.models import show_lineage
+
+    show_lineage(_where(tracking_uri, store), model, console)
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a stage's URI.")],
+    against: Annotated[str, typer.Option(help="The same, or @ALIAS of the same name.")] = "@champion",
+    recipe: Annotated[str, typer.Option(help="What to measure with; default: the recipe that made the model.")] = "",
+    overrides: Overrides = [],  # noqa: B006
+    output: Annotated[Path, typer.Option(help="Folder for report.md, report.json and junit.xml.")] = Path("eval"),
+    store: Store = "",
+    tracking_uri: TrackingUri = "",
+    engine: Annotated[str, typer.Option(help="embedded or endpoint.")] = "embedded",
+    endpoint: Annotated[str, typer.Option(help="URL for --engine endpoint; {model} stands for model, against.")] = "",
+    annotator_endpoint: AnnotatorEndpoint = "",
+    debug: Debug = False,
+) -> None:
+    """Compare two models. Exit code 0: no regression, 1: a regression, 2: something is broken."""
+    from pipelines.evaluate import Asked, evaluate_models
+    from pipelines.local import Where
+
+    where = Where(store, tracking_uri, engine, endpoint, annotator_endpoint=annotator_endpoint)
+    comparison = evaluate_models(Asked(model, against, recipe, overrides), where, output, console, debug)
+    raise typer.Exit(1 if comparison.regressed else 0)
+
+
+@app.command()
 def up(debug: Debug = False) -> None:
     """Start the local store and registry and keep them running, for looking around."""
     from pipelines.services import BUCKET, services
@@ -119,6 +207,9 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         Console(stderr=True).print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except Exception:
+        traceback.print_exc()  # a defect; 1 means a regression to whoever reads exit codes
         sys.exit(2)
 
 

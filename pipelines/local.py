@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -37,48 +38,63 @@ class Where:
     judge_endpoint: str = ""
     annotator_endpoint: str = ""
 
+    def parameters(self) -> dict[str, str]:
+        """The compiled pipeline's parameters that do not depend on servers of this machine."""
+        named = ("engine", "endpoint", "judge_endpoint", "annotator_endpoint")
+        return {name: getattr(self, name) for name in named}
+
 
 def run_recipe(recipe: Recipe, where: Where, console: Console, debug: bool = False) -> dict[str, Any]:
     """Run to the end and return the summary, which is also left in `.srlm/runs/<run>/summary.json`.
 
     Raises UserError with the failed step's problem and remedy.
     """
-    run = f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    folder = home() / "runs" / run
-    compiled = folder / "pipeline.yaml"
-    compile_recipe(recipe, compiled)
     started = time.monotonic()
-    with _servers(where, console) as (place, environment):
-        parameters = {**place, "run": run, "engine": where.engine, "endpoint": where.endpoint}
-        parameters |= {"judge_endpoint": where.judge_endpoint, "annotator_endpoint": where.annotator_endpoint}
-        os.environ.update(environment)
-        _execute(compiled, parameters, console, debug)
+    run = new_run(recipe.name)
+    compiled = run_folder(run) / "pipeline.yaml"
+    compile_recipe(recipe, compiled)
+    with servers(where, console) as place:
+        execute(compiled, where.parameters() | place | {"run": run}, console, debug)
         summary = open_store(join(place["store"], "runs", run)).read("summary.json")
     if summary is None:
-        raise UserError(f"the run {run} left no summary", f"Its log is {folder / 'log.txt'}.")
-    (folder / "summary.json").write_bytes(summary)
+        raise UserError(f"the run {run} left no summary", f"Its log is {run_folder(run) / 'log.txt'}.")
+    (run_folder(run) / "summary.json").write_bytes(summary)
     result: dict[str, Any] = json.loads(summary)
     show_summary(console, result)
-    console.print(f"{time.monotonic() - started:.0f} s; summary: {folder / 'summary.json'}", soft_wrap=True)
+    seconds = time.monotonic() - started
+    console.print(f"{seconds:.0f} s; summary: {run_folder(run) / 'summary.json'}", soft_wrap=True)
     return result
 
 
+def new_run(name: str) -> str:
+    """The name of a run that starts now; two that start in one second differ all the same."""
+    return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def run_folder(run: str) -> Path:
+    """What a run leaves on this machine: compiled pipeline, log, events, summary."""
+    return home() / "runs" / run
+
+
 @contextmanager
-def _servers(where: Where, console: Console) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
-    """Pipeline parameters and environment of the store and the registry."""
+def servers(where: Where, console: Console) -> Iterator[dict[str, str]]:
+    """The pipeline parameters `store` and `tracking_uri`; local servers are started for what is not given.
+
+    The environment of this process and its children gets the local store's keys.
+    """
     if where.store and where.tracking_uri:
-        yield {"store": where.store, "tracking_uri": where.tracking_uri}, {}
+        yield {"store": where.store, "tracking_uri": where.tracking_uri}
         return
     console.print("starting the local store (SeaweedFS) and model registry (MLflow)")
     with services() as local:
-        place = {
+        os.environ.update({} if where.store else local.environment())
+        yield {
             "store": where.store or f"s3://{BUCKET}/artifacts",
             "tracking_uri": where.tracking_uri or local.tracking_uri,
         }
-        yield place, {} if where.store else local.environment()
 
 
-def _execute(compiled: Path, parameters: dict[str, str], console: Console, debug: bool) -> None:
+def execute(compiled: Path, parameters: dict[str, str], console: Console, debug: bool) -> None:
     """Walk the compiled file in a process of its own: its output goes to the run's log and not to the screen."""
     folder = compiled.parent
     events = EventFile(folder / "events.jsonl")

@@ -153,16 +153,22 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = _find(name_or_path)
     raw = _parse(path)
+    _read_files(raw, path.parent)
+    return recipe_from(raw, overrides, path.name)
+
+
+def recipe_from(raw: dict[str, Any], overrides: Sequence[str] = (), name: str = "of the run") -> Recipe:
+    """The recipe of these sections, with `a.b=c` overrides on top; `name` stands in the list of mistakes."""
     for override in overrides:
         _override(raw, override)
     _absolute_paths(raw)
-    _read_files(raw, path.parent)
+    _read_files(raw, Path())
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
         mistakes = [f"  {_path(one)}: {_explain(one)}" for one in error.errors() if not _derived(one, raw)]
         raise UserError(
-            f"the recipe {path.name} has {_count(mistakes)}:\n" + "\n".join(mistakes) + "\n",
+            f"the recipe {name} has {_count(mistakes)}:\n" + "\n".join(mistakes) + "\n",
             "Correct them in the file or with --set.",
         ) from error
 

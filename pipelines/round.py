@@ -16,6 +16,8 @@ from components.sampling.component import sampling
 from pipelines.recipe import Recipe
 from pipelines.steps import MeasuredWith, Place, ServedModel
 
+DECISION = "Output"  # of the judging pipeline: kfp.local resolves conditions on outputs of this name alone
+
 
 def judging_pipeline(recipe: Recipe, number: int) -> Any:
     """Serve M<number> once: measure it, let it answer the round's prompts and judge its answers; then the gate.
@@ -25,7 +27,7 @@ def judging_pipeline(recipe: Recipe, number: int) -> Any:
     """
     name = f"m{number}"
     by_policy = recipe.prompts.source == "policy"
-    outputs = ["decision", "evaluation", "annotation", "candidates", "judgements", *(["prompts"] if by_policy else [])]
+    outputs = [DECISION, "evaluation", "annotation", "candidates", "judgements", *(["prompts"] if by_policy else [])]
     # KFP refuses an output that is an input handed through: prompts that came from outside do not go out again.
     Outputs = NamedTuple("Outputs", [(output, str) for output in outputs])  # type: ignore[misc]
 
@@ -45,7 +47,9 @@ def judging_pipeline(recipe: Recipe, number: int) -> Any:
         instructions: str,
         annotator: str,
         opponent: str,
-        previous: list,
+        previous_evaluation: str,
+        previous_annotation: str,
+        previous_judgements: str,
         new_prompts: str,
         earlier_prompts: list,
     ) -> Outputs:
@@ -62,6 +66,7 @@ def judging_pipeline(recipe: Recipe, number: int) -> Any:
         sampled, judged = _sample_and_judge(served, asked)
         served.stop(evaluated, asked, sampled, judged)
         measured = served.compare()
+        previous = [previous_evaluation, previous_annotation, previous_judgements]
         decided = served.decide([*measured, judged], previous)
         found = [decided.outputs["decision"], evaluated, measured[-1], sampled, judged, *([asked] if by_policy else [])]
         return Outputs(*found)
@@ -128,7 +133,9 @@ def last_pipeline(recipe: Recipe) -> Any:
         instructions: str,
         annotator: str,
         opponent: str,
-        previous: list,
+        previous_evaluation: str,
+        previous_annotation: str,
+        previous_judgements: str,
     ) -> None:
         place = Place(
             store, run, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint, worker_image, trainer_image
@@ -137,7 +144,7 @@ def last_pipeline(recipe: Recipe) -> Any:
         served = ServedModel(place, recipe, name, model, data, opponent)
         served.start({}, [])
         served.stop(served.measure())
-        served.decide(served.compare(), previous)
+        served.decide(served.compare(), [previous_evaluation, previous_annotation, previous_judgements])
 
     return measure
 

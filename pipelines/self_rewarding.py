@@ -1,7 +1,7 @@
 """The whole loop: seed data -> SFT baseline and M1 -> rounds -> the last model (Yuan et al. 2024, section 2)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from kfp import dsl
@@ -15,7 +15,7 @@ from components.seed_data.component import seed_data
 from components.serving.component import finish, open_run
 from components.sft.component import sft
 from pipelines.recipe import Recipe
-from pipelines.round import judging_pipeline, last_pipeline, training_pipeline, write_round_prompts
+from pipelines.round import DECISION, judging_pipeline, last_pipeline, training_pipeline, write_round_prompts
 from pipelines.steps import MeasuredWith, Place, ServedModel, uncached
 
 
@@ -88,16 +88,16 @@ def _loop(recipe: Recipe) -> Any:
         name = opened.outputs["Output"]
         place = Place(store=store, run=name, tracking_uri=tracking_uri, engine=engine, **endpoints, **images)
         seeds = place.worker(seed_data(settings=recipe.data.plain(), **place.stage())).outputs["Output"]
-        asked = _import_instructions(place, recipe)
-        base = _import_model(place, recipe, "m0", recipe.model)
-        writer = _import_model(place, recipe, "writer", recipe.writer) if recipe.writer else base
-        annotator = _import_model(place, recipe, "annotator", recipe.annotator) if recipe.annotator else base
+        asked = import_instructions(place, recipe)
+        base = import_model(place, recipe, "m0", recipe.model)
+        writer = import_model(place, recipe, "writer", recipe.writer) if recipe.writer else base
+        annotator = import_model(place, recipe, "annotator", recipe.annotator) if recipe.annotator else base
         data = MeasuredWith(seeds, asked, annotator)
         baseline = _fine_tune(place, recipe, "sft", base, seeds).outputs["Output"]
         targets, opponent, measured = _measure_baseline(place, recipe, baseline, data)
         trained = _fine_tune(place, recipe, "m1", base, seeds, targets).after(measured)  # the server's memory is free
         written, stopped = _write_all_prompts(place, recipe, writer, seeds, after=trained)
-        state = State(trained.outputs["Output"], opponent, [], written)
+        state = State(trained.outputs["Output"], opponent, written)
         rounds.run(place, data, state, after=[measured, *stopped])
 
     return loop
@@ -105,12 +105,20 @@ def _loop(recipe: Recipe) -> Any:
 
 @dataclass(frozen=True)
 class State:
-    """What a round starts from: Mt, the evaluation of the model before it, what measured that one, the prompts."""
+    """What a round starts from: Mt, the evaluation of the model before it, the prompts, what the gate compares with.
+
+    The SFT baseline is M1's opponent, but no judge that M1 could be compared with.
+    """
 
     model: Any
     opponent: Any
-    previous: list[Any]
     written: list[Any]
+    previous_evaluation: Any = ""
+    previous_annotation: Any = ""
+    previous_judgements: Any = ""
+
+    def arguments(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "written"}
 
 
 class Rounds:
@@ -126,8 +134,7 @@ class Rounds:
 
     def run(self, place: Place, data: MeasuredWith, state: State, number: int = 1, after: Sequence[Any] = ()) -> None:
         """Round `number` and, if the gate lets them, all that follow; then the last model's measurements."""
-        common = {**place.arguments(), **data.arguments(), "model": state.model}
-        common |= {"opponent": state.opponent, "previous": state.previous}
+        common = {**place.arguments(), **data.arguments(), **state.arguments()}
         if number > self.recipe.rounds:
             self.measure(**common)
             return
@@ -138,7 +145,7 @@ class Rounds:
             earlier_prompts=[] if fixed else list(state.written),
         ).after(*after)
         found = judged.outputs
-        with dsl.If(found["decision"] != "stop", name=f"m{number}-not-stopped"):
+        with dsl.If(found[DECISION] != "stop", name=f"m{number}-not-stopped"):
             trained = self.train[number](
                 **place.training_arguments(),
                 model=state.model,
@@ -147,19 +154,20 @@ class Rounds:
                 judgements=found["judgements"],
             )
             written = state.written if fixed else [*state.written, found["prompts"]]
-            previous = [found["evaluation"], found["annotation"], found["judgements"]]
-            following = State(trained.output, found["evaluation"], previous, written)
+            measured = (found["evaluation"], found["annotation"], found["judgements"])
+            following = State(trained.output, found["evaluation"], written, *measured)
             self.run(place, data, following, number + 1)
 
 
-def _import_instructions(place: Place, recipe: Recipe) -> Any:
+def import_instructions(place: Place, recipe: Recipe) -> Any:
     """The instruction set's URI, "" where the recipe has none."""
     if recipe.instructions is None:
         return ""
     return place.worker(instructions(settings=recipe.instructions.plain(), **place.stage())).outputs["Output"]
 
 
-def _import_model(place: Place, recipe: Recipe, name: str, settings: BaseModelSettings) -> Any:
+def import_model(place: Place, recipe: Recipe, name: str, settings: BaseModelSettings) -> Any:
+    """A model from outside as a stage; returns its URI."""
     return place.trainer(base_model(name=name, settings=settings.plain(), **place.stage()), recipe).outputs["Output"]
 
 

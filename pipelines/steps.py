@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -107,7 +108,7 @@ class ServedModel:
     data: MeasuredWith
     opponent: Any = ""  # the evaluation of the model before
 
-    def start(self, work: dict[str, Any], inputs: list[Any]) -> None:
+    def start(self, work: dict[str, Any], inputs: list[Any], after: Sequence[Any] = ()) -> None:
         """Serve the model. `work` and `inputs` are what decides the content of everything it is served for."""
         self.server = self.place.serve(
             self.recipe,
@@ -116,6 +117,8 @@ class ServedModel:
             work={"evaluation": self.recipe.evaluation.plain(), **work},
             inputs=[*self.data.inputs(), *inputs],
         )
+        if after:
+            self.server.after(*after)
         self.endpoint = self.server.outputs["endpoint"]
 
     def measure(self) -> Any:

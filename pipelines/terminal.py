@@ -151,7 +151,7 @@ def show_summary(console: Console, summary: dict[str, Any]) -> None:
 def _table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]], caption: str) -> Table:
     shown = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     for column in columns:
-        shown.add_column(column, justify="left" if column == columns[0] else "right", no_wrap=True)
+        shown.add_column(column, justify="left" if column == columns[0] else "right", no_wrap=column == columns[0])
     for row in rows:
         shown.add_row(*row)
     return shown

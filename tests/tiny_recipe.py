@@ -76,7 +76,7 @@ def recipe(folder: Path) -> dict[str, Any]:
             "batch_size": 4,
             "micro_batch_size": 2,
         },
-        "evaluation": {"comparison_max_tokens": 8},
+        "annotation": {"comparison_max_tokens": 8},
         # float64: rounding differs with the batch, and an interrupted run batches otherwise than an undisturbed one
         "serving": {"max_total_tokens": 2048, "dtype": "float64"},
     }

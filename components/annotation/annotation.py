@@ -104,12 +104,12 @@ def length_control(
     instructions: Sequence[Instruction], outputs: Mapping[str, Candidate], annotations: Sequence[Annotation]
 ) -> LengthControl | None:
     """None where it is undefined: too few annotations, or no difference in length to control for."""
-    from components.annotation.length_control import length_controlled_win_rate  # scikit-learn
-
     preferred = {one.id: one.preference for one in annotations if one.preference is not None}
     known = [one for one in instructions if one.id in preferred]
     if not known:
         return None
+    from components.annotation.length_control import length_controlled_win_rate  # scikit-learn, where it is needed
+
     lengths = [(len(outputs[one.id].text), len(one.reference)) for one in known]
     difficulty = [one.difficulty for one in known if one.difficulty is not None]
     fitted = length_controlled_win_rate(

@@ -28,7 +28,7 @@ def gate(
     from components.stage import read_records
     from components.step import explained, run_stage
 
-    policy, candidate = GateSettings(**settings), Candidate(model, measured, previous)
+    policy, candidate = GateSettings(**settings), Candidate(model, measured, list(filter(None, previous)))
     uri = run_stage(root, run, f"{name}/gate", lambda: pass_gate(root, policy, candidate, tracking_uri), metrics)
     with explained(f"{name}/registry"):
         decision, checks = read_decision(uri), read_records(uri, "checks", Check)
@@ -36,3 +36,30 @@ def gate(
             page.write(verdict_markdown(name, decision, checks))
         note = settle(root, tracking_uri, TrainedModel(policy.registered_name, name, model, measured, run), uri)
     return decision.decision, note["version"] or ""
+
+
+@dsl.component(base_image=WORKER, install_kfp_package=False)
+def comparison(
+    root: str,
+    run: str,
+    settings: dict,
+    model: str,
+    measured: list,
+    against: str,
+    against_measured: list,
+    verdict: dsl.Output[dsl.Markdown],
+    metrics: dsl.Output[dsl.Metrics],
+) -> str:
+    """What the gate says of one model if another were the champion; returns its decision and promotes nothing."""
+    from components.gate.gate import Candidate, compare_models, read_decision
+    from components.gate.markdown import verdict_markdown
+    from components.gate.settings import GatePolicy
+    from components.records import Check
+    from components.stage import read_records
+    from components.step import run_stage
+
+    policy, one, other = GatePolicy(**settings), Candidate(model, measured), Candidate(against, against_measured)
+    uri = run_stage(root, run, "comparison", lambda: compare_models(root, policy, one, other), metrics)
+    with open(verdict.path, "w") as page:
+        page.write(verdict_markdown("comparison", read_decision(uri), read_records(uri, "checks", Check)))
+    return read_decision(uri).decision

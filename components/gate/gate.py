@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from components.errors import UserError
 from components.gate.decide import Verdict, decide
-from components.gate.settings import GateSettings
+from components.gate.settings import GatePolicy, GateSettings
 from components.metrics.observations import read_measured
 from components.records import Counts, Decision, Manifest, Parent
 from components.registry.champion import RegisteredModel, find_champion
@@ -45,6 +46,22 @@ def pass_gate(root: str, settings: GateSettings, candidate: Candidate, tracking_
         return stage.manifest or _publish(stage, candidate, _without_registry(settings, candidate, error), None)
     verdict = _compare(settings, candidate, champion)
     return _publish(stage, candidate, verdict, champion.digest if champion else "")
+
+
+def compare_models(root: str, policy: GatePolicy, candidate: Candidate, against: Candidate) -> Manifest:
+    """The comparison stage: what the gate says of `candidate` if `against` were the champion; nothing is promoted.
+
+    Raises UserError when the two were measured otherwise.
+    """
+    inputs = {f"candidate_{role}": one for role, one in candidate.parents().items()}
+    inputs |= {f"against_{role}": one for role, one in against.parents().items()}
+    stage = Stage(root, "comparison", policy, inputs)
+    if stage.manifest:
+        return stage.manifest
+    if otherwise := measured_otherwise(candidate.measured, against.measured):
+        raise UserError(f"the two models cannot be compared: {otherwise}", "Evaluate both with one recipe.")
+    verdict = decide(read_measured(candidate.measured), read_measured(against.measured), policy)
+    return _publish(stage, candidate, verdict, read_manifest(against.model).digest)
 
 
 def read_decision(gate: str) -> Decision:
@@ -113,9 +130,12 @@ def _publish(stage: Stage, candidate: Candidate, verdict: Verdict, champion: str
         reasons=verdict.reasons,
         champion=champion,
     )
-    kept = {outcome: sum(check.outcome == outcome for check in verdict.checks) for outcome in ("pass", "fail")}
-    dropped = {f"check: {check.reason}": 1 for check in verdict.checks if check.outcome == "unknown"}
-    counts = Counts(kept={f"checks {name}": n for name, n in kept.items() if n}, dropped=dropped)
+    kept = {
+        f"checks {outcome}ed": sum(check.outcome == outcome for check in verdict.checks) for outcome in ("pass", "fail")
+    }
+    unknown = sum(check.outcome == "unknown" for check in verdict.checks)
+    dropped = {"checks: too little measured to prove anything": unknown} if unknown else {}
+    counts = Counts(kept={name: n for name, n in kept.items() if n}, dropped=dropped)
     return stage.publish(counts, {"decision": [decision], "checks": verdict.checks})
 
 

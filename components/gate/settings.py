@@ -23,7 +23,8 @@ class GatePolicy(Settings):
         description="stop at a loss against the model before of more than this",
     )
     floors: dict[str, float] = Field(
-        default={"parse_rate": 0.5, "pairwise_accuracy": 0.5, "score_entropy": 0.5}, description="stop below this"
+        default={"parse_rate": 0.5, "pairwise_accuracy": 0.5, "score_entropy": 0.5, "net_win": -0.1},
+        description="stop below this",
     )
     ceilings: dict[str, float] = Field(
         default={"score_tie_rate": 0.8, "score_length_correlation": 0.8}, description="stop above this"

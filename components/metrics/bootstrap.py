@@ -68,7 +68,7 @@ def _common(one: Observed, other: Observed) -> tuple[Rows, Rows]:
 
 
 def _rows(observed: Observed, items: list[str]) -> Rows:
-    return np.array([observed[item] for item in items], dtype=np.float64).reshape(len(items), -1)
+    return np.array([observed[item] for item in items], dtype=np.float64).reshape(len(items), -1 if items else 0)
 
 
 def _estimate(items: int, how: Resampling, statistic: OnItems) -> Estimate:

@@ -11,11 +11,11 @@ from components.step import read_journal
 from components.store import join, open_store
 
 Rows = list[tuple[str, ...]]
-MODEL_COLUMNS = ("model", "parse rate", "accuracy", "win rate", "LC", "win/tie/loss", "length", "verdict", "version")
+MODEL_COLUMNS = ("model", "parsed", "accuracy", "win rate", "LC", "win/tie/loss", "length", "verdict", "version")
 MODEL_CAPTION = (
-    "parse rate: judgements with a valid score. accuracy: pairs of human replies that the judge orders as people did, "
+    "parsed: judgements with a valid score. accuracy: pairs of human replies that the judge orders as people did, "
     "score ties left out. win rate, LC: against reference answers, and at equal length (AlpacaEval 2). win/tie/loss: "
-    "against the model before, both orders. length: mean characters. *: champion."
+    "against the model before, both orders agreeing (none: no verdict). length: mean characters. *: champion."
 )
 HEALTH_COLUMNS = (
     "round",
@@ -31,8 +31,8 @@ HEALTH_COLUMNS = (
 )
 HEALTH_CAPTION = (
     "The judge on its own candidates. entropy: of the scores, in bits. ties: prompts whose candidates all have one "
-    "score. spread: standard deviation among the K judgements of one text. score~length: rank correlation. novelty: of "
-    "the prompts, 1 - ROUGE-L to the closest. chosen, rejected: mean characters."
+    "score. spread: standard deviation among the K judgements of one text. ~length: rank correlation with it. "
+    "novelty: of the prompts, 1 - ROUGE-L to the closest. chosen, rejected: mean characters."
 )
 
 
@@ -76,8 +76,8 @@ def _model_row(model: Mapping[str, Any], metrics: Mapping[str, float]) -> tuple[
     return (
         str(model["name"]).upper() + ("*" if model["promoted"] else ""),
         _percent(metrics.get("parse_rate")),
-        _with_interval(metrics, "pairwise_accuracy"),
-        _with_interval(metrics, "win_rate"),
+        _percent(metrics.get("pairwise_accuracy")),
+        _percent(metrics.get("win_rate")),
         _percent(metrics.get("lc_win_rate")),
         _head_to_head(metrics),
         _number(metrics.get("answer_length"), 0),
@@ -132,21 +132,13 @@ def _html(columns: Sequence[str], rows: Rows, caption: str) -> str:
     )
 
 
-def _with_interval(metrics: Mapping[str, float], name: str) -> str:
-    if name not in metrics:
-        return "-"
-    low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
-    interval = "" if low is None or high is None else f" [{100 * low:.0f}, {100 * high:.0f}]"
-    return f"{_percent(metrics[name])}{interval}"
-
-
 def _head_to_head(metrics: Mapping[str, float]) -> str:
     if "head_to_head" not in metrics:
         return "-"
     total = metrics["head_to_head"]
     unparsed = metrics["head_to_head_unparsed"]
     counts = "/".join(f"{metrics.get(f'{name}_share', 0.0) * total:.0f}" for name in ("win", "tie", "loss"))
-    return counts + (f" ({unparsed:.0f} unparsed)" if unparsed else "")
+    return counts + (f" ({unparsed:.0f} none)" if unparsed else "")
 
 
 def _percent(value: float | None) -> str:

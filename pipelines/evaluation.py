@@ -1,0 +1,100 @@
+"""Evaluate a model against another, with a recipe's questions and the gate's policy: what CI runs."""
+
+from typing import Any
+
+from kfp import dsl
+
+from components.gate.component import comparison
+from components.images import TRAINER, WORKER
+from components.seed_data.component import seed_data
+from components.serving.component import finish, open_run
+from pipelines.recipe import Recipe
+from pipelines.self_rewarding import import_instructions, import_model
+from pipelines.steps import MeasuredWith, Place, ServedModel, uncached
+
+
+def evaluation_pipeline(recipe: Recipe) -> Any:
+    """The KFP pipeline; its parameters `model` and `against` are the URIs of two models' stages."""
+    both = _both(recipe)
+
+    @dsl.pipeline(name=f"evaluate-{recipe.name}", description=f"Two models compared as {recipe.name} measures them")
+    def pipeline(
+        store: str,
+        tracking_uri: str,
+        model: str,
+        against: str,
+        run: str = "",
+        engine: str = "embedded",
+        endpoint: str = "",
+        judge_endpoint: str = "",
+        annotator_endpoint: str = "",
+        worker_image: str = WORKER,
+        trainer_image: str = TRAINER,
+    ) -> None:
+        job = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+        last = finish(root=store, run=run, job=job, tracking_uri=tracking_uri, engine=engine, endpoint=endpoint)
+        with dsl.ExitHandler(uncached(last), name="run"):
+            both(
+                store=store,
+                run=run,
+                job=job,
+                tracking_uri=tracking_uri,
+                model=model,
+                against=against,
+                engine=engine,
+                endpoint=endpoint,
+                judge_endpoint=judge_endpoint,
+                annotator_endpoint=annotator_endpoint,
+                worker_image=worker_image,
+                trainer_image=trainer_image,
+            )
+
+    return pipeline
+
+
+def _both(recipe: Recipe) -> Any:
+    """Both models, one after the other: images given as parameters only reach tasks at the top of a pipeline."""
+
+    @dsl.pipeline(name="evaluate")
+    def evaluate(
+        store: str,
+        run: str,
+        job: str,
+        tracking_uri: str,
+        model: str,
+        against: str,
+        engine: str,
+        endpoint: str,
+        judge_endpoint: str,
+        annotator_endpoint: str,
+        worker_image: str,
+        trainer_image: str,
+    ) -> None:
+        endpoints = {"endpoint": endpoint, "judge_endpoint": judge_endpoint, "annotator_endpoint": annotator_endpoint}
+        where = {"tracking_uri": tracking_uri, "engine": engine, **endpoints}
+        opened = uncached(open_run(root=store, run=run, job=job, recipe=recipe.plain(), **where))
+        opened.set_container_image(worker_image)
+        images = {"worker_image": worker_image, "trainer_image": trainer_image}
+        place = Place(store=store, run=opened.outputs["Output"], **where, **images)
+        seeds = place.worker(seed_data(settings=recipe.data.plain(), **place.stage())).outputs["Output"]
+        base = import_model(place, recipe, "annotator", recipe.annotator or recipe.model)
+        data = MeasuredWith(seeds, import_instructions(place, recipe), base)
+        first = ServedModel(place, recipe, "against", against, data)
+        first.start({}, [])
+        first.stop(first.measure())
+        against_measured = first.compare()
+        second = ServedModel(place, recipe, "model", model, data, first.evaluated)
+        second.start({}, [], after=[first.stopped])
+        second.stop(second.measure())
+        place.worker(
+            comparison(
+                settings=recipe.gate.plain(),
+                model=model,
+                measured=second.compare(),
+                against=against,
+                against_measured=against_measured,
+                **place.stage(),
+            )
+        )
+
+    return evaluate
