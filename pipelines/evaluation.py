@@ -9,7 +9,7 @@ from components.images import TRAINER, WORKER
 from components.seed_data.component import seed_data
 from components.serving.component import finish, open_run
 from pipelines.recipe import Recipe
-from pipelines.self_rewarding import import_instructions, import_model
+from pipelines.self_rewarding import import_instructions, import_model, import_questions
 from pipelines.steps import MeasuredWith, Place, ServedModel, uncached
 
 
@@ -78,21 +78,24 @@ def _both(recipe: Recipe) -> Any:
         place = Place(store=store, run=opened.outputs["Output"], **where, **images)
         seeds = place.worker(seed_data(settings=recipe.data.plain(), **place.stage())).outputs["Output"]
         base = import_model(place, recipe, "annotator", recipe.annotator or recipe.model)
-        data = MeasuredWith(seeds, import_instructions(place, recipe), base)
+        data = MeasuredWith(seeds, import_instructions(place, recipe), import_questions(place, recipe), base)
         first = ServedModel(place, recipe, "against", against, data)
         first.start({}, [])
-        first.stop(first.measure())
-        against_measured = first.compare()
-        second = ServedModel(place, recipe, "model", model, data, first.evaluated)
+        opponent = first.measure()
+        first.stop()
+        first.compare()
+        second = ServedModel(place, recipe, "model", model, data, opponent)
         second.start({}, [], after=[first.stopped])
-        second.stop(second.measure())
+        second.measure()
+        second.stop()
+        second.compare()
         place.worker(
             comparison(
                 settings=recipe.gate.plain(),
                 model=model,
-                measured=second.compare(),
+                measured=second.measured,
                 against=against,
-                against_measured=against_measured,
+                against_measured=first.measured,
                 **place.stage(),
             )
         )

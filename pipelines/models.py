@@ -2,77 +2,142 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from components.errors import UserError
-from components.registry.champion import find_champion, promote, roll_back
-from components.registry.client import DIGEST, VERDICT, open_registry
-from components.registry.lineage import lineage
+from components.registry.champion import promote, roll_back
+from components.registry.client import DIGEST, MLFLOW_RUN, VERDICT, not_there, registry
+from components.registry.lineage import Ancestor, lineage
 from components.registry.references import resolve, resolve_registered
 from pipelines.local import Where, servers
 
-COLUMNS = ("model", "version", "aliases", "verdict", "accuracy", "win rate", "LC", "digest", "registered")
+COLUMNS = ("version", "aliases", "verdict", "accuracy", "win rate", "LC", "digest", "registered")
 FIGURES = ("pairwise_accuracy", "win_rate", "lc_win_rate")
+Rows = list[tuple[str, ...]]
 
 
 def show_models(where: Where, name: str, console: Console) -> None:
-    """One row a version, the newest last; of one registered model or of all."""
-    with servers(where, console) as place:
-        client = open_registry(place["tracking_uri"])
-        rows = [row for found in _models(client, name) for row in _rows(client, found)]
-    if not rows:
-        raise UserError("the registry holds no models" + (f" named {name}" if name else ""), "srlm run makes some.")
-    shown = Table()
-    for column in COLUMNS:
-        shown.add_column(column, no_wrap=True)
-    for row in rows:
-        shown.add_row(*row)
-    console.print(shown)
+    """A table for one registered model or each of them; one row a version, the newest last."""
+    with _tracking(where, console) as tracking_uri, registry(tracking_uri) as client:
+        found = {model.name: _rows(client, model) for model in _models(client, name)}
+    if not found:
+        raise UserError(
+            f"the registry {tracking_uri} holds no models" + (f" named {name}" if name else ""), "srlm run makes some."
+        )
+    for title, rows in found.items():
+        console.print(_table(title, rows))
 
 
 def promote_model(where: Where, reference: str, console: Console) -> None:
     """Make a version champion by hand."""
     with servers(where, console) as place:
         model = resolve_registered(place["tracking_uri"], reference)
-        client = open_registry(place["tracking_uri"])
-        before = find_champion(client, model.name)
-        promote(client, model)
+        with registry(place["tracking_uri"]) as client:
+            before = promote(client, model)
     if before and before.version == model.version:
-        console.print(f"version {model.version} of {model.name} is champion already")
+        _say(console, f"version {model.version} of {model.name} is champion already")
     else:
         was = f", before it was version {before.version}" if before else ""
-        console.print(f"version {model.version} of {model.name} is champion{was}")
+        _say(console, f"version {model.version} of {model.name} is champion{was}")
 
 
 def roll_back_champion(where: Where, name: str, console: Console) -> None:
     """Champion and previous change places."""
-    with servers(where, console) as place:
-        now, before = roll_back(open_registry(place["tracking_uri"]), name)
-    console.print(f"version {now.version} of {name} is champion again, version {before.version} was rolled back")
+    with servers(where, console) as place, registry(place["tracking_uri"]) as client:
+        now, before = roll_back(client, name)
+    _say(console, f"version {now.version} of {name} is champion again, version {before.version} was rolled back")
 
 
 def show_lineage(where: Where, reference: str, console: Console) -> None:
-    """The model's history as a tree, with digests and URIs."""
+    """The model's history as a tree, one line a stage: role, stage, digest, URI, and what was kept of its records."""
     with servers(where, console) as place:
-        ancestors = lineage(resolve(place["tracking_uri"], reference).stage)
-    for one in ancestors:
-        mark = " (above)" if one.seen else ""
-        stage = f" [{one.stage}]" if one.stage and one.stage != one.role else ""
-        line = f"{'  ' * one.depth}{one.role}{stage}  {one.digest[:12]}  {one.uri}{mark}"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        found = resolve(place["tracking_uri"], reference)
+        ancestors = lineage(found.stage, found.digest)
+    depths = [one.depth for one in ancestors]
+    for place_in_tree, one in enumerate(ancestors):
+        console.print(branch(depths, place_in_tree) + _line(one), highlight=False, soft_wrap=True)
 
 
-def _models(client: Any, name: str) -> Sequence[Any]:
-    found = client.search_registered_models(filter_string=f"name = '{name}'" if name else None)
-    return list(found)
+def branch(depths: Sequence[int], place: int) -> str:
+    """What stands before a node of a tree that is given by its nodes' depths, in depth-first order."""
+    depth, later = depths[place], depths[place + 1 :]
+
+    def goes_on(level: int) -> bool:
+        return next((one for one in later if one <= level), -1) == level
+
+    if not depth:
+        return ""
+    return "".join("│  " if goes_on(level) else "   " for level in range(1, depth)) + (
+        "├─ " if goes_on(depth) else "└─ "
+    )
 
 
-def _rows(client: Any, model: Any) -> list[tuple[str, ...]]:
+def _line(one: Ancestor) -> str:
+    """Rich's markup of one stage; a hub commit, a file's and a stage's digest are all cut to 12 digits."""
+    stage = f" ({one.stage})" if one.stage and one.stage != one.role else ""
+    text = f"[bold]{escape(one.role)}[/bold]{stage}  {escape(one.digest[:12])}  {escape(one.uri)}"
+    if one.problem:
+        return f"{text}  [red]{escape(one.problem)}[/red]"
+    if one.seen:
+        return f"{text}  [dim](above)[/dim]"
+    kept = ", ".join(f"{count:,} {name}" for name, count in one.kept.items())
+    return f"{text}  [dim]{escape(kept)}[/dim]" if kept else text
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _tracking(where: Where, console: Console) -> Iterator[str]:
+    """The registry's URI; the local servers run where none is given."""
+    if where.tracking_uri:
+        yield where.tracking_uri
+        return
+    with servers(where, console) as place:
+        yield place["tracking_uri"]
+
+
+def _models(client: Any, name: str) -> list[Any]:
+    if name:
+        return _named(client, name)
+    found, token = [], None
+    while True:
+        page = client.search_registered_models(page_token=token)
+        found += page
+        if not (token := page.token):
+            return found
+
+
+def _named(client: Any, name: str) -> list[Any]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return [client.get_registered_model(name)]
+    except MlflowException as error:
+        if not_there(error):
+            return []
+        raise
+
+
+def _table(name: str, rows: Rows) -> Table:
+    """Narrow terminals fold the cells: nothing is cut off."""
+    shown = Table(title=escape(name), title_justify="left")
+    for column in COLUMNS:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*map(escape, row))
+    return shown
+
+
+def _rows(client: Any, model: Any) -> Rows:
     versions = sorted(client.search_model_versions(f"name = '{model.name}'"), key=lambda one: int(one.version))
     return [_row(client, model, version) for version in versions]
 
@@ -81,19 +146,24 @@ def _row(client: Any, model: Any, version: Any) -> tuple[str, ...]:
     aliases = [alias for alias, number in model.aliases.items() if str(number) == str(version.version)]
     figures = _figures(client, version)
     return (
-        model.name,
         str(version.version),
-        ", ".join(sorted(aliases)),
+        "\n".join(sorted(aliases)),
         version.tags.get(VERDICT, "-"),
         *(_percent(figures.get(name)) for name in FIGURES),
-        version.tags.get(DIGEST, "")[:12],
+        version.tags.get(DIGEST, "-")[:12],
         f"{datetime.fromtimestamp(version.creation_timestamp / 1000, UTC):%Y-%m-%d %H:%M}",
     )
 
 
 def _figures(client: Any, version: Any) -> dict[str, float]:
-    run = version.tags.get("srlm.mlflow_run")
-    return dict(client.get_run(run).data.metrics) if run else {}
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return dict(client.get_run(version.tags[MLFLOW_RUN]).data.metrics) if MLFLOW_RUN in version.tags else {}
+    except MlflowException as error:
+        if not_there(error):  # somebody deleted the run
+            return {}
+        raise
 
 
 def _percent(value: float | None) -> str:

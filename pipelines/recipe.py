@@ -14,14 +14,16 @@ from pydantic.fields import FieldInfo
 
 from components.annotation.settings import AnnotationSettings
 from components.base_model.settings import BaseModelSettings
+from components.benchmarks.settings import BenchmarksSettings
 from components.dpo.settings import DpoSettings
+from components.eft.ranks import refuse_another_scale
 from components.eft.settings import EftSettings
 from components.errors import UserError
 from components.evaluation.settings import EvaluationSettings
 from components.gate.settings import GatePolicy
 from components.instructions.settings import InstructionsSettings
-from components.judging.prompt import JudgePrompt
 from components.judging.settings import JudgingSettings
+from components.mt_bench.settings import MtBenchSettings
 from components.pairs.settings import PairsSettings
 from components.prompts.settings import PromptsSettings
 from components.sampling.settings import SamplingSettings
@@ -38,6 +40,8 @@ PATHS = (
     "instructions.reference",
     "instructions.instructions",
     "instructions.difficulty",
+    "mt_bench.questions",
+    "benchmarks.include",
     "annotator.base",
     "model.base",
     "writer.base",
@@ -77,6 +81,8 @@ class Recipe(Settings):
         default_factory=AnnotationSettings, description="null: models are not compared by an annotator"
     )
     annotator: BaseModelSettings | None = Field(None, description="compares, without --annotator-endpoint; null: M0")
+    mt_bench: MtBenchSettings | None = Field(None, description="80 questions in two turns; null: not measured")
+    benchmarks: BenchmarksSettings | None = Field(None, description="the alignment tax; null: not measured")
     gate: GatePolicy = Field(default_factory=GatePolicy)
     serving: ServingSettings = Field(default_factory=ServingSettings)
     resources: Resources = Field(default_factory=Resources)
@@ -105,7 +111,9 @@ class Recipe(Settings):
     def _judge_prompt_has_its_slots(self) -> Recipe:
         early_stop = [self.dpo.early_stop.judging] if self.dpo.early_stop else []
         for judging in (self.judging, self.evaluation.judging, *early_stop):
-            JudgePrompt(judging.prompt)
+            judging.judge_prompt()
+        if self.eft.source == "ranks":
+            refuse_another_scale(self.judging.judge_prompt().form)
         return self
 
     @model_validator(mode="after")
@@ -166,7 +174,7 @@ def recipe_from(raw: dict[str, Any], overrides: Sequence[str] = (), name: str = 
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
-        mistakes = [f"  {_path(one)}: {_explain(one)}" for one in error.errors() if not _derived(one, raw)]
+        mistakes = [f"  {_path(one)}: {_explain(one)}" for one in error.errors() if not _derived(one, error.errors())]
         raise UserError(
             f"the recipe {name} has {_count(mistakes)}:\n" + "\n".join(mistakes) + "\n",
             "Correct them in the file or with --set.",
@@ -237,14 +245,14 @@ def _path(error: Any) -> str:
     return ".".join(str(part) for part in error["loc"]) or "recipe"
 
 
-def _derived(error: Any, raw: dict[str, Any]) -> bool:
+def _derived(error: Any, errors: Sequence[Any]) -> bool:
     """Mistakes in what a section took over from another are told once, where they were made."""
     location = error["loc"]
     for path in DERIVED:
         section, rest = location[: len(path)], location[len(path) :]
         if section == path and rest[:1] in (("judging",), ("answers",)):
-            given = _inside(raw, [*path, rest[0]]) or {}
-            return len(rest) < 2 or rest[1] not in given
+            made = ("judging" if rest[0] == "judging" else "sampling", *rest[1:])
+            return any((one["loc"], one["msg"], one["input"]) == (made, error["msg"], error["input"]) for one in errors)
     return False
 
 

@@ -45,6 +45,7 @@ def judging_pipeline(recipe: Recipe, number: int) -> Any:
         model: str,
         seed_data: str,
         instructions: str,
+        questions: str,
         annotator: str,
         opponent: str,
         previous_evaluation: str,
@@ -56,7 +57,7 @@ def judging_pipeline(recipe: Recipe, number: int) -> Any:
         place = Place(
             store, run, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint, worker_image, trainer_image
         )
-        data = MeasuredWith(seed_data, instructions if recipe.instructions else "", annotator)
+        data = _measured_with(recipe, seed_data, instructions, questions, annotator)
         served = ServedModel(place, recipe, name, model, data, opponent)
         served.start(_work(recipe), [] if by_policy else [new_prompts])
         evaluated = served.measure()
@@ -64,12 +65,11 @@ def judging_pipeline(recipe: Recipe, number: int) -> Any:
         if by_policy:
             asked = write_round_prompts(place, recipe, number, model, seed_data, earlier_prompts, served.endpoint)
         sampled, judged = _sample_and_judge(served, asked)
-        served.stop(evaluated, asked, sampled, judged)
-        measured = served.compare()
-        previous = [previous_evaluation, previous_annotation, previous_judgements]
-        decided = served.decide([*measured, judged], previous)
-        found = [decided.outputs["decision"], evaluated, measured[-1], sampled, judged, *([asked] if by_policy else [])]
-        return Outputs(*found)
+        served.stop(asked, sampled, judged)
+        served.compare()
+        decided = served.decide([previous_evaluation, previous_annotation, previous_judgements], [judged])
+        found = [decided.outputs["decision"], evaluated, served.annotated or evaluated, sampled, judged]
+        return Outputs(*found, *([asked] if by_policy else []))
 
     return judge
 
@@ -131,6 +131,7 @@ def last_pipeline(recipe: Recipe) -> Any:
         model: str,
         seed_data: str,
         instructions: str,
+        questions: str,
         annotator: str,
         opponent: str,
         previous_evaluation: str,
@@ -140,13 +141,21 @@ def last_pipeline(recipe: Recipe) -> Any:
         place = Place(
             store, run, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint, worker_image, trainer_image
         )
-        data = MeasuredWith(seed_data, instructions if recipe.instructions else "", annotator)
+        data = _measured_with(recipe, seed_data, instructions, questions, annotator)
         served = ServedModel(place, recipe, name, model, data, opponent)
         served.start({}, [])
-        served.stop(served.measure())
-        served.decide(served.compare(), [previous_evaluation, previous_annotation, previous_judgements])
+        served.measure()
+        served.stop()
+        served.compare()
+        served.decide([previous_evaluation, previous_annotation, previous_judgements])
 
     return measure
+
+
+def _measured_with(recipe: Recipe, seed_data: Any, instructions: Any, questions: Any, annotator: Any) -> MeasuredWith:
+    """A nested pipeline's parameters; where the recipe has none, "" takes the place of one that is empty at run time."""
+    exact = recipe.evaluation.exact_answers
+    return MeasuredWith(seed_data, instructions if recipe.instructions else "", questions if exact else "", annotator)
 
 
 def _sample_and_judge(served: ServedModel, asked: Any) -> tuple[Any, Any]:

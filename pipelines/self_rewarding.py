@@ -9,6 +9,7 @@ from kfp import dsl
 from components.base_model.component import base_model
 from components.base_model.settings import BaseModelSettings
 from components.eft.component import eft
+from components.exact_answers.component import questions
 from components.images import TRAINER, WORKER
 from components.instructions.component import instructions
 from components.seed_data.component import seed_data
@@ -92,7 +93,7 @@ def _loop(recipe: Recipe) -> Any:
         base = import_model(place, recipe, "m0", recipe.model)
         writer = import_model(place, recipe, "writer", recipe.writer) if recipe.writer else base
         annotator = import_model(place, recipe, "annotator", recipe.annotator) if recipe.annotator else base
-        data = MeasuredWith(seeds, asked, annotator)
+        data = MeasuredWith(seeds, asked, import_questions(place, recipe), annotator)
         baseline = _fine_tune(place, recipe, "sft", base, seeds).outputs["Output"]
         targets, opponent, measured = _measure_baseline(place, recipe, baseline, data)
         trained = _fine_tune(place, recipe, "m1", base, seeds, targets).after(measured)  # the server's memory is free
@@ -166,6 +167,14 @@ def import_instructions(place: Place, recipe: Recipe) -> Any:
     return place.worker(instructions(settings=recipe.instructions.plain(), **place.stage())).outputs["Output"]
 
 
+def import_questions(place: Place, recipe: Recipe) -> Any:
+    """The URI of the questions with reference answers, "" where the recipe has none."""
+    exact = recipe.evaluation.exact_answers
+    if exact is None:
+        return ""
+    return place.worker(questions(settings=exact.questions().plain(), **place.stage())).outputs["Output"]
+
+
 def import_model(place: Place, recipe: Recipe, name: str, settings: BaseModelSettings) -> Any:
     """A model from outside as a stage; returns its URI."""
     return place.trainer(base_model(name=name, settings=settings.plain(), **place.stage()), recipe).outputs["Output"]
@@ -180,20 +189,21 @@ def _measure_baseline(place: Place, recipe: Recipe, baseline: Any, data: Measure
     """Serve the SFT baseline once: it is measured, and writes the EFT targets where the recipe has a model do that."""
     by_model = recipe.eft.source == "model"
     served = ServedModel(place, recipe, "sft", baseline, data)
-    served.start({"eft": recipe.eft.plain(), "judge_prompt": recipe.judging.prompt} if by_model else {}, [])
+    served.start({"eft": recipe.eft.plain(), "judging": recipe.judging.plain()} if by_model else {}, [])
     evaluated = served.measure()
     targets = place.worker(
         eft(
             settings=recipe.eft.plain(),
-            judge_prompt=recipe.judging.prompt,
+            judging=recipe.judging.plain(),
             seed_data=data.seed_data,
             model=baseline if by_model else "",
             endpoint=served.endpoint if by_model else "",
             **place.stage(),
         )
     ).outputs["Output"]
-    served.stop(evaluated, *([targets] if by_model else []))
-    return targets, evaluated, served.register(served.compare()).after(served.stopped)
+    served.stop(*([targets] if by_model else []))
+    served.compare()
+    return targets, evaluated, served.register().after(served.stopped)
 
 
 def _write_all_prompts(

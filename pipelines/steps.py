@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from components.annotation.component import annotation
+from components.benchmarks.component import benchmarks
 from components.evaluation.component import evaluation
 from components.gate.component import gate
+from components.mt_bench.component import mt_bench, mt_bench_answers
 from components.registry.component import registry
 from components.serving.component import serve, unserve
 from pipelines.recipe import Recipe
@@ -16,17 +18,18 @@ from pipelines.recipe import Recipe
 
 @dataclass(frozen=True)
 class MeasuredWith:
-    """What all models are measured with: URIs of held-out prompts, instruction set ("" for none) and annotator."""
+    """What all models are measured with: URIs of held-out prompts, annotator, instructions and questions ("": none)."""
 
     seed_data: Any
     instructions: Any
+    questions: Any
     annotator: Any
 
     def arguments(self) -> dict[str, Any]:
-        return {"seed_data": self.seed_data, "instructions": self.instructions, "annotator": self.annotator}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def inputs(self) -> list[Any]:
-        return [self.seed_data, *([self.instructions] if self.instructions else [])]
+        return list(filter(None, [self.seed_data, self.instructions, self.questions]))
 
 
 @dataclass(frozen=True)
@@ -107,14 +110,17 @@ class ServedModel:
     model: Any
     data: MeasuredWith
     opponent: Any = ""  # the evaluation of the model before
+    annotated: Any = ""
+    measured: list[Any] = field(default_factory=list)  # URIs of the stages that measured it
 
     def start(self, work: dict[str, Any], inputs: list[Any], after: Sequence[Any] = ()) -> None:
         """Serve the model. `work` and `inputs` are what decides the content of everything it is served for."""
+        measurements = {name: getattr(self.recipe, name) for name in ("evaluation", "benchmarks", "mt_bench")}
         self.server = self.place.serve(
             self.recipe,
             self.name,
             self.model,
-            work={"evaluation": self.recipe.evaluation.plain(), **work},
+            work={**{name: settings.plain() for name, settings in measurements.items() if settings}, **work},
             inputs=[*self.data.inputs(), *inputs],
         )
         if after:
@@ -123,52 +129,76 @@ class ServedModel:
 
     def measure(self) -> Any:
         """Ask the served model what every model is asked; returns the evaluation stage's URI."""
-        self.evaluated = self.place.worker(
-            evaluation(
-                name=self.name,
-                settings=self.recipe.evaluation.plain(),
-                model=self.model,
-                seed_data=self.data.seed_data,
-                instructions=self.data.instructions,
-                endpoint=self.endpoint,
-                **self.place.stage(),
-            )
-        ).outputs["Output"]
+        self.evaluated = self._ask(
+            evaluation,
+            settings=self.recipe.evaluation.plain(),
+            seed_data=self.data.seed_data,
+            instructions=self.data.instructions,
+            questions=self.data.questions,
+        )
+        self.measured = [self.evaluated]
+        if self.recipe.benchmarks:
+            self.measured.append(self._ask(benchmarks, settings=self.recipe.benchmarks.plain()))
+        if self.recipe.mt_bench:
+            self.answered = self._ask(mt_bench_answers, settings=self.recipe.mt_bench.plain())
+            self.measured.append(self.answered)
         return self.evaluated
 
     def stop(self, *finished: Any) -> Any:
-        """Free the server once these stages, the work of this serving, are there."""
-        self.stopped = self.place.unserve(self.name, self.server, list(finished))
+        """Free the server once all that measured it and these stages, the rest of its work, are there."""
+        self.stopped = self.place.unserve(self.name, self.server, [*self.measured, *finished])
         return self.stopped
 
-    def compare(self) -> list[Any]:
-        """Let the annotator compare the model's answers, after its own server is gone; returns what measured it."""
-        settings = self.recipe.annotation
-        if settings is None or not (self.recipe.instructions or self.opponent):
-            return [self.evaluated]
-        name = f"{self.name}-annotator"
-        compared = [self.evaluated, *filter(None, [self.opponent, self.data.instructions])]
-        work = {"annotation": settings.plain()}
-        server = self.place.serve(
-            self.recipe, name, self.data.annotator, work, compared, self.place.annotator_endpoint
-        ).after(self.stopped)
-        annotated = self.place.worker(
+    def compare(self) -> None:
+        """Let the annotator compare and grade the model's answers, after its own server is gone."""
+        settings, comparable = self.recipe.annotation, self.recipe.instructions or self.opponent
+        work = {"annotation": settings.plain()} if settings and comparable else {}
+        work |= {"mt_bench": self.recipe.mt_bench.plain()} if self.recipe.mt_bench else {}
+        if not work:
+            return
+        name, place = f"{self.name}-annotator", self.place
+        asked = [*self.measured, *filter(None, [self.opponent, self.data.instructions])]
+        server = place.serve(self.recipe, name, self.data.annotator, work, asked, place.annotator_endpoint)
+        server.after(self.stopped)
+        made = [self._annotate(server.outputs["endpoint"])] if "annotation" in work else []
+        made += [self._grade(server.outputs["endpoint"])] if self.recipe.mt_bench else []
+        self.measured += made
+        self.stopped = place.unserve(name, server, made)
+
+    def _ask(self, component: Any, **settings: Any) -> Any:
+        task = component(name=self.name, model=self.model, endpoint=self.endpoint, **settings, **self.place.stage())
+        return self.place.worker(task).outputs["Output"]
+
+    def _annotate(self, endpoint: Any) -> Any:
+        self.annotated = self.place.worker(
             annotation(
                 name=self.name,
-                settings=settings.plain(),
+                settings=self.recipe.annotation.plain(),  # type: ignore[union-attr]
                 evaluation=self.evaluated,
                 opponent=self.opponent,
                 instructions=self.data.instructions,
                 annotator=self.data.annotator,
                 annotator_endpoint=self.place.annotator_endpoint,
-                endpoint=server.outputs["endpoint"],
+                endpoint=endpoint,
                 **self.place.stage(),
             )
         ).outputs["Output"]
-        self.stopped = self.place.unserve(name, server, [annotated])
-        return [self.evaluated, annotated]
+        return self.annotated
 
-    def register(self, measured: list[Any]) -> Any:
+    def _grade(self, endpoint: Any) -> Any:
+        return self.place.worker(
+            mt_bench(
+                name=self.name,
+                settings=self.recipe.mt_bench.plain(),  # type: ignore[union-attr]
+                answers=self.answered,
+                annotator=self.data.annotator,
+                annotator_endpoint=self.place.annotator_endpoint,
+                endpoint=endpoint,
+                **self.place.stage(),
+            )
+        ).outputs["Output"]
+
+    def register(self) -> Any:
         """Put a measured model that is no candidate into the registry, under its name as alias."""
         return self.place.worker(
             registry(
@@ -176,21 +206,24 @@ class ServedModel:
                 registered_name=self.recipe.name,
                 alias=self.name,
                 model=self.model,
-                measured=measured,
+                measured=self.measured,
                 **self.place.stage(),
             )
         )
 
-    def decide(self, measured: list[Any], previous: Any) -> Any:
-        """The gate: register the model, and promote it, hold it back or stop the run."""
+    def decide(self, previous: Sequence[Any], judged: Sequence[Any] = ()) -> Any:
+        """The gate: register the model, and promote it, hold it back or stop the run.
+
+        `judged` are its judgements of a round, `previous` is what measured the model before it.
+        """
         return self.place.worker(
             gate(
                 tracking_uri=self.place.tracking_uri,
                 name=self.name,
                 settings=self.recipe.gate.plain() | {"registered_name": self.recipe.name},
                 model=self.model,
-                measured=measured,
-                previous=previous,
+                measured=[*self.measured, *judged],
+                previous=list(previous),
                 **self.place.stage(),
             )
         )

@@ -13,12 +13,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from components.report.report import (
-    HEALTH_CAPTION,
-    HEALTH_COLUMNS,
+from components.report.tables import (
+    DRIFT_CAPTION,
     MODEL_CAPTION,
     MODEL_COLUMNS,
-    health_rows,
+    drift_columns,
+    drift_rows,
     model_rows,
     verdict_lines,
 )
@@ -136,8 +136,8 @@ def show_summary(console: Console, summary: dict[str, Any]) -> None:
     console.print(_table(summary["run"], MODEL_COLUMNS, model_rows(summary), MODEL_CAPTION))
     for line in verdict_lines(summary):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    if summary["rounds"]:
-        console.print(_table("judge's health", HEALTH_COLUMNS, health_rows(summary), HEALTH_CAPTION))
+    if summary["drift"]:
+        console.print(_table("", drift_columns(summary), drift_rows(summary), DRIFT_CAPTION))
     if summary["stopped_by"]:
         console.print(f"[yellow]the gate stopped the run at {summary['stopped_by'].upper()}[/yellow]")
     stages = summary["stages"]

@@ -9,8 +9,8 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from components.errors import UserError
 from components import sources
+from components.errors import UserError
 from components.seed_data.seed_data import BUILT_IN
 from components.sources import fetch
 from components.store import DirectoryStore

@@ -35,18 +35,21 @@ def mt_bench(
     settings: dict,
     answers: str,
     annotator: str,
+    annotator_endpoint: str,
     endpoint: str,
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
-    """An annotator (a model stage's URI, or "" for whatever the endpoint serves) grades them; returns the URI."""
+    """The annotator grades the answers; returns the grading's URI.
+
+    `endpoint` serves the model `annotator`, unless another annotator answers at `annotator_endpoint`.
+    """
     from components.mt_bench.grading import annotator_parent, grade
     from components.mt_bench.settings import MtBenchSettings
+    from components.records import Manifest
     from components.step import run_stage
 
-    return run_stage(
-        root,
-        run,
-        f"{name}/mt_bench",
-        lambda: grade(root, MtBenchSettings(**settings), answers, annotator_parent(annotator, endpoint), endpoint),
-        metrics,
-    )
+    def make() -> Manifest:
+        url, model = (annotator_endpoint, "") if annotator_endpoint else (endpoint, annotator)
+        return grade(root, MtBenchSettings(**settings), answers, annotator_parent(model, url), url)
+
+    return run_stage(root, run, f"{name}/mt_bench", make, metrics)

@@ -8,6 +8,7 @@ from statistics import fmean
 
 from components.errors import UserError
 from components.identity import seed_from
+from components.metrics.observations import observations
 from components.mt_bench.answering import unanswered
 from components.mt_bench.prompt import REFERENCE_CATEGORIES, JudgePrompt, check_prompts, prompt_name, slots_of
 from components.mt_bench.questions import file_parent, find_files, read_judge_prompts, read_references
@@ -45,7 +46,7 @@ def grade(root: str, settings: MtBenchSettings, answers: str, annotator: Parent,
     missing = unanswered(given)
     return stage.publish(
         count_ratings(ratings, missing),
-        {"ratings": ratings},
+        {"ratings": ratings, "observations": observations({"mt_bench": by_question(ratings)})},
         metrics=mt_bench_metrics(ratings, missing.total()),
         tokens=sum(rating.tokens for rating in ratings),
     )
@@ -109,6 +110,15 @@ def _reference(answer: Answer, references: References) -> tuple[str, str] | None
             "Add it to the file that the setting `references` names.",
         )
     return references[answer.question_id]
+
+
+def by_question(ratings: Sequence[Rating]) -> dict[str, tuple[float, float]]:
+    """Observations of the metric mt_bench: sum and number of the parsed ratings of a question's turns."""
+    rated: dict[str, list[float]] = {}
+    for one in ratings:
+        if one.rating is not None:
+            rated.setdefault(one.question_id, []).append(one.rating)
+    return {question: (sum(values), float(len(values))) for question, values in rated.items()}
 
 
 def count_ratings(ratings: Sequence[Rating], missing: Counter[str]) -> Counts:

@@ -80,7 +80,8 @@ def finish(
 ) -> None:
     """Whatever happened: leave no server behind, register what MLflow did not take before, write the summary."""
     from components.gate.settle import settle_what_is_left
-    from components.report.report import summarise, table_html
+    from components.report.report import summarise
+    from components.report.tables import summary_html
     from components.serving.engines import open_engine
     from components.step import explained
 
@@ -89,4 +90,4 @@ def finish(
         open_engine(engine, endpoint).stop(name)
         settle_what_is_left(root, tracking_uri, name)
         with open(table.path, "w") as page:
-            page.write(table_html(summarise(root, name)))
+            page.write(summary_html(summarise(root, name)))

@@ -3,8 +3,8 @@
 from collections import Counter
 
 import pytest
+from components.annotation.head_to_head import comparison_prompt, parse_verdict, tally
 
-from components.evaluation.head_to_head import comparison_prompt, parse_verdict, tally
 from components.records import Candidate, Comparison
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from components.errors import UserError
 from components.identity import content_hash
-from components.mt_bench.grading import annotator_parent, grade, mt_bench_metrics
+from components.mt_bench.grading import annotator_parent, by_question, grade, mt_bench_metrics
 from components.mt_bench.prompt import JudgePrompt, keep_in_slot
 from components.mt_bench.records import Answer, Rating
 from components.mt_bench.settings import AnswerSettings, MtBenchSettings
@@ -211,7 +211,7 @@ def test_harmless_text_is_left_alone() -> None:
 
 
 def test_categories_are_averaged_over_both_turns() -> None:
-    """stem: (4 + 6 + 8) / 3 = 6; two turns were not answered."""
+    """stem: (4 + 6 + 8) / 3 = 6; two turns were not answered. By question: 4 + 6 from two turns, 8 from one."""
     ratings = [
         Rating(
             id=f"{q}/{t}", question_id=q, category="stem", turn=t, completion="", rating=r, judge_prompt="", tokens=1
@@ -221,3 +221,4 @@ def test_categories_are_averaged_over_both_turns() -> None:
     metrics = mt_bench_metrics(ratings, unanswered=2)
     assert metrics["mt_bench_stem"] == metrics["mt_bench"] == 6.0
     assert metrics["mt_bench_unrated"] == 3.0
+    assert by_question(ratings) == {"1": (10.0, 2.0), "2": (8.0, 1.0)}

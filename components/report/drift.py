@@ -1,0 +1,66 @@
+"""What changes from model to model: the judge's health, lengths, novelty, and what length alone wins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Metrics = Mapping[str, float]
+
+
+def _metric(name: str) -> Callable[[Metrics], float | None]:
+    return lambda metrics: metrics.get(name)
+
+
+def _gap(metrics: Metrics) -> float | None:
+    """How much of the win rate length alone explains."""
+    if "win_rate" not in metrics or "lc_win_rate" not in metrics:
+        return None
+    return metrics["win_rate"] - metrics["lc_win_rate"]
+
+
+def _spread(metrics: Metrics) -> float | None:
+    variance = metrics.get("round_score_variance")
+    return None if variance is None else math.sqrt(variance)
+
+
+# Known failure modes of the method, each with where it shows first: figure, value, whether it is a share.
+FIGURES: tuple[tuple[str, Callable[[Metrics], float | None], bool], ...] = (
+    ("agreement with people", _metric("pairwise_accuracy"), True),
+    ("judgements parsed (human replies)", _metric("parse_rate"), True),
+    ("judgements parsed (own candidates)", _metric("round_parse_rate"), True),
+    ("entropy of its scores, bits", _metric("round_score_entropy"), False),
+    ("prompts with one score for all candidates", _metric("round_score_tie_rate"), True),
+    ("spread of K judgements of one text", _spread, False),
+    ("correlation of score and length", _metric("round_score_length_correlation"), False),
+    ("novelty of the prompts", _metric("prompt_novelty"), False),
+    ("pairs", _metric("pairs"), False),
+    ("chosen, mean characters", _metric("chosen_length"), False),
+    ("rejected, mean characters", _metric("rejected_length"), False),
+    ("answers, mean characters", _metric("answer_length"), False),
+    ("win rate less LC win rate", _gap, True),
+    ("right answers (sampled)", _metric("exact_answers"), True),
+)
+
+
+def drift(models: Sequence[Mapping[str, Any]], rounds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One entry a figure that is known of any model: its values by model, and the change from the first to the last.
+
+    The SFT baseline is left out: it is no judge yet, and the rounds start from M1. `change` is None where fewer than
+    two models have the figure.
+    """
+    measured = {model["name"]: dict(model["metrics"]) for model in models if model["name"] != "sft"}
+    for one in rounds:
+        measured.setdefault(one["name"], {}).update(one["metrics"])
+    found = [
+        _entry(label, {name: value(metrics) for name, metrics in measured.items()}, share)
+        for label, value, share in FIGURES
+    ]
+    return [entry for entry in found if any(value is not None for value in entry["values"].values())]
+
+
+def _entry(label: str, values: dict[str, float | None], share: bool) -> dict[str, Any]:
+    known = [value for value in values.values() if value is not None]
+    change = known[-1] - known[0] if len(known) > 1 else None
+    return {"figure": label, "share": share, "values": values, "change": change}

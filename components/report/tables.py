@@ -1,0 +1,99 @@
+"""The summary as tables, for the terminal and for the KFP UI."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Rows = list[tuple[str, ...]]
+MODEL_COLUMNS = ("model", "parsed", "accuracy", "win rate", "LC", "win/tie/loss", "length", "verdict", "version")
+MODEL_CAPTION = (
+    "parsed: judgements with a valid score. accuracy: pairs of human replies that the judge orders as people did, "
+    "score ties left out. win rate, LC: against reference answers, and at equal length (AlpacaEval 2). win/tie/loss: "
+    "against the model before, both orders agreeing (none: no verdict). length: mean characters. *: champion."
+)
+DRIFT_CAPTION = "Of the model as a judge and of its round. change: the last model's value less the first's."
+
+
+def model_rows(summary: Mapping[str, Any]) -> Rows:
+    """One row a model, in the order of MODEL_COLUMNS; a dash stands for what is undefined."""
+    promoted = [model["name"] for model in summary["models"] if model["promoted"]]
+    return [_model_row(model, model["metrics"], model["name"] in promoted[-1:]) for model in summary["models"]]
+
+
+def _model_row(model: Mapping[str, Any], metrics: Mapping[str, float], champion: bool) -> tuple[str, ...]:
+    return (
+        str(model["name"]).upper() + ("*" if champion else ""),
+        _percent(metrics.get("parse_rate")),
+        _percent(metrics.get("pairwise_accuracy")),
+        _percent(metrics.get("win_rate")),
+        _percent(metrics.get("lc_win_rate")),
+        _head_to_head(metrics),
+        "-" if "answer_length" not in metrics else f"{metrics['answer_length']:.0f}",
+        model["verdict"] or "-",
+        str(model["version"] or "not registered"),
+    )
+
+
+def drift_columns(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """The figure, every model that has any, the change."""
+    names = summary["drift"][0]["values"] if summary["drift"] else ()
+    return ("what drifts", *(name.upper() for name in names), "change")
+
+
+def drift_rows(summary: Mapping[str, Any]) -> Rows:
+    """One row a figure, in the order of drift_columns."""
+    return [
+        (
+            entry["figure"],
+            *(_shown(value, entry["share"]) for value in entry["values"].values()),
+            _shown(entry["change"], entry["share"], sign="+"),
+        )
+        for entry in summary["drift"]
+    ]
+
+
+def verdict_lines(summary: Mapping[str, Any]) -> list[str]:
+    """What the gate said of each model, in words."""
+    return [
+        f"{model['name'].upper()} {model['verdict']}: {'; '.join(model['reasons'])}"
+        for model in summary["models"]
+        if model["verdict"]
+    ]
+
+
+def summary_html(summary: Mapping[str, Any]) -> str:
+    """Both tables and the verdicts, for the KFP UI."""
+    verdicts = "".join(f"<li>{html.escape(line)}</li>" for line in verdict_lines(summary))
+    models = _html(MODEL_COLUMNS, model_rows(summary), MODEL_CAPTION)
+    drifted = _html(drift_columns(summary), drift_rows(summary), DRIFT_CAPTION) if summary["drift"] else ""
+    return f"{models}<ul>{verdicts}</ul>{drifted}"
+
+
+def _html(columns: Sequence[str], rows: Rows, caption: str) -> str:
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return (
+        f"<table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _head_to_head(metrics: Mapping[str, float]) -> str:
+    if "head_to_head" not in metrics:
+        return "-"
+    total = metrics["head_to_head"]
+    unparsed = metrics["head_to_head_unparsed"]
+    counts = "/".join(f"{metrics.get(f'{name}_share', 0.0) * total:.0f}" for name in ("win", "tie", "loss"))
+    return counts + (f" ({unparsed:.0f} none)" if unparsed else "")
+
+
+def _percent(value: float | None) -> str:
+    return _shown(value, share=True)
+
+
+def _shown(value: float | None, share: bool, sign: str = "") -> str:
+    """A share in percent; another figure with three digits that count."""
+    if value is None:
+        return "-"
+    return f"{100 * value:{sign}.1f} %" if share else f"{value:{sign}.{0 if abs(value) >= 100 else 2}f}"
