@@ -101,6 +101,9 @@ class Instruction(Record):
     reference: str
     generator: str = Field(description="what wrote the reference")
     difficulty: float | None = Field(None, description="AlpacaEval's estimate, where it is known")
+    gamed: list[tuple[float, float]] = Field(
+        [], description="AlpacaEval's brief and verbose baselines on it: preference, standardised length"
+    )
 
 
 class Annotation(Record):
@@ -175,6 +178,13 @@ class CheckpointComparison(Record):
     ties: int
     losses: int
     unscored: int
+
+
+class Question(Record):
+    """A question with its reference answer, as it is compared; `id` is a hash of the text."""
+
+    text: str
+    answer: str
 
 
 class CurvePoint(Record):

@@ -73,14 +73,18 @@ def compile_(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the pipeline.")] = Path(
         "pipeline.yaml"
     ),
+    evaluation: Annotated[bool, typer.Option(help="Compile the comparison of two models, not the loop.")] = False,
     overrides: Overrides = [],  # noqa: B006
     debug: Debug = False,
 ) -> None:
     """Compile a recipe to a Kubeflow Pipelines package."""
-    from pipelines.compile import compile_recipe
+    from pipelines.compile import compile_pipeline
+    from pipelines.evaluation import evaluation_pipeline
     from pipelines.recipe import load_recipe
+    from pipelines.self_rewarding import self_rewarding_pipeline
 
-    compile_recipe(load_recipe(recipe, overrides), output)
+    make = evaluation_pipeline if evaluation else self_rewarding_pipeline
+    compile_pipeline(make(load_recipe(recipe, overrides)), output)
     console.print(f"wrote {output}")
 
 

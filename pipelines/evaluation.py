@@ -28,6 +28,7 @@ def evaluation_pipeline(recipe: Recipe) -> Any:
         endpoint: str = "",
         judge_endpoint: str = "",
         annotator_endpoint: str = "",
+        fail_on_regression: bool = False,
         worker_image: str = WORKER,
         trainer_image: str = TRAINER,
     ) -> None:
@@ -45,6 +46,7 @@ def evaluation_pipeline(recipe: Recipe) -> Any:
                 endpoint=endpoint,
                 judge_endpoint=judge_endpoint,
                 annotator_endpoint=annotator_endpoint,
+                fail_on_regression=fail_on_regression,
                 worker_image=worker_image,
                 trainer_image=trainer_image,
             )
@@ -67,6 +69,7 @@ def _both(recipe: Recipe) -> Any:
         endpoint: str,
         judge_endpoint: str,
         annotator_endpoint: str,
+        fail_on_regression: bool,
         worker_image: str,
         trainer_image: str,
     ) -> None:
@@ -96,6 +99,7 @@ def _both(recipe: Recipe) -> Any:
                 measured=second.measured,
                 against=against,
                 against_measured=first.measured,
+                fail_on_regression=fail_on_regression,
                 **place.stage(),
             )
         )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -18,8 +19,9 @@ from components.registry.lineage import Ancestor, lineage
 from components.registry.references import resolve, resolve_registered
 from pipelines.local import Where, servers
 
-COLUMNS = ("version", "aliases", "verdict", "accuracy", "win rate", "LC", "digest", "registered")
+COLUMNS = ("version", "aliases", "verdict", "accuracy", "win rate", "LC", "digest", "date")
 FIGURES = ("pairwise_accuracy", "win_rate", "lc_win_rate")
+WIDE, WHOLE = 80, ("version", "verdict", "accuracy", "LC", "digest")  # columns that fold in narrower terminals alone
 Rows = list[tuple[str, ...]]
 
 
@@ -32,7 +34,7 @@ def show_models(where: Where, name: str, console: Console) -> None:
             f"the registry {tracking_uri} holds no models" + (f" named {name}" if name else ""), "srlm run makes some."
         )
     for title, rows in found.items():
-        console.print(_table(title, rows))
+        console.print(_table(title, rows, console.width))
 
 
 def promote_model(where: Where, reference: str, console: Console) -> None:
@@ -72,11 +74,8 @@ def branch(depths: Sequence[int], place: int) -> str:
     def goes_on(level: int) -> bool:
         return next((one for one in later if one <= level), -1) == level
 
-    if not depth:
-        return ""
-    return "".join("│  " if goes_on(level) else "   " for level in range(1, depth)) + (
-        "├─ " if goes_on(depth) else "└─ "
-    )
+    above = "".join("│  " if goes_on(level) else "   " for level in range(1, depth))
+    return above + ("├─ " if goes_on(depth) else "└─ ") if depth else ""
 
 
 def _line(one: Ancestor) -> str:
@@ -127,11 +126,11 @@ def _named(client: Any, name: str) -> list[Any]:
         raise
 
 
-def _table(name: str, rows: Rows) -> Table:
-    """Narrow terminals fold the cells: nothing is cut off."""
-    shown = Table(title=escape(name), title_justify="left")
+def _table(name: str, rows: Rows, width: int) -> Table:
+    """Where columns are too narrow they fold their cells: nothing is cut off."""
+    shown = Table(title=escape(name), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in COLUMNS:
-        shown.add_column(column, overflow="fold")
+        shown.add_column(column, overflow="fold", no_wrap=width >= WIDE and column in WHOLE)
     for row in rows:
         shown.add_row(*map(escape, row))
     return shown

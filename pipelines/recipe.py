@@ -40,6 +40,7 @@ PATHS = (
     "instructions.reference",
     "instructions.instructions",
     "instructions.difficulty",
+    "evaluation.exact_answers.questions",
     "mt_bench.questions",
     "benchmarks.include",
     "annotator.base",
@@ -222,10 +223,10 @@ def _override(raw: dict[str, Any], override: str) -> None:
 
 def _absolute_paths(raw: dict[str, Any]) -> None:
     for dotted in PATHS:
-        section_name, name = dotted.split(".")
-        section = raw.get(section_name)
+        *place, name = dotted.split(".")
+        section = _inside(raw, place)
         value = section.get(name) if isinstance(section, dict) else None
-        if section and isinstance(value, str) and "://" not in value and Path(value).expanduser().exists():
+        if value and isinstance(value, str) and "://" not in value and Path(value).expanduser().exists():
             section[name] = str(Path(value).expanduser().resolve())
 
 

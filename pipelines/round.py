@@ -153,7 +153,7 @@ def last_pipeline(recipe: Recipe) -> Any:
 
 
 def _measured_with(recipe: Recipe, seed_data: Any, instructions: Any, questions: Any, annotator: Any) -> MeasuredWith:
-    """A nested pipeline's parameters; where the recipe has none, "" takes the place of one that is empty at run time."""
+    """What a nested pipeline was given; "" takes the place of parameters that are empty when it runs."""
     exact = recipe.evaluation.exact_answers
     return MeasuredWith(seed_data, instructions if recipe.instructions else "", questions if exact else "", annotator)
 

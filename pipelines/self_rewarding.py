@@ -172,7 +172,7 @@ def import_questions(place: Place, recipe: Recipe) -> Any:
     exact = recipe.evaluation.exact_answers
     if exact is None:
         return ""
-    return place.worker(questions(settings=exact.questions().plain(), **place.stage())).outputs["Output"]
+    return place.worker(questions(settings=exact.only_questions().plain(), **place.stage())).outputs["Output"]
 
 
 def import_model(place: Place, recipe: Recipe, name: str, settings: BaseModelSettings) -> Any:

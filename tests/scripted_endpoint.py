@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -24,10 +24,24 @@ def says(answer: Callable[[str], str]) -> Script:
     return Script(lambda _, body: said(answer(body["messages"][-1]["content"])))
 
 
-def said(text: str, finish_reason: str = "stop") -> tuple[int, dict[str, Any]]:
+def said(
+    text: str, finish_reason: str = "stop", logprobs: Sequence[tuple[str, float]] | None = None
+) -> tuple[int, dict[str, Any]]:
+    """An answer; `logprobs` are (token, log-probability) of the likeliest first tokens."""
     choice = {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": text}}
+    if logprobs is not None:
+        choice["logprobs"] = {"content": [_first_token(text, logprobs)]}
     usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
     return 200, {"id": "", "created": 0, "model": "m", "system_fingerprint": "", "choices": [choice], "usage": usage}
+
+
+def _first_token(text: str, logprobs: Sequence[tuple[str, float]]) -> dict[str, Any]:
+    likeliest = [{"token": token, "logprob": logprob} for token, logprob in logprobs]
+    return {"token": text, "logprob": dict(logprobs).get(text, -9.0), "top_logprobs": likeliest}
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # with the usual 5, some of many callers that come at once wait a second
 
 
 @contextmanager
@@ -61,7 +75,7 @@ def served(script: Script) -> Iterator[str]:
 
         def log_message(self, *_: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Server(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

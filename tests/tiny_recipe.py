@@ -24,6 +24,7 @@ def write_tiny_recipe(folder: Path) -> Path:
     write_lines(folder / "messages.jsonl", [row for n in range(60) for row in messages(n)])
     write_lines(folder / "judgements.jsonl", [line for n in range(100, 130) for line in judgements(n)])
     write_lines(folder / "prompts.jsonl", [{"prompt": f"add {n}"} for n in range(200, 240)])
+    (folder / "instructions.json").write_text(json.dumps([instruction(n) for n in range(300, 324)]))
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(recipe(folder)))
     return path
@@ -36,6 +37,11 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 def replies(n: int) -> list[str]:
     """Three answers to "add n", best first."""
     return [f"{n + 1}", f"{n + 2}", f"{n}{n}"]
+
+
+def instruction(n: int) -> dict[str, str]:
+    """An entry in AlpacaEval's form; references differ in length, so there is a length to control for."""
+    return {"instruction": f"add {n}", "dataset": "sums", "output": "=" * (n % 5) + f"{n + 1}", "generator": "people"}
 
 
 def messages(n: int) -> list[dict[str, Any]]:
@@ -55,7 +61,8 @@ def judgements(n: int) -> list[dict[str, str]]:
 
 def recipe(folder: Path) -> dict[str, Any]:
     # few requests at a time: a test must be able to catch sampling and judging in the middle
-    slowly = {"temperature": 1.0, "top_p": 1.0, "concurrency": 6}
+    few = {"concurrency": 6}
+    slowly = {"temperature": 1.0, "top_p": 1.0, **few}
     training = {"batch_size": 16, "micro_batch_size": 16, "max_length": 128, "checkpoint_every": 4}
     return {
         "name": "tiny",
@@ -76,7 +83,8 @@ def recipe(folder: Path) -> dict[str, Any]:
             "batch_size": 4,
             "micro_batch_size": 2,
         },
-        "annotation": {"comparison_max_tokens": 8},
+        "instructions": {"reference": str(folder / "instructions.json")},
+        "annotation": {"comparison_max_tokens": 8, **few},
         # float64: rounding differs with the batch, and an interrupted run batches otherwise than an undisturbed one
         "serving": {"max_total_tokens": 2048, "dtype": "float64"},
     }

@@ -103,12 +103,15 @@ class LengthControl:
 def length_control(
     instructions: Sequence[Instruction], outputs: Mapping[str, Candidate], annotations: Sequence[Annotation]
 ) -> LengthControl | None:
-    """None where it is undefined: too few annotations, or no difference in length to control for."""
+    """None where it is undefined: too few annotations, lengths that do not vary, or no win or no loss at all.
+
+    An instruction without a valid annotation is left out; AlpacaEval would let its lengths and difficulty count.
+    """
     preferred = {one.id: one.preference for one in annotations if one.preference is not None}
     known = [one for one in instructions if one.id in preferred]
     if not known:
         return None
-    from components.annotation.length_control import length_controlled_win_rate  # scikit-learn, where it is needed
+    from components.annotation.length_control import gamed_rows, length_controlled_win_rate
 
     lengths = [(len(outputs[one.id].text), len(one.reference)) for one in known]
     difficulty = [one.difficulty for one in known if one.difficulty is not None]
@@ -117,16 +120,20 @@ def length_control(
         [model for model, _ in lengths],
         [reference for _, reference in lengths],
         difficulty if len(difficulty) == len(known) else None,
+        gamed_rows([one.difficulty or 0.0 for one in known], [one.gamed for one in known]),
     )
     if fitted is None:
         return None
     observed = {
         one.id: (preferred[one.id], *map(float, length), fitted.regularisation)
         + ((one.difficulty,) if len(difficulty) == len(known) and one.difficulty is not None else ())
+        + tuple(value for baseline in one.gamed for value in baseline)
         for one, length in zip(known, lengths, strict=True)
     }
-    metrics = {"lc_win_rate_standard_error": fitted.standard_error}
-    return LengthControl(observed, metrics | {f"lc_{term}": value for term, value in fitted.coefficients.items()})
+    metrics = {f"lc_{term}": value for term, value in fitted.coefficients.items()}
+    if fitted.standard_error is not None:
+        metrics["lc_win_rate_standard_error"] = fitted.standard_error
+    return LengthControl(observed, metrics)
 
 
 def alpaca_eval_metrics(annotations: Sequence[Annotation]) -> dict[str, float]:

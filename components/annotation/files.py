@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ def write_alpaca_eval_files(
     outputs: Mapping[str, Candidate],
     annotations: Sequence[Annotation],
 ) -> None:
-    """Write `model_outputs.json` and `annotations.json`; `generator` names the model."""
+    """Write `model_outputs.json` and `annotations.json`; `generator` names the model, `annotator` may be a URI."""
     by_id = {one.id: one for one in annotations}
     answered = [
         {"instruction": one.text, "dataset": one.dataset, "output": outputs[one.id].text, "generator": generator}
@@ -36,16 +37,21 @@ def _annotation(
     return {
         "instruction": instruction.text,
         "dataset": instruction.dataset,
-        "generator_1": instruction.generator,
+        "generator_1": file_name(instruction.generator),
         "output_1": instruction.reference,
         "generator_2": generator,
         "output_2": output.text,
-        "annotator": annotator,
+        "annotator": file_name(annotator),
         "is_switched_outputs": annotation.switched,
         "preference": None if annotation.preference is None else 1 + annotation.preference,
-        "raw_completion": annotation.completion,
+        "preference_raw_completion": annotation.completion,
         "index": int(instruction.id),
     }
+
+
+def file_name(name: str) -> str:
+    """alpaca_eval makes a folder of the annotator's name and a file of the reference's: no path may stand in them."""
+    return re.sub(r"[/\\:]+", "_", name).strip("_.")
 
 
 def _write(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:

@@ -52,7 +52,8 @@ def annotator_prompt(instruction: str, first: str, second: str) -> str:
 
 def annotation(request: Request, answer: Completion, switched: bool, form: str) -> Annotation:
     """The record of one answer of the annotator."""
-    logprobs = identifier_logprobs(answer.first_token) if answer.first_token is not None and form != "plain" else None
+    # the plain form asked for none, so there are none
+    logprobs = None if answer.first_token is None else identifier_logprobs(answer.first_token)
     preferred, unparsed = _preferred(answer, logprobs, form)
     return Annotation(
         id=request.id,

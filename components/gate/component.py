@@ -47,10 +47,14 @@ def comparison(
     measured: list,
     against: str,
     against_measured: list,
+    fail_on_regression: bool,
     verdict: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
-    """What the gate says of one model if another were the champion; returns its decision and promotes nothing."""
+    """What the gate says of one model if another were the champion; returns its decision and promotes nothing.
+
+    With `fail_on_regression` the step, and so its run, fails with the reasons where the gate would stop.
+    """
     from components.gate.gate import Candidate, compare_models, read_decision
     from components.gate.markdown import verdict_markdown
     from components.gate.settings import GatePolicy
@@ -60,6 +64,9 @@ def comparison(
 
     policy, one, other = GatePolicy(**settings), Candidate(model, measured), Candidate(against, against_measured)
     uri = run_stage(root, run, "comparison", lambda: compare_models(root, policy, one, other), metrics)
+    decision = read_decision(uri)
     with open(verdict.path, "w") as page:
-        page.write(verdict_markdown("comparison", read_decision(uri), read_records(uri, "checks", Check)))
-    return read_decision(uri).decision
+        page.write(verdict_markdown("comparison", decision, read_records(uri, "checks", Check)))
+    if fail_on_regression and decision.decision == "stop":
+        raise SystemExit(f"regression: {'; '.join(decision.reasons)}")
+    return decision.decision

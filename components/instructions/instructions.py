@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from components.annotation.length_control import read_difficulty
+from components.annotation.length_control import read_difficulty, read_gamed
 from components.errors import UserError
 from components.instructions.settings import InstructionsSettings
 from components.records import Counts, Instruction, Manifest
@@ -38,11 +38,12 @@ def import_instructions(root: str, settings: InstructionsSettings) -> Manifest:
             return stage.manifest
         found = match(sources["reference"], sources.get("instructions"))
         difficulty = read_difficulty(sources["difficulty"].path) if "difficulty" in sources else {}
+        gamed = read_gamed(sources["difficulty"].path) if "difficulty" in sources else {}
     asked = found[: settings.count]
     counts = Counts(kept={"instructions": len(asked)})
     if len(found) > len(asked):
         counts.dropped["instruction: more than asked for"] = len(found) - len(asked)
-    return stage.publish(counts, {"instructions": with_difficulty(asked, difficulty)})
+    return stage.publish(counts, {"instructions": with_difficulty(asked, difficulty, gamed)})
 
 
 def match(reference: Source, instructions: Source | None) -> list[Instruction]:
@@ -65,7 +66,11 @@ def match(reference: Source, instructions: Source | None) -> list[Instruction]:
     return [_instruction(number, one, other) for number, (one, other) in enumerate(zip(asked, outputs, strict=True))]
 
 
-def with_difficulty(instructions: Sequence[Instruction], difficulty: Mapping[int, float]) -> list[Instruction]:
+def with_difficulty(
+    instructions: Sequence[Instruction],
+    difficulty: Mapping[int, float],
+    gamed: Mapping[int, list[tuple[float, float]]],
+) -> list[Instruction]:
     """The instructions with AlpacaEval's estimate of their difficulty, by their place in the set (from 0)."""
     if not difficulty:
         return list(instructions)
@@ -75,7 +80,10 @@ def with_difficulty(instructions: Sequence[Instruction], difficulty: Mapping[int
             f"the difficulty of {len(missing)} instructions is unknown (first: number {missing[0]})",
             "Use the file that belongs to the instruction set, or leave instructions.difficulty out.",
         )
-    return [one.model_copy(update={"difficulty": difficulty[int(one.id)]}) for one in instructions]
+    return [
+        one.model_copy(update={"difficulty": difficulty[int(one.id)], "gamed": gamed.get(int(one.id), [])})
+        for one in instructions
+    ]
 
 
 def _instruction(number: int, asked: Mapping[str, Any], answered: Mapping[str, Any]) -> Instruction:

@@ -19,5 +19,7 @@ class InstructionsSettings(Settings):
 
     reference: str = Field(description="outputs to compare with: path, s3://bucket/key, builtin:demo, or hub file")
     instructions: str = Field("", description="the same set without outputs; empty: those of the reference")
-    difficulty: str = Field("", description="AlpacaEval's instruction_difficulty.csv, for length_controlled_v1")
+    difficulty: str = Field(
+        "", description="AlpacaEval's df_gamed.csv (length_controlled_v1) or instruction_difficulty.csv"
+    )
     count: int | None = Field(None, ge=1, description="only the first so many; null: all")

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import random
+import re
 import urllib.error
 import urllib.request
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from components.errors import UserError
 from components.identity import content_hash
+from components.progress import warn
 from components.records import Messages
 
 RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 PROMPT_TOO_LONG = "prompt_too_long"
+# How endpoints name what they refuse: OpenAI and vLLM `logprobs` or `top_logprobs`, TGI `top_n_tokens`.
+_LOGPROBS = re.compile("logprobs|top_n_tokens")
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw a completion. Temperature 0 is greedy; `max_tokens` counts new tokens."""
+    """How to draw a completion. Temperature 0 is greedy; `max_tokens` counts new tokens.
+
+    `top_logprobs` asks for the log-probabilities of so many of the likeliest tokens; 0 asks for none.
+    """
 
     temperature: float
     top_p: float
     max_tokens: int
     stop: tuple[str, ...] = ()
+    top_logprobs: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,11 +51,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """What the engine answered. `finish_reason` is "stop", "length" or "prompt_too_long" (then there is no text)."""
+    """What the engine answered. `finish_reason` is "stop", "length" or "prompt_too_long" (then there is no text).
+
+    `first_token`: log-probabilities (natural logarithm) of the likeliest first tokens by their text, exactly as the
+    endpoint wrote it; None where it gave none.
+    """
 
     text: str
     finish_reason: str
     tokens: int
+    first_token: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,12 +89,13 @@ class Client:
         # An explicit key: without one the hub's saved token would be sent to whatever endpoint this is.
         key = os.environ.get("SRLM_ENDPOINT_API_KEY") or "none"
         self._client = AsyncInferenceClient(base_url=self.url, api_key=key, timeout=self.patience.timeout)
+        self._logprobs_refused = False
 
     async def complete(self, request: Request) -> Completion:
         """The completion of one request.
 
         Retries 429, 5xx, timeouts and lost connections; raises UserError that names the endpoint when patience ends or
-        the endpoint refuses the request.
+        the endpoint refuses the request. One that refuses log-probabilities alone is asked without them.
         """
         problem = ""
         for attempt in range(self.patience.attempts):
@@ -87,6 +103,9 @@ class Client:
                 return await self._once(request)
             except Exception as error:
                 status = _status(error)
+                # first, because TGI's refusal of too many log-probabilities speaks of tokens too
+                if request.sampling.top_logprobs and _refuses_logprobs(error, status):
+                    return await self._without_logprobs(request, error)
                 if status == 422 and _is_about_length(error):
                     return Completion(text="", finish_reason=PROMPT_TOO_LONG, tokens=0)
                 if not _worth_retrying(error, status):
@@ -104,6 +123,8 @@ class Client:
         extra: dict[str, Any] = {"stop": list(sampling.stop)} if sampling.stop else {}
         if sampling.top_p < 1:  # TGI refuses an explicit 1
             extra["top_p"] = sampling.top_p
+        if sampling.top_logprobs and not self._logprobs_refused:
+            extra |= {"logprobs": True, "top_logprobs": sampling.top_logprobs}
         answer = await self._client.chat_completion(
             request.messages,
             max_tokens=sampling.max_tokens,
@@ -114,7 +135,17 @@ class Client:
         choice = answer.choices[0]
         text = _without_stop(choice.message.content or "", sampling.stop)
         reason = "length" if choice.finish_reason == "length" else "stop"
-        return Completion(text=text, finish_reason=reason, tokens=answer.usage.completion_tokens if answer.usage else 0)
+        tokens = answer.usage.completion_tokens if answer.usage else 0
+        first_token = _first_token(choice.logprobs) if sampling.top_logprobs else None
+        return Completion(text=text, finish_reason=reason, tokens=tokens, first_token=first_token)
+
+    async def _without_logprobs(self, request: Request, refusal: Exception) -> Completion:
+        """The completion without log-probabilities, which are not asked for again if that was all that was refused."""
+        answer = await self.complete(replace(request, sampling=replace(request.sampling, top_logprobs=0)))
+        if not self._logprobs_refused:
+            self._logprobs_refused = True
+            warn(f"the endpoint {self.url} refuses log-probabilities: asking without them ({_describe(refusal)})")
+        return answer
 
     async def close(self) -> None:
         await self._client.close()
@@ -124,6 +155,28 @@ def _without_stop(text: str, stop: tuple[str, ...]) -> str:
     """TGI keeps the stop sequence at the end of the text, OpenAI does not: here it is never part of it."""
     found = [text.find(mark) for mark in stop if mark in text]
     return text[: min(found)] if found else text
+
+
+def _first_token(logprobs: Any) -> dict[str, float] | None:
+    """Log-probabilities by token text from an answer's `logprobs`: null, empty or of another form is None.
+
+    Tokens of one text (sentencepiece's "m" and "▁m" both read "m" where they are decoded alone) count as one: their
+    probabilities add up. Impossible ones are left out.
+    """
+    found: dict[str, float] = {}
+    try:
+        for one in logprobs.content[0].top_logprobs:
+            if math.isfinite(one.logprob):
+                found[one.token] = _log_of_sum(found.get(one.token, -math.inf), one.logprob)
+    except (AttributeError, IndexError, KeyError, TypeError):
+        return None
+    return found or None
+
+
+def _log_of_sum(known: float, new: float) -> float:
+    """log(exp(known) + exp(new)) for a finite `new`, without underflow."""
+    high = max(known, new)
+    return high + math.log1p(math.exp(min(known, new) - high))
 
 
 def _status(error: Exception) -> int | None:
@@ -137,6 +190,12 @@ def _worth_retrying(error: Exception, status: int | None) -> bool:
     import httpx2
 
     return isinstance(error, (httpx2.TransportError, TimeoutError, ConnectionError))
+
+
+def _refuses_logprobs(error: Exception, status: int | None) -> bool:
+    """A 4xx that names them: 400 from OpenAI and vLLM, 422 from TGI."""
+    refused = status is not None and 400 <= status < 500 and status not in RETRIED_STATUS
+    return refused and _LOGPROBS.search(_body(error)) is not None
 
 
 def _is_about_length(error: Exception) -> bool:

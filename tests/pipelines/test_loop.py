@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -31,7 +32,10 @@ class Runner:
     recipe: Path
 
     def start(self, *options: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "pipelines.cli", "run", str(self.recipe), *options]
+        return self.srlm("run", str(self.recipe), *options)
+
+    def srlm(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "pipelines.cli", *arguments]
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SRLM_"))}
         environment["PYTHONPATH"] = str(ROOT)
         return subprocess.Popen(
@@ -46,7 +50,9 @@ class Runner:
         )
 
     def run(self, *options: str) -> tuple[int, str]:
-        process = self.start(*options)
+        return self.finish(self.start(*options))
+
+    def finish(self, process: subprocess.Popen[str]) -> tuple[int, str]:
         output, _ = process.communicate(timeout=PATIENCE)
         return process.returncode, output
 
@@ -58,8 +64,7 @@ class Runner:
         return "".join(p.read_text() for p in sorted(self.folder.glob(".srlm/runs/*/events.jsonl")))
 
     def down(self) -> None:
-        command = [sys.executable, "-m", "pipelines.cli", "down"]
-        subprocess.run(command, cwd=self.folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+        self.finish(self.srlm("down"))
 
 
 @pytest.fixture(scope="module")
@@ -88,32 +93,78 @@ def test_the_loop_makes_measures_and_registers_every_model(undisturbed: tuple[Ru
     assert [round(stage["metrics"]["start_loss"], 4) for stage in dpo] == [0.6931, 0.6931]
     assert not any(stage["reused"] for stage in summary["stages"])
     assert all(name in output for name in ("SFT", "M1", "M2", "M3"))
-    assert all("win_rate" in model["metrics"] for model in summary["models"][2:])
+    assert all({"parse_rate", "win_rate", "answer_length"} <= set(model["metrics"]) for model in summary["models"])
+    assert all("head_to_head" in model["metrics"] for model in summary["models"][1:])
+
+
+def test_the_gate_s_verdicts_are_in_the_summary(undisturbed: tuple[Runner, str]) -> None:
+    """M1 is the first champion; too few prompts prove nothing about M2 and M3, so they are held, with that reason."""
+    runner, output = undisturbed
+    summary = runner.summaries()[0]
+    assert [model["verdict"] for model in summary["models"]] == [None, "promote", "hold", "hold"]
+    assert [model["promoted"] for model in summary["models"]] == [False, True, False, False]
+    assert all("fewer than the 30" in " ".join(model["reasons"]) for model in summary["models"][2:])
+    assert {entry["figure"] for entry in summary["drift"]} >= {"agreement with people", "pairs"}
+    assert "M2 hold:" in output
 
 
 def test_a_second_run_reuses_everything_and_the_registry_holds_the_models(undisturbed: tuple[Runner, str]) -> None:
     """No engine is started, no training step is made, no version is registered twice; aliases point at the models."""
     runner, _ = undisturbed
     first = runner.summaries()[0]
-    up = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "up"],
-        cwd=runner.folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    _, up = runner.finish(runner.srlm("up"))
     code, output = runner.run()
     assert code == 0, output
     assert "every stage was reused" in output
     second = runner.summaries()[-1]
     assert content(second) == content(first)
     assert not list(runner.folder.glob(f".srlm/servers/{second['run']}/*.log"))
-    tracking_uri = next(line.split()[-1] for line in up.stdout.splitlines() if "MLflow" in line)
+    tracking_uri = next(line.split()[-1] for line in up.splitlines() if "MLflow" in line)
     with urllib.request.urlopen(f"{tracking_uri}/api/2.0/mlflow/registered-models/get?name=tiny") as answer:
         aliases = json.load(answer)["registered_model"]["aliases"]
-    assert {a["alias"]: a["version"] for a in aliases} == {m["name"]: m["version"] for m in first["models"]}
+    versions = {model["name"]: model["version"] for model in first["models"]}
+    moved = {"champion": versions["m1"], "candidate": versions["m3"]}
+    assert {one["alias"]: one["version"] for one in aliases} == versions | moved
     runner.down()
+
+
+def test_two_models_are_compared_as_ci_does_it(undisturbed: tuple[Runner, str]) -> None:
+    """0: no regression. Again: the same verdict, nothing asked. 1: a rule failed (no parse rate is above 1)."""
+    runner, _ = undisturbed
+    evaluate = ("eval", "--model", "models:/tiny@candidate", "--output", "reports")
+    code, output = runner.finish(runner.srlm(*evaluate))
+    assert code == 0, output
+    report = json.loads((runner.folder / "reports/report.json").read_text())
+    assert report["decision"] == "hold"
+    assert report["model"]["digest"] == runner.summaries()[0]["models"][3]["digest"]
+    assert report["against"]["digest"] == runner.summaries()[0]["models"][1]["digest"]
+    code, again = runner.finish(runner.srlm(*evaluate))
+    assert code == 0, again
+    assert json.loads((runner.folder / "reports/report.json").read_text()) == report
+    assert "is not served: everything it is needed for is finished" in again
+    strict = ("--set", "gate.min_items=2", "--set", "gate.floors={parse_rate: 1.01}")
+    code, output = runner.finish(runner.srlm(*evaluate, *strict))
+    assert code == 1, output
+    suite = ElementTree.parse(runner.folder / "reports/junit.xml").getroot()
+    assert [case.get("name") for case in suite if case.find("failure") is not None] == ["parse_rate"]
+    assert "| floor | parse_rate | fail |" in (runner.folder / "reports/report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--model", "models:/tiny@nobody"], "has no models:/tiny@nobody"),
+        (["--model", "models:/tiny@m1", "--against", "a/b@c"], "a/b@c"),
+        (["--model", "models:/tiny@m1", "--set", "gate.flors={}"], "did you mean floors"),
+    ],
+)
+def test_a_broken_comparison_is_exit_code_2(undisturbed: tuple[Runner, str], options: list[str], problem: str) -> None:
+    runner, _ = undisturbed
+    code, output = runner.finish(runner.srlm("eval", *options, "--output", "broken"))
+    assert code == 2, output
+    assert problem in output
+    assert "Traceback" not in output
+    assert not (runner.folder / "broken").exists()
 
 
 def test_killed_runs_end_as_an_undisturbed_one(

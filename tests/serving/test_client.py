@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,93 @@ def test_a_refused_request_is_not_retried(serve: Callable[[Script], str]) -> Non
 def test_a_prompt_that_is_too_long_is_an_answer_and_not_an_error(serve: Callable[[Script], str]) -> None:
     refusal = {"error": "`inputs` tokens + `max_new_tokens` must be <= 2048", "error_type": "validation"}
     assert ask(serve(Script(lambda number, body: (422, refusal)))).finish_reason == "prompt_too_long"
+
+
+ANNOTATING = Sampling(0, 1, 1, top_logprobs=5)
+
+
+def test_logprobs_are_asked_for_only_where_they_are_wanted(serve: Callable[[Script], str]) -> None:
+    script = Script(lambda number, body: said("m", logprobs=[("m", -0.5), ("M", -1.5)]))
+    url = serve(script)
+    assert ask(url, ANNOTATING).first_token == {"m": -0.5, "M": -1.5}
+    assert ask(url, WARM).first_token is None
+    assert [(body.get("logprobs"), body.get("top_logprobs")) for body in script.bodies] == [(True, 5), (None, None)]
+
+
+def test_tokens_of_one_text_add_up_and_spaces_count(serve: Callable[[Script], str]) -> None:
+    """m with 0.3 and 0.2 is m with 0.5; " m" is another token; -9999 has no mass that a double could hold."""
+    tokens = [("m", math.log(0.3)), (" m", math.log(0.1)), ("m", math.log(0.2)), ("M", -9999.0), ("M", -9999.0)]
+    found = ask(serve(Script(lambda number, body: said("m", logprobs=tokens))), ANNOTATING).first_token
+    assert found == pytest.approx({"m": math.log(0.5), " m": math.log(0.1), "M": -9999.0 + math.log(2)})
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        None,
+        {},
+        {"content": None},
+        {"content": []},
+        {"content": [{"token": "m", "logprob": -0.1}]},
+        {"content": [{"token": "m", "logprob": -0.1, "top_logprobs": []}]},
+        {"content": [{"token": "m", "logprob": -0.1, "top_logprobs": {"m": -0.1}}]},
+        {"content": [{"token": "m", "logprob": -0.1, "top_logprobs": [{"token": "m"}]}]},
+        {"content": [{"token": "m", "logprob": -math.inf, "top_logprobs": [{"token": "m", "logprob": -math.inf}]}]},
+        {"tokens": ["m"], "token_logprobs": [-0.1], "top_logprobs": [{"m": -0.1}]},  # OpenAI's form before chats
+        "m",
+    ],
+)
+def test_an_endpoint_that_ignores_logprobs_gave_none(serve: Callable[[Script], str], logprobs: Any) -> None:
+    def answer(number: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        status, made = said("m")
+        made["choices"][0]["logprobs"] = logprobs
+        return status, made
+
+    assert ask(serve(Script(answer)), ANNOTATING) == Completion(text="m", finish_reason="stop", tokens=2)
+
+
+REFUSALS = [
+    (400, {"error": {"message": "This model does not support the 'logprobs' parameter.", "code": 400}}),
+    (422, {"error": "Input validation error: `top_n_tokens` must be >= 0 and <= 4. Given: 5"}),  # TGI's own limit
+    (403, {"error": {"message": "You are not allowed to request logprobs from this model"}}),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_an_endpoint_that_refuses_logprobs_is_asked_without(
+    serve: Callable[[Script], str], capsys: pytest.CaptureFixture[str], refusal: tuple[int, dict[str, Any]]
+) -> None:
+    """Three requests one after another: the first is refused and repeated, the others do not ask for them."""
+    script = Script(lambda number, body: refusal if body.get("logprobs") else said("m"))
+    url = serve(script)
+
+    async def thrice() -> list[Completion]:
+        client = Client(url, QUICK)
+        request = Request("id", [{"role": "user", "content": "hi"}], ANNOTATING, seed=7)
+        try:
+            return [await client.complete(request) for _ in range(3)]
+        finally:
+            await client.close()
+
+    assert [(one.text, one.first_token) for one in asyncio.run(thrice())] == [("m", None)] * 3
+    assert [body.get("logprobs") for body in script.bodies] == [True, None, None, None]
+    assert capsys.readouterr().err.count("refuses log-probabilities") == 1
+
+
+def test_overload_is_no_refusal_of_logprobs(serve: Callable[[Script], str]) -> None:
+    likeliest = [("m", -0.5)]
+    script = Script(lambda number, body: said("m", logprobs=likeliest) if number == 2 else (429, {"error": "logprobs"}))
+    assert ask(serve(script), ANNOTATING).first_token == dict(likeliest)
+
+
+def test_a_refusal_that_names_logprobs_by_the_way_stays_a_refusal(
+    serve: Callable[[Script], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = Script(lambda number, body: (400, {"error": "no chat template", "body": "...logprobs..."}))
+    with pytest.raises(UserError, match="no chat template"):
+        ask(serve(script), ANNOTATING)
+    assert len(script.bodies) == 2
+    assert "log-probabilities" not in capsys.readouterr().err
 
 
 def test_the_hubs_token_is_not_sent_to_any_endpoint(

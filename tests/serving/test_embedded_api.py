@@ -108,7 +108,7 @@ def test_the_root_answers_as_the_inference_api_did(client: TestClient) -> None:
 
 def test_nulls_are_as_if_absent(client: TestClient) -> None:
     nulls = dict.fromkeys(
-        ["n", "stop", "seed", "tools", "logprobs", "response_format", "top_p", "stream", "max_tokens"]
+        ["n", "stop", "seed", "tools", "logprobs", "top_logprobs", "response_format", "top_p", "stream", "max_tokens"]
     )
     post(client, "/v1/chat/completions", {**CHAT, **nulls, "temperature": 0})
     post(
@@ -121,7 +121,11 @@ def test_nulls_are_as_if_absent(client: TestClient) -> None:
     [
         ({"n": 2}, "`n`"),
         ({"stream": True}, "`stream`"),
-        ({"logprobs": True}, "`logprobs`"),
+        ({"logprobs": 5}, "`logprobs`"),
+        ({"top_logprobs": 5}, "`top_logprobs` needs logprobs=true"),
+        ({"top_logprobs": 5, "logprobs": False}, "`top_logprobs` needs logprobs=true"),
+        ({"top_logprobs": 21, "logprobs": True}, "`top_logprobs`: Input should be less than or equal to 20"),
+        ({"top_logprobs": -1, "logprobs": True}, "`top_logprobs`: Input should be greater than or equal to 0"),
         ({"tools": []}, "`tools` is not supported"),
         ({"response_format": {"type": "json_object"}}, "`response_format` is not supported"),
         ({"frequency_penalty": 0.5}, "`frequency_penalty` is not supported"),

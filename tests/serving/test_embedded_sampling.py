@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import pytest
 import torch
 
+from components.serving.embedded.logprobs import token_logprobs
 from components.serving.embedded.sampling import Sampler, choose_tokens
 
 # Probabilities 0.1, 0.4, 0.2, 0.3 at temperature 1.
@@ -71,3 +73,19 @@ def test_the_seed_decides_and_neighbours_do_not() -> None:
     ]
     assert together[:4] == alone
     assert together[4] == int(logits[4].argmax())
+
+
+def test_logprobs_are_of_the_tokens_chosen_and_of_the_likeliest() -> None:
+    """Of 0.1, 0.4, 0.2, 0.3 token 2 has ln 0.2, and the likeliest two are token 1 with ln 0.4 and 3 with ln 0.3.
+
+    The logits are shifted by 5, which changes no probability; the second row does not ask."""
+    found = token_logprobs((LOGITS + 5).repeat(3, 1), chosen=[2, 1, 0], alternatives=[2, None, 0])
+    assert (found[0].token, found[0].logprob) == (2, pytest.approx(math.log(0.2), abs=1e-6))
+    assert [token for token, _ in found[0].likeliest] == [1, 3]
+    assert [value for _, value in found[0].likeliest] == pytest.approx([math.log(0.4), math.log(0.3)], abs=1e-6)
+    assert (found[2].logprob, found[2].likeliest) == (pytest.approx(math.log(0.1), abs=1e-6), ())
+    assert set(found) == {0, 2}
+
+
+def test_more_likeliest_than_the_vocabulary_are_all_of_it() -> None:
+    assert [token for token, _ in token_logprobs(LOGITS[None], [0], [20])[0].likeliest] == [1, 3, 2, 0]

@@ -73,9 +73,10 @@ def _add_generation(app: FastAPI, served: Served) -> None:
     @app.post("/v1/chat/completions")
     async def chat(body: ChatRequest, request: Request) -> dict[str, Any]:
         served.metrics.request_count.add(1)
-        prompt = served.ready().loaded.tokens.chat([message.model_dump() for message in body.messages])
-        row = _row(served, prompt, body.max_tokens, body.sampler(), body.stop)
-        return responses.chat_completion(await _generation(served, row, request), served.model_id)
+        tokens = served.ready().loaded.tokens
+        prompt = tokens.chat([message.model_dump() for message in body.messages])
+        row = _row(served, prompt, body.max_tokens, body.sampler(), body.stop, body.alternatives)
+        return responses.chat_completion(await _generation(served, row, request), served.model_id, tokens.decode_one)
 
 
 def _add_observation(app: FastAPI, served: Served) -> None:
@@ -118,7 +119,14 @@ def _add_errors(app: FastAPI, served: Served) -> None:
         return answer(422, f"Template error: {error}", "template_error")
 
 
-def _row(served: Served, prompt: tuple[int, ...], max_new_tokens: int | None, sampler: Sampler, stop: list[str]) -> Row:
+def _row(
+    served: Served,
+    prompt: tuple[int, ...],
+    max_new_tokens: int | None,
+    sampler: Sampler,
+    stop: list[str],
+    alternatives: int | None = None,
+) -> Row:
     """A row that fits the engine's limits; without max_new_tokens it may fill what the prompt leaves of the total.
 
     Raises a 422 with the numbers when it does not fit.
@@ -141,7 +149,7 @@ def _row(served: Served, prompt: tuple[int, ...], max_new_tokens: int | None, sa
             f"Given: {len(prompt)} prompt tokens and {max_new_tokens} max new tokens",
             "validation",
         )
-    return Row(prompt, max_new_tokens, sampler, stop)
+    return Row(prompt, max_new_tokens, sampler, stop, alternatives)
 
 
 async def _generation(served: Served, row: Row, request: Request) -> Generation:

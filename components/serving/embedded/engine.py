@@ -11,6 +11,7 @@ import torch
 from components.serving.embedded.batch import Batch, join
 from components.serving.embedded.forward import Forward
 from components.serving.embedded.loading import LoadedModel
+from components.serving.embedded.logprobs import token_logprobs
 from components.serving.embedded.metrics import Metrics
 from components.serving.embedded.prefill import Prefiller
 from components.serving.embedded.queue import RequestQueue, Room
@@ -121,7 +122,10 @@ class Engine:
         self._steps_since_join = 0
 
     def _step(self, batch: Batch) -> None:
-        chosen = choose_tokens(batch.next_logits(self._forward), [row.sampler for row in batch.rows])
+        logits = batch.next_logits(self._forward)
+        chosen = choose_tokens(logits, [row.sampler for row in batch.rows])
+        for index, logprobs in token_logprobs(logits, chosen, [row.alternatives for row in batch.rows]).items():
+            batch.rows[index].logprobs.append(logprobs)
         self._steps_since_join += 1
         # Backwards, because removing a row moves the last one into its place.
         for index in reversed(range(len(chosen))):

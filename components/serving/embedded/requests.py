@@ -12,6 +12,8 @@ from components.serving.embedded.sampling import Sampler
 # TGI's defaults.
 MAX_STOP_SEQUENCES = 4
 DEFAULT_MAX_NEW_TOKENS = 100
+# OpenAI's limit.
+MAX_TOP_LOGPROBS = 20
 
 Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 TopP = Annotated[float, Field(gt=0, le=1)]
@@ -88,7 +90,19 @@ class ChatRequest(Request):
     stop: Stop = Field(default_factory=list)
     n: Literal[1] = 1
     stream: Literal[False] = False
-    logprobs: Literal[False] = False
+    logprobs: bool = False
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] = 0
+
+    @model_validator(mode="after")
+    def _refuse_top_alone(self) -> ChatRequest:
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("`top_logprobs` needs logprobs=true")
+        return self
+
+    @property
+    def alternatives(self) -> int | None:
+        """How many of the likeliest tokens to report at each place; None where no log-probabilities are asked for."""
+        return self.top_logprobs if self.logprobs else None
 
     def sampler(self) -> Sampler:
         """As in TGI's chat: greedy at temperature 0 only; without a temperature it samples at 1."""

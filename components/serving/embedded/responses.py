@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any
 
 from components.serving.embedded.engine import Limits
 from components.serving.embedded.loading import LoadedModel
+from components.serving.embedded.logprobs import TokenLogprobs
 from components.serving.embedded.requests import MAX_STOP_SEQUENCES
 from components.serving.embedded.rows import Generation
 
@@ -19,7 +21,7 @@ def generated(generation: Generation, prompt: str | None, details: bool) -> dict
     """The answer of `/generate`; `prompt` is put before the text where the caller wants the full text."""
     answer: dict[str, Any] = {"generated_text": (prompt or "") + generation.text}
     if details:
-        # Clients' types require the two lists; the engine keeps no probability of single tokens.
+        # Clients' types require the two lists; the engine gives probabilities of single tokens in chats alone.
         answer["details"] = {
             "finish_reason": generation.finish_reason,
             "generated_tokens": generation.generated_tokens,
@@ -30,8 +32,8 @@ def generated(generation: Generation, prompt: str | None, details: bool) -> dict
     return answer
 
 
-def chat_completion(generation: Generation, model_id: str) -> dict[str, Any]:
-    """The answer of `/v1/chat/completions`."""
+def chat_completion(generation: Generation, model_id: str, text_of: Callable[[int], str]) -> dict[str, Any]:
+    """The answer of `/v1/chat/completions`; `text_of` gives a token's text."""
     return {
         "id": f"chatcmpl-{secrets.token_hex(12)}",
         "object": "chat.completion",
@@ -42,7 +44,7 @@ def chat_completion(generation: Generation, model_id: str) -> dict[str, Any]:
             {
                 "index": 0,
                 "message": {"role": "assistant", "content": generation.text},
-                "logprobs": None,
+                "logprobs": _chat_logprobs(generation.logprobs, text_of),
                 "finish_reason": "length" if generation.finish_reason == "length" else "stop",
             }
         ],
@@ -51,6 +53,22 @@ def chat_completion(generation: Generation, model_id: str) -> dict[str, Any]:
             "completion_tokens": generation.generated_tokens,
             "total_tokens": generation.prompt_tokens + generation.generated_tokens,
         },
+    }
+
+
+def _chat_logprobs(logprobs: list[TokenLogprobs] | None, text_of: Callable[[int], str]) -> dict[str, Any] | None:
+    """OpenAI's form without its optional bytes; as in TGI the end-of-sequence token has an entry too."""
+    if logprobs is None:
+        return None
+
+    def entry(token: int, logprob: float) -> dict[str, Any]:
+        return {"token": text_of(token), "logprob": logprob}
+
+    return {
+        "content": [
+            entry(one.token, one.logprob) | {"top_logprobs": [entry(*other) for other in one.likeliest]}
+            for one in logprobs
+        ]
     }
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
+from components.serving.embedded.logprobs import TokenLogprobs
 from components.serving.embedded.sampling import Sampler
 
 FinishReason = Literal["length", "eos_token", "stop_sequence"]
@@ -14,13 +15,17 @@ FinishReason = Literal["length", "eos_token", "stop_sequence"]
 
 @dataclass(frozen=True)
 class Generation:
-    """A finished request. `generated_tokens` counts the end-of-sequence token, as TGI does."""
+    """A finished request. `generated_tokens` counts the end-of-sequence token, as TGI does.
+
+    logprobs: one entry a generated token, None where the caller did not ask.
+    """
 
     text: str
     finish_reason: FinishReason
     prompt_tokens: int
     generated_tokens: int
     seed: int
+    logprobs: list[TokenLogprobs] | None = None
 
 
 @dataclass(eq=False)
@@ -28,13 +33,16 @@ class Row:
     """A request as the decode loop sees it: prompt tokens in, generated tokens so far, a future for the answer.
 
     A caller that no longer waits cancels the future; the row then leaves at the next step.
+    alternatives: how many of the likeliest tokens to report at each place; None keeps no log-probabilities.
     """
 
     prompt: tuple[int, ...]
     max_new_tokens: int
     sampler: Sampler
     stop: list[str] = field(default_factory=list)
+    alternatives: int | None = None
     generated: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
     future: Future[Generation] = field(default_factory=Future)
 
     @property
@@ -54,7 +62,8 @@ class Row:
 
     def succeed(self, text: str, finish_reason: FinishReason) -> None:
         """Answer the caller, if it still waits."""
-        answer = Generation(text, finish_reason, len(self.prompt), len(self.generated), self.sampler.seed)
+        logprobs = None if self.alternatives is None else self.logprobs
+        answer = Generation(text, finish_reason, len(self.prompt), len(self.generated), self.sampler.seed, logprobs)
         with suppress(InvalidStateError):
             self.future.set_result(answer)
 

@@ -62,6 +62,10 @@ class Tokens:
         """Text of generated tokens, control tokens left out."""
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
+    def decode_one(self, token: int) -> str:
+        """Text of one token as TGI reports it: a control token by its name, a part of a character as U+FFFD."""
+        return str(self._tokenizer.decode([token], skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
     def _mark_controls(self, content: str) -> str:
         def mark(match: re.Match[str]) -> str:
             return f"{self._mark}:{self._controls.index(match.group())}\ue001"
