@@ -40,10 +40,12 @@ VERSIONS = {
     "pairs": 1,
     "dpo": 2,
     "instructions": 1,
+    "questions": 1,
     "evaluation": 2,
     "annotation": 1,
     "mt_bench_answers": 1,
     "mt_bench": 1,
+    "benchmarks": 1,
     "gate": 1,
     "comparison": 1,
 }

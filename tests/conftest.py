@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,3 +24,31 @@ def serve() -> Iterator[Callable[[Script], str]]:
     """Start servers that follow a script; gives their URLs."""
     with ExitStack() as servers:
         yield lambda script: servers.enter_context(served(script))
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of a real MLflow server, one for all tests; each uses names of its own."""
+    from components.processes import end
+    from pipelines import services
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SRLM_HOME", str(tmp_path_factory.mktemp("mlflow")))
+        services._folder().mkdir(parents=True)
+        pid, port = services._launch("mlflow", lambda log: services._start_mlflow(log, services.Services()))
+    yield f"http://127.0.0.1:{port}"
+    end(pid, group=True)
+
+
+@pytest.fixture
+def tracking_uri(mlflow_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The server's URI for a test whose client does not wait for servers that are down."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("SRLM_HOME", str(tmp_path / "home"))
+    return mlflow_server
+
+
+@pytest.fixture
+def registered_name() -> str:
+    """A name in the registry that no other test uses."""
+    return f"model-{secrets.token_hex(4)}"

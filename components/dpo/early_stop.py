@@ -15,7 +15,6 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from components.dpo.settings import EarlyStopSettings
 from components.errors import UserError
 from components.judging.judging import TextToJudge, judge_texts, mean_scores
-from components.judging.prompt import JudgePrompt
 from components.pairs.pairs import SCORE_TOLERANCE
 from components.progress import say, warn
 from components.records import CheckpointComparison, Prompt
@@ -74,7 +73,7 @@ class Validation:
         judging = self.settings.judging
         with self._judge(model) as endpoint:
             judgements = judge_texts(
-                self.stage, f"judgements-{step}", texts, judging, judging.samples, JudgePrompt(judging.prompt), endpoint
+                self.stage, f"judgements-{step}", texts, judging, judging.samples, judging.judge_prompt(), endpoint
             )
         return mean_scores(judgements)
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from components.eft.targets import Target
 from components.judging.judging import mean_scores
-from components.judging.parser import parse_score
+from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat, parse_score
 from components.records import Judgement, Reply, SeedPrompt
 
 # Means of K scores are sums of floats; different ones are at least 1/K of a score's step apart.
@@ -27,7 +27,9 @@ class Accepted:
     dropped: Counter[str] = field(default_factory=Counter)
 
 
-def accept(prompts: Sequence[SeedPrompt], judgements: Sequence[Judgement]) -> Accepted:
+def accept(
+    prompts: Sequence[SeedPrompt], judgements: Sequence[Judgement], form: ScoreFormat = BUILT_IN_FORMAT
+) -> Accepted:
     """One target a reply, of the prompts whose mean scores put the replies into exactly the human order."""
     means = mean_scores(judgements)
     samples: dict[str, list[Judgement]] = {}
@@ -41,7 +43,7 @@ def accept(prompts: Sequence[SeedPrompt], judgements: Sequence[Judgement]) -> Ac
             continue
         accepted.prompts += 1
         for reply in prompt.replies:
-            best = closest(samples[reply.id], means[reply.id])
+            best = closest(samples[reply.id], means[reply.id], form)
             if best is None or best.score is None:
                 accepted.dropped["example: no sample gives reasons and ends on its score"] += 1
             else:
@@ -59,17 +61,17 @@ def disagreement(replies: Sequence[Reply], means: Mapping[str, float]) -> str | 
     return "scores tie" if any(step <= TOLERANCE for step in steps) else None
 
 
-def closest(samples: Sequence[Judgement], mean: float) -> Judgement | None:
+def closest(samples: Sequence[Judgement], mean: float, form: ScoreFormat = BUILT_IN_FORMAT) -> Judgement | None:
     """The sample to learn from: the nearest to the mean, the first among equals, None where none is fit for it."""
-    fit = [(abs(sample.score - mean), sample) for sample in samples if sample.score is not None and _is_fit(sample)]
+    fit = [(abs(one.score - mean), one) for one in samples if one.score is not None and _is_fit(one, form)]
     if not fit:
         return None
     least = min(distance for distance, _ in fit)
     return next(sample for distance, sample in fit if distance <= least + TOLERANCE)
 
 
-def _is_fit(judgement: Judgement) -> bool:
+def _is_fit(judgement: Judgement, form: ScoreFormat) -> bool:
     """Whole, with reasons, and at its end the score: what follows the score would be learned as well."""
     lines = judgement.completion.strip().splitlines() or [""]
-    ends_on_score = parse_score(lines[-1]).value == judgement.score
+    ends_on_score = parse_score(lines[-1], form=form).value == judgement.score
     return judgement.finish_reason == "stop" and ends_on_score and len(judgement.completion.split()) >= FEWEST_WORDS

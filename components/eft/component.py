@@ -8,7 +8,7 @@ def eft(
     root: str,
     run: str,
     settings: dict,
-    judge_prompt: str,
+    judging: dict,
     seed_data: str,
     model: str,
     endpoint: str,
@@ -17,13 +17,14 @@ def eft(
     """Judge prompts with the judgements that M1 learns to write; returns their URI."""
     from components.eft.eft import make_eft
     from components.eft.settings import EftSettings
-    from components.judging.prompt import JudgePrompt
+    from components.judging.settings import JudgingSettings
     from components.step import run_stage
 
+    judge_prompt = JudgingSettings(**judging).judge_prompt()
     return run_stage(
         root,
         run,
         "eft",
-        lambda: make_eft(root, EftSettings(**settings), seed_data, JudgePrompt(judge_prompt), endpoint, model),
+        lambda: make_eft(root, EftSettings(**settings), seed_data, judge_prompt, endpoint, model),
         metrics,
     )

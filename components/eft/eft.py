@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 from components.eft.accept import accept
 from components.eft.file import read_judgements, targets_from_file
-from components.eft.ranks import targets_from_ranks
+from components.eft.ranks import refuse_another_scale, targets_from_ranks
 from components.eft.settings import EftSettings
 from components.eft.targets import Target, cap_classes
 from components.errors import UserError
 from components.judging.judging import TextToJudge, judge_texts, parse_rate
+from components.judging.parser import ScoreFormat
 from components.judging.prompt import JudgePrompt
 from components.records import Counts, Example, Judgement, Manifest, Parent, SeedPrompt
 from components.sources import Source, fetch
@@ -44,7 +45,10 @@ def make_eft(
     `model` is the stage of the model that answers at `endpoint`; both are for `source: model` alone. Raises UserError
     when fewer than `min_examples` are left.
     """
-    inputs = {"seed_data": parent(seed_data), "judge_prompt": Parent(uri="judge prompt", digest=judge_prompt.sha256)}
+    inputs = {
+        "seed_data": parent(seed_data),
+        "judge_prompt": Parent(uri="judge prompt", digest=judge_prompt.identity()),
+    }
     with ExitStack() as files:
         source = files.enter_context(fetch(settings.file)) if settings.file else None
         if source:
@@ -55,21 +59,22 @@ def make_eft(
         if stage.manifest:
             return stage.manifest
         if source:
-            made = _from_file(source, seed_data)
+            made = _from_file(source, seed_data, judge_prompt.form)
         elif settings.source == "ranks":
-            made = _from_ranks(settings, seed_data)
+            made = _from_ranks(settings, seed_data, judge_prompt.form)
         else:
             made = _from_model(stage, settings, seed_data, judge_prompt, endpoint)
     return _publish(stage, settings, made, judge_prompt)
 
 
-def _from_file(source: Source, seed_data: str) -> Made:
+def _from_file(source: Source, seed_data: str, form: ScoreFormat) -> Made:
     held_out = [prompt.text for prompt in read_records(seed_data, "eval", SeedPrompt)]
-    targets, dropped = targets_from_file(read_judgements(source.path, source.name), held_out)
+    targets, dropped = targets_from_file(read_judgements(source.path, source.name), held_out, form)
     return Made(targets, dropped)
 
 
-def _from_ranks(settings: EftSettings, seed_data: str) -> Made:
+def _from_ranks(settings: EftSettings, seed_data: str, form: ScoreFormat) -> Made:
+    refuse_another_scale(form)
     return Made(targets_from_ranks(read_records(seed_data, "eft", SeedPrompt), settings.seed))
 
 
@@ -77,17 +82,17 @@ def _from_model(stage: Stage, settings: EftSettings, seed_data: str, judge_promp
     prompts = read_records(seed_data, "eft", SeedPrompt)
     texts = [TextToJudge(p.id, reply.id, p.text, reply.text) for p in prompts for reply in p.replies]
     judgements = judge_texts(stage, "judgements", texts, settings, settings.samples, judge_prompt, endpoint)
-    accepted = accept(prompts, judgements)
+    accepted = accept(prompts, judgements, judge_prompt.form)
     metrics = parse_rate(judgements) | {"accept_rate": accepted.prompts / len(prompts)}
     return Made(accepted.targets, accepted.dropped, judgements, metrics)
 
 
 def _publish(stage: Stage, settings: EftSettings, made: Made, judge_prompt: JudgePrompt) -> Manifest:
-    targets = cap_classes(made.targets, settings.max_class_share, settings.seed)
+    form = judge_prompt.form
+    targets = cap_classes(made.targets, settings.max_class_share, settings.seed, form)
     dropped = made.dropped + Counter({"example: its score is too frequent": len(made.targets) - len(targets)})
-    classes = Counter(target.score_class for target in targets)
     if len(targets) < settings.min_examples:
-        raise _too_few(settings, made, len(targets), dropped)
+        raise _too_few(settings, made, len(targets), dropped, form)
     examples = [
         Example(id=t.id, kind="eft", prompt=judge_prompt.fill(t.instruction, t.response), completion=t.judgement)
         for t in targets
@@ -96,7 +101,7 @@ def _publish(stage: Stage, settings: EftSettings, made: Made, judge_prompt: Judg
     if made.judgements:
         records["judgements"] = made.judgements
     prompts = len({target.instruction for target in targets})
-    shares = {f"share_of_score_{score}": count / len(targets) for score, count in sorted(classes.items())}
+    shares = {f"share_of_score_{score}": count / len(targets) for score, count in _classes(targets, form).items()}
     return stage.publish(
         Counts(kept={"examples": len(examples), "prompts": prompts}, dropped=dict(dropped.most_common())),
         records,
@@ -105,10 +110,16 @@ def _publish(stage: Stage, settings: EftSettings, made: Made, judge_prompt: Judg
     )
 
 
-def _too_few(settings: EftSettings, made: Made, left: int, dropped: Counter[str]) -> UserError:
+def _classes(targets: Sequence[Target], form: ScoreFormat) -> dict[str, int]:
+    """Targets by the nearest point of the scale, from the lowest."""
+    counts = Counter(form.nearest(target.score) for target in targets)
+    return {f"{score:g}": count for score, count in sorted(counts.items())}
+
+
+def _too_few(settings: EftSettings, made: Made, left: int, dropped: Counter[str], form: ScoreFormat) -> UserError:
     reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common()) or "nothing was dropped"
-    classes = Counter(target.score_class for target in made.targets)
-    scores = ", ".join(f"{count} of score {score}" for score, count in sorted(classes.items())) or "none"
+    classes = _classes(made.targets, form).items()
+    scores = ", ".join(f"{count} of score {score}" for score, count in classes) or "none"
     return UserError(
         f"{left} EFT examples are left, eft.min_examples is {settings.min_examples} ({reasons}; before the limit "
         f"max_class_share = {settings.max_class_share:g}: {scores})",

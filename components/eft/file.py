@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from components.eft.targets import Target
 from components.errors import UserError
 from components.identity import short_id
-from components.judging.parser import parse_score
+from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat, parse_score
 from components.seed_data.first_turns import normalised
 from components.seed_data.json_lines import read_json_lines
 
@@ -46,14 +46,14 @@ def read_judgements(path: Path, name: str) -> list[WrittenJudgement]:
 
 
 def targets_from_file(
-    judgements: Iterable[WrittenJudgement], held_out: Collection[str]
+    judgements: Iterable[WrittenJudgement], held_out: Collection[str], form: ScoreFormat = BUILT_IN_FORMAT
 ) -> tuple[list[Target], Counter[str]]:
     """Targets, and what was dropped by reason. `held_out` are the prompts that the judge will be measured on."""
     unseen = {normalised(text) for text in held_out}
     targets: dict[str, Target] = {}
     dropped: Counter[str] = Counter()
     for one in judgements:
-        id, score = short_id(one.instruction, one.response), parse_score(one.judgement)
+        id, score = short_id(one.instruction, one.response), parse_score(one.judgement, form=form)
         if normalised(one.instruction) in unseen:
             dropped["example: its prompt is held out for evaluation"] += 1
         elif score.value is None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from components.eft.targets import Target
+from components.errors import UserError
 from components.identity import seed_from
+from components.judging.parser import ScoreFormat
 from components.records import SeedPrompt
 
 # The rubric's five points (Yuan et al. 2024, figure 2), each said in a few ways: earned, and not earned. The first one
@@ -74,6 +76,16 @@ def targets_from_ranks(prompts: Sequence[SeedPrompt], seed: int) -> list[Target]
         for place, reply in enumerate(prompt.replies)
         for score in [score_of_place(place, len(prompt.replies))]
     ]
+
+
+def refuse_another_scale(form: ScoreFormat) -> None:
+    """UserError where the judge is not asked for the scores that are written here, "Score: 1" to "Score: 5"."""
+    if form.pattern or form.highest != 5 or form.lowest > 1:
+        raise UserError(
+            "eft.source: ranks teaches to write `Score: 1` to `Score: 5`, but judging.pattern, lowest and highest ask "
+            "for something else",
+            "Leave these three as they are, or use eft.source: file or model.",
+        )
 
 
 def score_of_place(place: int, replies: int) -> int:

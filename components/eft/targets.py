@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor
 
 from components.identity import content_hash
+from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat
 
 
 @dataclass(frozen=True)
@@ -21,29 +21,26 @@ class Target:
     judgement: str
     score: float
 
-    @property
-    def score_class(self) -> int:
-        """The nearest whole point, 0 to 5, halves upwards."""
-        return floor(self.score + 0.5)
 
-
-def cap_classes(targets: Sequence[Target], share: float, seed: int) -> list[Target]:
+def cap_classes(
+    targets: Sequence[Target], share: float, seed: int, form: ScoreFormat = BUILT_IN_FORMAT
+) -> list[Target]:
     """The largest selection, in the given order, in which no score class has more than `share` of the whole.
 
-    Which targets of too large a class stay is decided by a hash of seed and id. With fewer classes than 1 / share no
-    selection can hold, and the result is empty.
+    A class is a point of the scale with the scores nearest to it. Which targets of too large a class stay is decided by
+    a hash of seed and id. With fewer classes than 1 / share no selection can hold, and the result is empty.
     """
-    limit = class_limit(Counter(target.score_class for target in targets), share)
-    room = dict.fromkeys(range(6), limit)
+    classes = {target.id: form.nearest(target.score) for target in targets}
+    room = dict.fromkeys(form.points, class_limit(Counter(classes.values()), share))
     kept: set[str] = set()
     for target in sorted(targets, key=lambda target: content_hash([seed, target.id])):
-        if room[target.score_class]:
-            room[target.score_class] -= 1
+        if room[classes[target.id]]:
+            room[classes[target.id]] -= 1
             kept.add(target.id)
     return [target for target in targets if target.id in kept]
 
 
-def class_limit(sizes: Counter[int], share: float) -> int:
+def class_limit(sizes: Counter[float], share: float) -> int:
     """The largest m for which min(size, m) over the classes adds up to at least m / share; 0 where there is none.
 
     The sum grows ever more slowly with m, so that from the first m that fails all larger ones do.
@@ -55,5 +52,5 @@ def class_limit(sizes: Counter[int], share: float) -> int:
     return limit
 
 
-def _holds(limit: int, sizes: Counter[int], share: Fraction) -> bool:
+def _holds(limit: int, sizes: Counter[float], share: Fraction) -> bool:
     return limit <= share * sum(min(size, limit) for size in sizes.values())

@@ -12,6 +12,7 @@ def evaluation(
     model: str,
     seed_data: str,
     instructions: str,
+    questions: str,
     endpoint: str,
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
@@ -20,7 +21,7 @@ def evaluation(
     from components.evaluation.settings import EvaluationSettings
     from components.step import run_stage
 
-    inputs = EvaluationInputs(model, seed_data, instructions)
+    inputs = EvaluationInputs(model, seed_data, instructions, questions)
     return run_stage(
         root,
         run,

@@ -14,11 +14,10 @@ from scipy.stats import kendalltau, spearmanr
 from components.pairs.pairs import SCORE_TOLERANCE
 from components.records import Reply, SeedPrompt
 
-PERFECT = 5.0
 Values = dict[str, tuple[float, ...]]
 
 
-def agreement(prompts: Sequence[SeedPrompt], scores: Mapping[str, float]) -> dict[str, Values]:
+def agreement(prompts: Sequence[SeedPrompt], scores: Mapping[str, float], perfect: float) -> dict[str, Values]:
     """Observations by metric and prompt; `scores` are mean scores by reply id, unscored replies are absent.
 
     A prompt on which a figure is undefined has no observation of it: no pair with different ranks and two scores, an
@@ -27,7 +26,7 @@ def agreement(prompts: Sequence[SeedPrompt], scores: Mapping[str, float]) -> dic
     found: dict[str, Values] = {}
     for prompt in prompts:
         ranked = [reply for reply in prompt.replies if reply.rank is not None]
-        for metric, values in _of_prompt(ranked, scores).items():
+        for metric, values in _of_prompt(ranked, scores, perfect).items():
             found.setdefault(metric, {})[prompt.id] = values
     return found
 
@@ -44,10 +43,13 @@ def undefined_correlations(prompts: Sequence[SeedPrompt], scores: Mapping[str, f
     return sum(len(replies) >= 2 and not _correlations(replies, scores) for replies in scored)
 
 
-def _of_prompt(ranked: Sequence[Reply], scores: Mapping[str, float]) -> Values:
+def _of_prompt(ranked: Sequence[Reply], scores: Mapping[str, float], perfect: float) -> Values:
     scored = [reply for reply in ranked if reply.id in scores]
     return (
-        _pairwise(scored, scores) | _exact_match(ranked, scores) | _correlations(scored, scores) | _five(scored, scores)
+        _pairwise(scored, scores)
+        | _exact_match(ranked, scores)
+        | _correlations(scored, scores)
+        | _five(scored, scores, perfect)
     )
 
 
@@ -89,7 +91,7 @@ def _correlations(scored: Sequence[Reply], scores: Mapping[str, float]) -> Value
     }
 
 
-def _five(scored: Sequence[Reply], scores: Mapping[str, float]) -> Values:
+def _five(scored: Sequence[Reply], scores: Mapping[str, float], perfect: float) -> Values:
     """Human ranks count from the best reply that the prompt has: 0 unless the best one was dropped."""
-    fives = [reply for reply in scored if scores[reply.id] >= PERFECT - SCORE_TOLERANCE]
+    fives = [reply for reply in scored if scores[reply.id] >= perfect - SCORE_TOLERANCE]
     return {"five_best": (sum(reply.rank == 0 for reply in fives), len(fives))} if fives else {}

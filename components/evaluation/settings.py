@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from components.exact_answers.settings import ExactAnswersSettings
 from components.judging.settings import JudgingSettings
 from components.serving.settings import Generation
 from components.settings import Settings
@@ -12,3 +13,6 @@ class EvaluationSettings(Settings):
 
     answers: Generation = Field(default_factory=Generation, description="one answer to each prompt and instruction")
     judging: JudgingSettings = Field(default_factory=JudgingSettings, description="judgements of the human replies")
+    exact_answers: ExactAnswersSettings | None = Field(
+        None, description="questions with reference answers; null: none are asked"
+    )

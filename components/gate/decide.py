@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,39 +30,43 @@ def decide(
     """Whether the candidate becomes champion, and whether its run may go on.
 
     Floors and ceilings are absolute; regressions and growth are measured against `previous`, the model before it in its
-    run (None: the champion, if there is one); promotion needs an improvement over the champion. Without a
-    champion, what nothing speaks against is promoted.
+    run (None: against the champion; empty: there is none); promotion needs an improvement over the champion. Without
+    a champion, what nothing speaks against is promoted.
     """
-    before = previous if previous is not None else champion
+    before = champion if previous is None else previous
     checks = [*_floors(candidate, policy), *_ceilings(candidate, policy)]
-    if before is not None:
-        checks += [*_regressions(candidate, before, policy), *_growth(candidate, before, policy)]
+    if before:
+        checks += [*_regressions(candidate, before, policy), _growth(candidate, before, policy)]
+    improvements = list(_improvements(candidate, champion, policy)) if champion is not None else []
     failed = [check.reason for check in checks if check.outcome == "fail"]
-    if champion is not None:
-        checks += _improvements(candidate, champion, policy)
     if failed:
-        return Verdict("stop", failed, checks)
+        return Verdict("stop", failed, checks + improvements)
     if champion is None:
-        return Verdict("promote", ["there is no champion yet, and nothing speaks against this model"], checks)
-    improvements = [check for check in checks if check.rule == "improvement"]
+        return Verdict("promote", [_first(checks)], checks)
     missing = [check.reason for check in improvements if check.outcome != "pass"]
     if missing or not improvements:
-        return Verdict("hold", missing or ["the policy names no metric to improve"], checks)
-    return Verdict("promote", [check.reason for check in improvements], checks)
+        return Verdict("hold", missing or ["the policy names no metric to improve"], checks + improvements)
+    return Verdict("promote", [check.reason for check in improvements], checks + improvements)
+
+
+def _first(checks: Sequence[Check]) -> str:
+    reason = "there is no champion yet, and nothing speaks against this model"
+    unknown = sum(check.outcome == "unknown" for check in checks)
+    return f"{reason}; {unknown} of {len(checks)} rules had too little to go by" if unknown else reason
 
 
 def _floors(candidate: Measured, policy: GatePolicy) -> Iterator[Check]:
     for name, floor in policy.floors.items():
         estimate = interval(METRICS[name], candidate.get(name, {}), policy.resampling())
         below = estimate.high is not None and estimate.high < floor
-        yield _check("floor", name, estimate, policy, failed=below, rule_text=f"floor {floor:g}")
+        yield _check("floor", name, estimate, policy, failed=below, rule_text=f"the floor is {floor:g}")
 
 
 def _ceilings(candidate: Measured, policy: GatePolicy) -> Iterator[Check]:
     for name, ceiling in policy.ceilings.items():
         estimate = interval(METRICS[name], candidate.get(name, {}), policy.resampling())
         above = estimate.low is not None and estimate.low > ceiling
-        yield _check("ceiling", name, estimate, policy, failed=above, rule_text=f"ceiling {ceiling:g}")
+        yield _check("ceiling", name, estimate, policy, failed=above, rule_text=f"the ceiling is {ceiling:g}")
 
 
 def _regressions(candidate: Measured, before: Measured, policy: GatePolicy) -> Iterator[Check]:
@@ -72,21 +76,23 @@ def _regressions(candidate: Measured, before: Measured, policy: GatePolicy) -> I
         yield _check("regression", name, estimate, policy, failed=worse, rule_text=f"a loss of {margin:g} is allowed")
 
 
-def _growth(candidate: Measured, before: Measured, policy: GatePolicy) -> Iterator[Check]:
-    if policy.longest_growth is None:
-        return
+def _growth(candidate: Measured, before: Measured, policy: GatePolicy) -> Check:
+    """Longer answers must be better at equal length, by proof: where that was not measured, nothing speaks for them."""
     estimate = growth(METRICS[LENGTH], *_both(LENGTH, candidate, before), policy.resampling())
     longer = estimate.low is not None and estimate.low > policy.longest_growth
-    better = _difference(BETTER, candidate, before, policy).low
-    text = f"{policy.longest_growth:g} times as long is allowed, unless {BETTER} is better"
-    yield _check("growth", LENGTH, estimate, policy, failed=longer and not (better or 0) > 0, rule_text=text)
+    text = f"{policy.longest_growth:g} times is allowed unless {BETTER} is better"
+    if longer and _known(estimate, policy):  # the refits behind the length-controlled win rate take their time
+        better = _difference(BETTER, candidate, before, policy)
+        text += f"; {_what('regression', BETTER, better, policy)}"
+        longer = not (_known(better, policy) and (better.low or 0) > 0)
+    return _check("growth", LENGTH, estimate, policy, failed=longer, rule_text=text)
 
 
 def _improvements(candidate: Measured, champion: Measured, policy: GatePolicy) -> Iterator[Check]:
     for name, margin in policy.improve.items():
         estimate = _difference(name, candidate, champion, policy)
         proven = estimate.low is not None and estimate.low > margin
-        text = f"more than {margin:g} must be gained"
+        text = f"a gain of more than {margin:g} must be proven"
         yield _check("improvement", name, estimate, policy, failed=not proven, rule_text=text)
 
 
@@ -110,13 +116,12 @@ WHAT = {
 
 def _check(rule: RuleName, metric: str, estimate: Estimate, policy: GatePolicy, failed: bool, rule_text: str) -> Check:
     """One rule's outcome in words; with too few items, or without an interval, it is unknown."""
-    known = estimate.low is not None and estimate.items >= policy.min_items
-    outcome: Literal["pass", "fail", "unknown"] = "unknown" if not known else "fail" if failed else "pass"
+    outcome: Literal["pass", "fail", "unknown"] = "fail" if failed else "pass"
     return Check(
         id=f"{rule}/{metric}",
         rule=rule,
         metric=metric,
-        outcome=outcome,
+        outcome=outcome if _known(estimate, policy) else "unknown",
         value=estimate.value,
         low=estimate.low,
         high=estimate.high,
@@ -125,13 +130,14 @@ def _check(rule: RuleName, metric: str, estimate: Estimate, policy: GatePolicy, 
     )
 
 
+def _known(estimate: Estimate, policy: GatePolicy) -> bool:
+    return estimate.low is not None and estimate.items >= policy.min_items
+
+
 def _what(rule: RuleName, metric: str, estimate: Estimate, policy: GatePolicy) -> str:
+    compared = rule not in ("floor", "ceiling")
     if estimate.items == 0:
-        return (
-            f"{metric} was not measured"
-            if rule in ("floor", "ceiling")
-            else f"{metric} was not measured on both models"
-        )
+        return f"{metric} was not measured" + (" on items of both models" if compared else "")
     if estimate.value is None:
         return f"{metric} is undefined on {estimate.items} items"
     sign = "+" if rule in ("regression", "improvement") else ""

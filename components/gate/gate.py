@@ -9,9 +9,10 @@ from components.errors import UserError
 from components.gate.decide import Verdict, decide
 from components.gate.settings import GatePolicy, GateSettings
 from components.metrics.observations import read_measured
+from components.progress import warn
 from components.records import Counts, Decision, Manifest, Parent
 from components.registry.champion import RegisteredModel, find_champion
-from components.registry.client import open_registry
+from components.registry.client import RegistryError, registry
 from components.stage import Stage, parent, read_manifest, read_records
 
 
@@ -29,23 +30,42 @@ class Candidate:
         return {"model": parent(self.model), **measured, **previous}
 
 
-def pass_gate(root: str, settings: GateSettings, candidate: Candidate, tracking_uri: str) -> Manifest:
+def pass_gate(
+    root: str, settings: GateSettings, candidate: Candidate, tracking_uri: str, anew: bool = False
+) -> Manifest:
     """The gate stage: records "decision" (one Decision) and "checks".
 
     The champion is the registry's at the time of the verdict, noted in it and no part of the key: the same measurements
-    are decided about once. A verdict without an answer of the registry has a key of its own, so it is made again.
+    are decided about once, or `anew` where another model has become champion since. Such a verdict has a key of its
+    own; so has one without an answer of the registry, so that it is made again.
     """
     stage = Stage(root, "gate", settings, candidate.parents())
-    if stage.manifest:
+    if stage.manifest and not anew:
         return stage.manifest
     try:
-        champion = find_champion(open_registry(tracking_uri), settings.registered_name)
-    except _unreachable() as error:
-        unknown = Parent(uri=tracking_uri, digest="did not answer")
-        stage = Stage(root, "gate", settings, candidate.parents() | {"champion": unknown})
-        return stage.manifest or _publish(stage, candidate, _without_registry(settings, candidate, error), None)
-    verdict = _compare(settings, candidate, champion)
-    return _publish(stage, candidate, verdict, champion.digest if champion else "")
+        with registry(tracking_uri) as client:
+            champion = find_champion(client, settings.registered_name)
+    except RegistryError as error:
+        return stage.manifest or _pass_without_registry(root, settings, candidate, error)
+    digest = champion.digest if champion else ""
+    if stage.manifest and digest not in (read_decision(stage.uri).champion, read_manifest(candidate.model).digest):
+        uri = champion.stage if champion else "no champion"
+        stage = _stage_with(root, settings, candidate, Parent(uri=uri, digest=digest))
+    return stage.manifest or _publish(stage, candidate, _compare(settings, candidate, champion), digest)
+
+
+def _pass_without_registry(root: str, settings: GateSettings, candidate: Candidate, error: RegistryError) -> Manifest:
+    stage = _stage_with(root, settings, candidate, Parent(uri="the registry's", digest="did not answer"))
+    if stage.manifest:
+        return stage.manifest
+    warn(f"the gate does not know the champion: {error.problem}")
+    verdict = decide(read_measured(candidate.measured), None, settings, _previous(candidate))
+    held = _kept(verdict, "hold", "the champion is unknown, as the registry did not answer")
+    return _publish(stage, candidate, held, None)
+
+
+def _stage_with(root: str, settings: GateSettings, candidate: Candidate, champion: Parent) -> Stage:
+    return Stage(root, "gate", settings, candidate.parents() | {"champion": champion})
 
 
 def compare_models(root: str, policy: GatePolicy, candidate: Candidate, against: Candidate) -> Manifest:
@@ -75,16 +95,15 @@ def _compare(settings: GateSettings, candidate: Candidate, champion: RegisteredM
         return decide(measured, None, settings, previous)
     if champion.digest == read_manifest(candidate.model).digest:
         return _kept(decide(measured, None, settings, previous), "promote", "it is the champion already")
-    otherwise = measured_otherwise(candidate.measured, champion.measured)
+    try:
+        otherwise = measured_otherwise(candidate.measured, champion.measured)
+        theirs = {} if otherwise else read_measured(champion.measured)
+    except UserError as error:  # its store is gone, or was another one
+        otherwise = error.problem
     if otherwise:
         reason = f"the champion (version {champion.version}) cannot be compared with: {otherwise}"
         return _kept(decide(measured, None, settings, previous), "hold", reason)
-    return decide(measured, read_measured(champion.measured), settings, previous)
-
-
-def _without_registry(settings: GateSettings, candidate: Candidate, error: Exception) -> Verdict:
-    verdict = decide(read_measured(candidate.measured), None, settings, _previous(candidate))
-    return _kept(verdict, "hold", f"the registry did not answer, the champion is unknown ({type(error).__name__})")
+    return decide(measured, theirs, settings, previous)
 
 
 def _kept(verdict: Verdict, decision: str, reason: str) -> Verdict:
@@ -137,9 +156,3 @@ def _publish(stage: Stage, candidate: Candidate, verdict: Verdict, champion: str
     dropped = {"checks: too little measured to prove anything": unknown} if unknown else {}
     counts = Counts(kept={name: n for name, n in kept.items() if n}, dropped=dropped)
     return stage.publish(counts, {"decision": [decision], "checks": verdict.checks})
-
-
-def _unreachable() -> type[Exception]:
-    from mlflow.exceptions import MlflowException
-
-    return MlflowException

@@ -11,19 +11,26 @@ MEANING = {
     "hold": "not proven better: the champion stays, the run goes on",
     "stop": "the run ends here: nothing more is trained from this model",
 }
+UNRIVALLED = "nothing speaks against it, and there is no other champion"
 
 
 def verdict_markdown(name: str, decision: Decision, checks: Sequence[Check]) -> str:
     """A heading, the reasons, and one row for each rule; all of it is our own text, none a model's."""
-    lines = [f"## {name}: {decision.decision}", "", f"{MEANING[decision.decision]}.", ""]
+    lines = [f"## {name}: {decision.decision}", "", f"{_meaning(decision)}.", ""]
     lines += [f"* {reason}" for reason in decision.reasons]
-    lines += ["", "| rule | metric | outcome | value | interval | items |", "|---|---|---|---|---|---|"]
+    lines += ["", "| rule | metric | outcome | value | interval | items | asked |", "|---|---|---|---|---|---|---|"]
     lines += [_row(check) for check in checks]
     return "\n".join(lines) + "\n"
 
 
+def _meaning(decision: Decision) -> str:
+    unrivalled = decision.champion in ("", decision.id)
+    return UNRIVALLED if decision.decision == "promote" and unrivalled else MEANING[decision.decision]
+
+
 def _row(check: Check) -> str:
-    cells = (check.rule, check.metric, check.outcome, _number(check.value), _interval(check), str(check.items))
+    asked = check.reason.rpartition(": ")[2]  # a reason is what was seen, then what the rule asks for
+    cells = (check.rule, check.metric, check.outcome, _number(check.value), _interval(check), str(check.items), asked)
     return f"| {' | '.join(cells)} |"
 
 

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import difflib
+from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from components.metrics.bootstrap import Resampling
 from components.metrics.statistics import METRICS
@@ -12,30 +13,50 @@ from components.settings import Settings
 class GatePolicy(Settings):
     """When a model is promoted, held back, or the run stopped. Metrics by name, thresholds in their own units.
 
-    Every rule asks for proof: the whole confidence interval must lie beyond the threshold (docs/gate.md).
+    Every rule asks for proof: the whole confidence interval must lie beyond the threshold (docs/gate.md). Rules that
+    stop a run stand beside the default ones unless they name the same metric; `improve` replaces the default.
     """
 
     improve: dict[str, float] = Field(
-        default={"lc_win_rate": 0.0}, description="promote only what is better than the champion by more than this"
+        default={"lc_win_rate": 0.0},
+        description="promote only what is better than the champion by more than this, in all of these",
     )
     regress: dict[str, float] = Field(
         default={"lc_win_rate": 0.05, "pairwise_accuracy": 0.05, "parse_rate": 0.1},
         description="stop at a loss against the model before of more than this",
     )
     floors: dict[str, float] = Field(
-        default={"parse_rate": 0.5, "pairwise_accuracy": 0.5, "score_entropy": 0.5, "net_win": -0.1},
+        default={
+            "parse_rate": 0.5,
+            "pairwise_accuracy": 0.55,  # a judge at 0.5 is a coin
+            "score_entropy": 0.5,
+            "net_win": -0.1,
+            "round_parse_rate": 0.5,
+        },
         description="stop below this",
     )
     ceilings: dict[str, float] = Field(
-        default={"score_tie_rate": 0.8, "score_length_correlation": 0.8}, description="stop above this"
+        default={
+            "score_tie_rate": 0.8,
+            "score_length_correlation": 0.8,
+            "round_score_tie_rate": 0.8,
+            "round_score_length_correlation": 0.8,
+        },
+        description="stop above this",
     )
-    longest_growth: float | None = Field(
+    longest_growth: float = Field(
         1.5, gt=1, description="stop when answers are this many times as long as the model before's, and no better"
     )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="of the two-sided intervals")
     resamples: int = Field(1000, ge=100)
     min_items: int = Field(30, ge=2, description="fewer items prove nothing")
     seed: int = 0
+
+    @field_validator("regress", "floors", "ceilings", mode="before")
+    @classmethod
+    def _beside_the_defaults(cls, rules: Any, info: ValidationInfo) -> Any:
+        """Who raises one floor keeps the others."""
+        return cls.model_fields[str(info.field_name)].default | rules if isinstance(rules, dict) else rules
 
     @field_validator("improve", "regress", "floors", "ceilings")
     @classmethod

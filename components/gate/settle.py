@@ -3,69 +3,104 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from components.errors import UserError
 from components.gate.gate import Candidate, pass_gate, read_decision
 from components.gate.settings import GateSettings
 from components.progress import say, warn
-from components.records import Decision
+from components.records import Parent
 from components.registry.champion import CANDIDATE, promote_against, registered
-from components.registry.client import GATE, LONGEST_TAG, REASONS, VERDICT, first_line, open_registry
+from components.registry.client import GATE, LONGEST_TAG, REASONS, VERDICT, RegistryError, registry
 from components.registry.registry import TrainedModel, register
+from components.stage import read_manifest
 from components.step import read_journal, write_journal
 from components.store import join
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
-def settle(root: str, tracking_uri: str, model: TrainedModel, gate: str = "") -> dict[str, Any]:
+Note = dict[str, Any]
+
+
+def settle(root: str, tracking_uri: str, model: TrainedModel, gate: str = "") -> Note:
     """Register the model, follow the verdict of the stage `gate` ("": none), and note both; returns the note.
 
-    An unreachable registry is no reason to stop a run: it warns, and the run's last step tries again.
+    An unreachable registry is no reason to stop a run: it warns, and the run's next models and its last step try again.
+    Models of the run that were left before come first, and the verdict is then made anew: one of them may be champion
+    now.
     """
-    from mlflow.exceptions import MlflowException
-
-    decision = read_decision(gate) if gate else None
-    note = _note(model, decision, gate)
-    try:
-        note |= _register(tracking_uri, model, decision, gate)
-    except MlflowException as error:
-        warn(f"{model.alias} is not registered: {tracking_uri} does not answer as MLflow ({first_line(error)})")
-    if decision:
-        say(f"{model.alias}: {decision.decision} ({'; '.join(decision.reasons)})")
-    write_journal(root, model.run, "models", model.alias, note)
-    return note
+    left = _left(root, model.run, besides=model.alias)
+    if left and not _settle_in_order(root, tracking_uri, left):
+        return _write(root, model, _note(model, gate))
+    if left and gate:
+        gate = decide_again(root, tracking_uri, gate)
+    return _settle(root, tracking_uri, model, gate)
 
 
 def settle_what_is_left(root: str, tracking_uri: str, run: str) -> None:
     """Try again for the models of the run that MLflow did not take before; their verdicts are made anew."""
-    for note in read_journal(root, run, "models"):
-        if note["version"]:
-            continue
-        model = TrainedModel(note["registered_name"], note["name"], note["uri"], note["measured"], run)
-        gate = note["gate"]
-        if gate:
-            gate = decide_again(root, tracking_uri, gate)
-        settle(root, tracking_uri, model, gate)
+    if not _settle_in_order(root, tracking_uri, _left(root, run)):
+        names = ", ".join(note["name"] for note in _left(root, run))
+        warn(f"{names} not registered: once MLflow answers, run the recipe again, which reuses all work and registers")
 
 
 def decide_again(root: str, tracking_uri: str, gate: str) -> str:
     """The gate stage for the same candidate with the registry as it is now; returns its URI."""
-    from components.stage import read_manifest
-
     manifest = read_manifest(gate)
     roles = manifest.parents
     candidate = Candidate(roles["model"].uri, _uris(roles, "measured_"), _uris(roles, "previous_"))
-    made = pass_gate(root, GateSettings(**manifest.settings), candidate, tracking_uri)
+    made = pass_gate(root, GateSettings(**manifest.settings), candidate, tracking_uri, anew=True)
     return join(root, made.stage, made.key)
 
 
-def _uris(roles: dict[str, Any], prefix: str) -> Sequence[str]:
+def _uris(roles: Mapping[str, Parent], prefix: str) -> Sequence[str]:
     return [roles[role].uri for role in sorted(roles) if role.startswith(prefix)]
 
 
-def _note(model: TrainedModel, decision: Decision | None, gate: str) -> dict[str, Any]:
+def _left(root: str, run: str, besides: str = "") -> list[Note]:
+    """Notes of models without a version, in the order of the models."""
+    return [note for note in read_journal(root, run, "models") if not note["version"] and note["name"] != besides]
+
+
+def _settle_in_order(root: str, tracking_uri: str, left: Sequence[Note]) -> bool:
+    """False as soon as one is not taken: a model is compared with the champion that the one before it became."""
+    return all(_settle_again(root, tracking_uri, note) for note in left)
+
+
+def _settle_again(root: str, tracking_uri: str, note: Note) -> bool:
+    model = TrainedModel(note["registered_name"], note["name"], note["uri"], note["measured"], note["run"])
+    try:
+        gate = decide_again(root, tracking_uri, note["gate"]) if note["gate"] else ""
+        return bool(_settle(root, tracking_uri, model, gate, note["started"])["version"])
+    except UserError as error:  # its files were changed, say: the others are registered all the same
+        warn(f"{model.alias} is not registered: {error}")
+        return True
+
+
+def _settle(root: str, tracking_uri: str, model: TrainedModel, gate: str, started: float | None = None) -> Note:
+    note = _note(model, gate, started)
+    try:
+        with registry(tracking_uri) as client:
+            note |= _register(client, model, gate)
+    except RegistryError as error:
+        warn(f"{model.alias} is not registered, the run goes on and tries again later: {error.problem}")
+    return _write(root, model, note)
+
+
+def _write(root: str, model: TrainedModel, note: Note) -> Note:
+    if note["verdict"]:
+        say(f"{model.alias}: {note['verdict']} ({'; '.join(note['reasons'])})")
+    write_journal(root, model.run, "models", model.alias, note)
+    return note
+
+
+def _note(model: TrainedModel, gate: str, started: float | None = None) -> Note:
+    decision = read_decision(gate) if gate else None
     return {
         "name": model.alias,
+        "run": model.run,
         "uri": model.uri,
         "digest": model.digest(),
         "measured": list(model.measured),
@@ -76,18 +111,19 @@ def _note(model: TrainedModel, decision: Decision | None, gate: str) -> dict[str
         "verdict": decision.decision if decision else None,
         "reasons": decision.reasons if decision else [],
         "metrics": model.metrics(),
-        "started": time.time(),
+        "started": time.time() if started is None else started,
     }
 
 
-def _register(tracking_uri: str, model: TrainedModel, decision: Decision | None, gate: str) -> dict[str, Any]:
-    client = open_registry(tracking_uri)
+def _register(client: MlflowClient, model: TrainedModel, gate: str) -> Note:
     version = register(client, model)
-    if decision is None:
-        return {"version": str(version.version)}
+    number = str(version.version)
+    if not gate:
+        return {"version": number}
+    decision = read_decision(gate)
     tags = {VERDICT: decision.decision, REASONS: "; ".join(decision.reasons)[:LONGEST_TAG], GATE: gate}
     for name, value in tags.items():
-        client.set_model_version_tag(model.registered_name, version.version, name, value)
-    client.set_registered_model_alias(model.registered_name, CANDIDATE, version.version)
+        client.set_model_version_tag(model.registered_name, number, name, value)
+    client.set_registered_model_alias(model.registered_name, CANDIDATE, number)
     promoted = decision.decision == "promote" and promote_against(client, registered(version), decision.champion)
-    return {"version": str(version.version), "promoted": promoted}
+    return {"version": number, "promoted": promoted}

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean, variance
 
 from scipy.stats import spearmanr
 
-from components.judging.parser import HIGHEST, LOWEST
+from components.judging.parser import ScoreFormat
 from components.records import Judgement
 
-SCORES = range(int(LOWEST), int(HIGHEST) + 1)
 SAME_SCORE = 1e-6  # means of K scores are sums of floats
 Values = dict[str, tuple[float, ...]]
 
 
-def judge_health(judgements: Sequence[Judgement], texts: Mapping[str, str]) -> dict[str, Values]:
-    """Observations by metric and prompt; `texts` are the judged texts by candidate id.
+def judge_health(judgements: Sequence[Judgement], texts: Mapping[str, str], form: ScoreFormat) -> dict[str, Values]:
+    """Observations by metric and prompt; `texts` are the judged texts by candidate id, `form` has the scores' range.
 
     A prompt on which a figure is undefined has no observation of it.
     """
@@ -25,19 +25,21 @@ def judge_health(judgements: Sequence[Judgement], texts: Mapping[str, str]) -> d
         by_prompt.setdefault(one.prompt_id, []).append(one)
     found: dict[str, Values] = {}
     for prompt, group in by_prompt.items():
-        for metric, values in _of_prompt(group, texts).items():
+        for metric, values in _of_prompt(group, texts, form).items():
             found.setdefault(metric, {})[prompt] = values
     return found
 
 
-def score_shares(judgements: Sequence[Judgement]) -> dict[str, float]:
-    """The histogram: share of the parsed judgements by score, rounded to a whole point."""
+def score_shares(judgements: Sequence[Judgement], form: ScoreFormat) -> dict[str, float]:
+    """The histogram: share of the parsed judgements by the nearest point of the scale."""
     scores = [one.score for one in judgements if one.score is not None]
-    counts = _histogram(scores)
-    return {f"score_{n}_share": count / len(scores) for n, count in zip(SCORES, counts, strict=True)} if scores else {}
+    if not scores:
+        return {}
+    counts = zip(form.points, _histogram(scores, form), strict=True)
+    return {f"score_{point:g}_share": count / len(scores) for point, count in counts}
 
 
-def _of_prompt(judgements: Sequence[Judgement], texts: Mapping[str, str]) -> Values:
+def _of_prompt(judgements: Sequence[Judgement], texts: Mapping[str, str], form: ScoreFormat) -> Values:
     scores: dict[str, list[float]] = {}
     for one in judgements:
         if one.score is not None:
@@ -45,13 +47,14 @@ def _of_prompt(judgements: Sequence[Judgement], texts: Mapping[str, str]) -> Val
     parsed = [score for values in scores.values() for score in values]
     means = {id: fmean(values) for id, values in scores.items()}
     found: Values = {"parse_rate": (len(parsed), len(judgements))}
-    found |= {"score_entropy": tuple(_histogram(parsed))} if parsed else {}
+    found |= {"score_entropy": tuple(_histogram(parsed, form))} if parsed else {}
     return found | _tie(means) | _variance(scores) | _length_correlation(means, texts)
 
 
-def _histogram(scores: Sequence[float]) -> list[float]:
-    """Counts of the scores 0, 1, ... 5; a half point counts upwards."""
-    return [float(sum(int(score + 0.5) == n for score in scores)) for n in SCORES]
+def _histogram(scores: Sequence[float], form: ScoreFormat) -> list[float]:
+    """Counts of the scores nearest to each point of the scale."""
+    counts = Counter(form.nearest(score) for score in scores)
+    return [float(counts[point]) for point in form.points]
 
 
 def _tie(means: Mapping[str, float]) -> Values:

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from components.identity import seed_from
 from components.judging.health import judge_health, score_shares
-from components.judging.parser import parse_score
+from components.judging.parser import ScoreFormat, parse_score
 from components.judging.prompt import JudgePrompt
 from components.judging.settings import JudgingSettings
 from components.metrics.bootstrap import Observed, Resampling
@@ -46,26 +46,29 @@ def judge_candidates(
     sampled = read_records(candidates, "candidates", Candidate)
     whole = [c for c in sampled if c.finish_reason == "stop"]
     texts = [TextToJudge(c.prompt_id, c.id, c.prompt, c.text) for c in whole]
+    judge_prompt = settings.judge_prompt()
     judgements = judge_texts(
-        stage, "judgements", texts, settings, settings.samples, JudgePrompt(settings.prompt), judge_endpoint or endpoint
+        stage, "judgements", texts, settings, settings.samples, judge_prompt, judge_endpoint or endpoint
     )
     counts = count_judgements(judgements)
     counts.dropped |= {f"candidate not judged: {reason}": n for reason, n in _unusable(sampled).items()}
-    observed = round_health(judgements, whole)
+    observed = round_health(judgements, whole, judge_prompt.form)
     return stage.publish(
         counts,
         {"judgements": judgements, "observations": observations(observed)},
-        metrics=figures(observed, Resampling(seed=settings.seed)) | score_shares(judgements),
+        metrics=figures(observed, Resampling(seed=settings.seed)) | score_shares(judgements, judge_prompt.form),
         tokens=sum(j.tokens for j in judgements),
     )
 
 
-def round_health(judgements: Sequence[Judgement], candidates: Sequence[Candidate]) -> dict[str, Observed]:
+def round_health(
+    judgements: Sequence[Judgement], candidates: Sequence[Candidate], form: ScoreFormat
+) -> dict[str, Observed]:
     """The judge's health on a round's candidates, and their lengths; the item is a prompt."""
     lengths: dict[str, list[int]] = {}
     for one in candidates:
         lengths.setdefault(one.prompt_id, []).append(len(one.text))
-    observed: dict[str, Observed] = dict(judge_health(judgements, {one.id: one.text for one in candidates}))
+    observed: dict[str, Observed] = dict(judge_health(judgements, {one.id: one.text for one in candidates}, form))
     observed["candidate_length"] = {prompt: (fmean(group),) for prompt, group in lengths.items()}
     return {ROUND + metric: values for metric, values in observed.items()}
 
@@ -97,7 +100,7 @@ def judge_texts(
 
 def judgement(request: Request, answer: Completion, text: TextToJudge, judge_prompt: JudgePrompt) -> Judgement:
     """The record of one judge's completion, its score parsed from the completion alone."""
-    score = parse_score(answer.text, cut=answer.finish_reason == "length")
+    score = parse_score(answer.text, answer.finish_reason == "length", judge_prompt.form)
     too_long = answer.finish_reason == PROMPT_TOO_LONG
     return Judgement(
         id=request.id,

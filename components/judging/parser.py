@@ -4,14 +4,42 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
-LOWEST, HIGHEST = 0.0, 5.0
+from components.patterns import last_match
+
 # "Score: 4", "**Score:** 3.5", "Score: <4>/5": the number must end where a number ends, so that 45 is not 4.
 _SCORE = re.compile(
     r"\bscore\s*\**\s*:\s*\**\s*<?\s*(?P<number>-?\d+(?:\.\d+)?)(?![\d,.]*\d|\w|%)\s*>?(?:\s*/\s*(?P<scale>\d+))?",
     re.IGNORECASE,
 )
 _MARK = re.compile(r"\bscore\s*\**\s*:", re.IGNORECASE)
+_NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)")
+_NUMBER_BEFORE, _NUMBER_AFTER = re.compile(r"\d[.,]?\Z"), re.compile(r"[.,]?\d")
+
+
+@dataclass(frozen=True)
+class ScoreFormat:
+    """How a judge writes its score: a regular expression with the group `score` (empty: "Score: n"), and the range."""
+
+    pattern: str = ""
+    lowest: float = 0.0
+    highest: float = 5.0
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        """Marks on the scale, at most 11: whole points where the range is 2 to 10 of them, else tenths of it."""
+        width = self.highest - self.lowest
+        steps = int(width) if width in range(2, 11) else 10
+        return tuple(self.lowest + width * n / steps for n in range(steps + 1))
+
+    def nearest(self, score: float) -> float:
+        """The point nearest to a score of the range, halves upwards."""
+        points = self.points
+        return points[int((score - self.lowest) / (self.highest - self.lowest) * (len(points) - 1) + 0.5)]
+
+
+BUILT_IN_FORMAT = ScoreFormat()
 
 
 @dataclass(frozen=True)
@@ -22,19 +50,47 @@ class Score:
     unparsed: str | None = None
 
 
-def parse_score(completion: str, cut: bool = False) -> Score:
-    """The score that a judge's completion ends on: the LAST "Score:" counts, within 0 to 5.
+class _Found(NamedTuple):
+    """Where a completion gives its score: the number, None where it is none, and the place behind it."""
+
+    number: str | None
+    end: int
+
+
+def parse_score(completion: str, cut: bool = False, form: ScoreFormat = BUILT_IN_FORMAT) -> Score:
+    """The score that a judge's completion ends on: the LAST match counts, within the format's range.
 
     `completion` is the judge's own text without the prompt. `cut` says that it hit the length limit: a number at its
     very end may then be half of one.
     """
+    found = _matched(completion, form.pattern) if form.pattern else _marked(completion, f"{form.highest:g}")
+    if found is None:
+        return Score(None, "cut off before a score" if cut else "no score")
+    no_number = Score(None, f"not a number from {form.lowest:g} to {form.highest:g}")
+    if found.number is None:
+        return no_number
+    if cut and not completion[found.end :].strip():
+        return Score(None, "cut off in the score")
+    value = float(found.number)
+    return Score(value) if form.lowest <= value <= form.highest else no_number
+
+
+def _marked(completion: str, highest: str) -> _Found | None:
+    """What stands behind the last "Score:"; a scale, as in 4/5, must be that of the format."""
     marks = list(_MARK.finditer(completion))
     if not marks:
-        return Score(None, "cut off before a score" if cut else "no score")
+        return None
     found = _SCORE.match(completion, marks[-1].start())
-    if not found or found["scale"] not in (None, "5"):
-        return Score(None, "not a number from 0 to 5")
-    if cut and not completion[found.end() :].strip():
-        return Score(None, "cut off in the score")
-    value = float(found["number"])
-    return Score(value) if LOWEST <= value <= HIGHEST else Score(None, "not a number from 0 to 5")
+    if not found or found["scale"] not in (None, highest):
+        return _Found(None, marks[-1].end())
+    return _Found(found["number"], found.end())
+
+
+def _matched(completion: str, pattern: str) -> _Found | None:
+    """The group `score` of the last match. A part of a longer number is none: of 45, neither 4 nor 5 is the score."""
+    found = last_match(pattern, completion, "score")
+    if found is None:
+        return None
+    start, end = found.span("score")
+    part = _NUMBER_BEFORE.search(completion, max(0, start - 2), start) or _NUMBER_AFTER.match(completion, end)
+    return _Found(found["score"] if _NUMBER.fullmatch(found["score"]) and not part else None, end)

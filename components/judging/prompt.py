@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from components.errors import UserError
+from components.identity import content_hash
+from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat
 
 BUILT_IN = Path(__file__).with_name("judge_prompt.txt")
 SLOTS = ("instruction", "response")
@@ -20,9 +22,13 @@ _ESCAPES = {"<": "&lt;", "[": "&#91;"}
 
 @dataclass(frozen=True)
 class JudgePrompt:
-    """A template with the slots `{instruction}` and `{response}`, once each; raises UserError without them."""
+    """A template with the slots `{instruction}` and `{response}`, once each, and how its judge writes the score.
+
+    Raises UserError where a slot is missing or stands twice.
+    """
 
     template: str
+    form: ScoreFormat = BUILT_IN_FORMAT
 
     def __post_init__(self) -> None:
         wrong = [slot for slot in SLOTS if self.template.count(f"{{{slot}}}") != 1]
@@ -35,6 +41,12 @@ class JudgePrompt:
     @cached_property
     def sha256(self) -> str:
         return hashlib.sha256(self.template.encode()).hexdigest()
+
+    def identity(self) -> str:
+        """A hash of the template and the form of the score; with the built-in form it is the template's own."""
+        if self.form == BUILT_IN_FORMAT:
+            return self.sha256
+        return content_hash([self.sha256, self.form.pattern, self.form.lowest, self.form.highest])
 
     def fill(self, instruction: str, response: str) -> str:
         """The prompt for one response. Both texts are untrusted."""

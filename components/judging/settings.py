@@ -1,8 +1,10 @@
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
-from components.judging.prompt import built_in_judge_prompt
+from components.judging.parser import ScoreFormat
+from components.judging.prompt import JudgePrompt, built_in_judge_prompt
+from components.patterns import checked
 from components.serving.settings import Generation
 
 
@@ -11,3 +13,26 @@ class JudgingSettings(Generation):
 
     samples: int = Field(3, ge=1, description="K, judgements of each candidate")
     prompt: str = Field(default_factory=lambda: built_in_judge_prompt().template, description="the judge prompt's text")
+    pattern: str = Field(
+        "",
+        description="regular expression with the group (?P<score>...), whose last match in the end of a judgement "
+        'counts (2,000 characters; no nested repetitions, they may hang); empty: the last "Score: n"',
+    )
+    lowest: float = Field(0.0, allow_inf_nan=False, description="lowest score")
+    highest: float = Field(5.0, allow_inf_nan=False, validate_default=True, description="highest, perfect score")
+
+    @field_validator("pattern")
+    @classmethod
+    def _marks_the_score(cls, pattern: str) -> str:
+        return checked(pattern, "score")
+
+    @field_validator("highest")
+    @classmethod
+    def _range(cls, highest: float, info: ValidationInfo) -> float:
+        if highest <= info.data.get("lowest", highest - 1):
+            raise ValueError(f"must be above lowest, {info.data['lowest']:g}")
+        return highest
+
+    def judge_prompt(self) -> JudgePrompt:
+        """The prompt with the form of the answer that it asks for; raises UserError where a slot is missing."""
+        return JudgePrompt(self.prompt, ScoreFormat(self.pattern, self.lowest, self.highest))

@@ -1,24 +1,28 @@
 """Confidence intervals by resampling items (percentile bootstrap, Efron and Tibshirani 1993, chapter 13).
 
 Items are prompts or instructions: everything that belongs to one prompt is drawn together, so replies to one prompt are
-not taken for independent. Two models are compared on the same resamples of the items that both were measured on.
+not taken for independent. Two models are compared on the same resamples of the items that both were measured on. The
+draws are those of scipy.stats.bootstrap with the same seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.metrics.statistics import Metric, Rows
+from components.metrics.statistics import Metric, Rows, divided
 
 Observed = Mapping[str, tuple[float, ...]]  # a metric's values by item
-OnItems = Callable[[NDArray[np.intp]], float]  # a figure of the items with these indices
+Floats = NDArray[np.float64]
+OnItems = Callable[[NDArray[np.intp]], Floats]  # a figure [...] of the items with these indices [..., items]
 # A statistic that is undefined on more resamples than this share is too frail for an interval.
 MOST_UNDEFINED = 0.2
+AT_ONCE = 100_000  # items drawn at once: some megabytes
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Resampling:
 
 
 class Estimate(NamedTuple):
-    """A figure with its confidence interval, and the number of items behind it; None where it is undefined."""
+    """A figure with its confidence interval, and how many items weigh in; None where it is undefined."""
 
     value: float | None
     low: float | None
@@ -42,46 +46,51 @@ class Estimate(NamedTuple):
 def interval(metric: Metric, observed: Observed, how: Resampling) -> Estimate:
     """The metric of one model."""
     rows = _rows(observed, sorted(observed))
-    return _estimate(len(rows), how, lambda drawn: metric.statistic(rows[drawn]))
+    return _estimate(lambda drawn: metric.statistic(rows[drawn]), len(rows), metric.weighing(rows), how)
 
 
 def difference(metric: Metric, one: Observed, other: Observed, how: Resampling) -> Estimate:
     """The metric of `one` less that of `other`, on the items of both."""
-    first, second = _common(one, other)
-    return _estimate(len(first), how, lambda drawn: metric.statistic(first[drawn]) - metric.statistic(second[drawn]))
+    return _compare(metric, one, other, how, lambda first, second: first - second)
 
 
 def growth(metric: Metric, one: Observed, other: Observed, how: Resampling) -> Estimate:
-    """The metric of `one` over that of `other`, on the items of both."""
-    first, second = _common(one, other)
-
-    def statistic(drawn: NDArray[np.intp]) -> float:
-        base = metric.statistic(second[drawn])
-        return metric.statistic(first[drawn]) / base if base else float("nan")
-
-    return _estimate(len(first), how, statistic)
+    """The metric of `one` over that of `other`, on the items of both; undefined where the latter is 0."""
+    return _compare(metric, one, other, how, divided)
 
 
-def _common(one: Observed, other: Observed) -> tuple[Rows, Rows]:
+def _compare(
+    metric: Metric, one: Observed, other: Observed, how: Resampling, of: Callable[[Floats, Floats], Floats]
+) -> Estimate:
     items = sorted(one.keys() & other.keys())
-    return _rows(one, items), _rows(other, items)
+    first, second = _rows(one, items), _rows(other, items)
+    weighing = min(metric.weighing(first), metric.weighing(second))
+    return _estimate(
+        lambda drawn: of(metric.statistic(first[drawn]), metric.statistic(second[drawn])), len(items), weighing, how
+    )
 
 
 def _rows(observed: Observed, items: list[str]) -> Rows:
     return np.array([observed[item] for item in items], dtype=np.float64).reshape(len(items), -1 if items else 0)
 
 
-def _estimate(items: int, how: Resampling, statistic: OnItems) -> Estimate:
+def _estimate(statistic: OnItems, items: int, weighing: int, how: Resampling) -> Estimate:
     if not items:
         return Estimate(None, None, None, 0)
-    value = statistic(np.arange(items))
-    if np.isnan(value):
+    value = float(statistic(np.arange(items)))
+    if math.isnan(value):
         return Estimate(None, None, None, items)
-    draws = np.random.default_rng(how.seed)
-    resampled = np.array([statistic(draws.integers(items, size=items)) for _ in range(how.resamples)])
+    resampled = np.concatenate([statistic(drawn) for drawn in _draw(items, how)])
     defined = resampled[~np.isnan(resampled)]
     if len(defined) < (1 - MOST_UNDEFINED) * how.resamples:
-        return Estimate(value, None, None, items)
+        return Estimate(value, None, None, weighing)
     tail = (1 - how.confidence) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
-    return Estimate(float(value), float(low), float(high), items)
+    return Estimate(value, float(low), float(high), weighing)
+
+
+def _draw(items: int, how: Resampling) -> Iterator[NDArray[np.intp]]:
+    """Indices [resamples, items], some resamples at a time."""
+    draws, most = np.random.default_rng(how.seed), max(1, AT_ONCE // items)
+    for start in range(0, how.resamples, most):
+        yield draws.integers(items, size=(min(most, how.resamples - start), items))

@@ -5,41 +5,60 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.float64]  # [items, values of one item]
-Statistic = Callable[[Rows], float]  # nan where it is undefined
+Rows = NDArray[np.float64]  # [..., items, values of one item]; resamples are stacked before the items
+Statistic = Callable[[Rows], NDArray[np.float64]]  # [...]; nan where it is undefined
 
 
-def ratio(rows: Rows) -> float:
+def ratio(rows: Rows) -> NDArray[np.float64]:
     """Sum of the first values over the sum of the second: a share, when items are prompts of unequal weight."""
-    total = rows[:, 1].sum()
-    return float(rows[:, 0].sum() / total) if total else math.nan
+    return divided(rows[..., 0].sum(-1), rows[..., 1].sum(-1))
 
 
-def mean(rows: Rows) -> float:
-    return float(rows[:, 0].mean()) if len(rows) else math.nan
+def mean(rows: Rows) -> NDArray[np.float64]:
+    return np.asarray(rows[..., 0].mean(-1))
 
 
-def entropy(rows: Rows) -> float:
+def entropy(rows: Rows) -> NDArray[np.float64]:
     """Entropy (bits) of the histogram whose counts are summed over the items."""
-    counts = rows.sum(axis=0)
-    if not counts.sum():
-        return math.nan
-    shares = counts[counts > 0] / counts.sum()
-    return float(abs((shares * np.log2(shares)).sum()))
+    counts = rows.sum(-2)
+    shares = divided(counts, counts.sum(-1, keepdims=True))
+    logarithms = np.log2(shares, out=np.zeros_like(shares), where=shares != 0)
+    return np.abs((shares * logarithms).sum(-1))
+
+
+def divided(one: Any, other: Any) -> NDArray[np.float64]:
+    """Element by element; nan where the divisor is 0."""
+    ones, others = np.broadcast_arrays(one, other)
+    return np.divide(ones, others, out=np.full(ones.shape, np.nan), where=others != 0)
+
+
+def each(statistic: Callable[[Rows], float]) -> Statistic:
+    """A statistic of [items, values] on each resample by itself."""
+
+    def on_all(rows: Rows) -> NDArray[np.float64]:
+        found = [statistic(one) for one in rows.reshape(-1, *rows.shape[-2:])]
+        return np.reshape(found, rows.shape[:-2]).astype(np.float64)
+
+    return on_all
 
 
 def length_controlled(rows: Rows) -> float:
     """AlpacaEval's length-controlled win rate, fitted anew; values: preference, lengths of model and reference in
-    characters, the regularisation that cross-validation chose, and the instruction's difficulty where it is known."""
-    from components.annotation.length_control import refit_win_rate  # scikit-learn, only where it is needed
+    characters, the regularisation that cross-validation chose, then, where known,
+    the instruction's difficulty, and preference and standardised length of each gamed baseline."""
+    from components.annotation.length_control import gamed_rows, refit_win_rate
 
-    items, weights = np.unique(rows, axis=0, return_counts=True)
-    difficulty = items[:, 4].tolist() if items.shape[1] > 4 else None
-    return refit_win_rate(items[:, 0], items[:, 1], items[:, 2], difficulty, weights, float(items[0, 3]))
+    if not len(rows):
+        return math.nan
+    if rows.shape[1] == 4:
+        return refit_win_rate(rows[:, 0], rows[:, 1], rows[:, 2], None, float(rows[0, 3]))
+    gamed = gamed_rows(rows[:, 4], rows[:, 5:].reshape(len(rows), -1 if rows.shape[1] > 5 else 0, 2))
+    return refit_win_rate(rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 4], float(rows[0, 3]), gamed)
 
 
 @dataclass(frozen=True)
@@ -49,6 +68,10 @@ class Metric:
     name: str
     statistic: Statistic
     meaning: str
+
+    def weighing(self, rows: Rows) -> int:
+        """How many items weigh in: of a share, those that have something to count."""
+        return int((rows[:, 1] > 0).sum()) if self.statistic is ratio and len(rows) else len(rows)
 
 
 _ALL = (
@@ -70,9 +93,11 @@ _ALL = (
     # its answers
     Metric("answer_length", mean, "characters of an answer"),
     Metric("win_rate", mean, "answers preferred to the reference (AlpacaEval)"),
-    Metric("lc_win_rate", length_controlled, "the same at equal length (AlpacaEval 2)"),
+    Metric("lc_win_rate", each(length_controlled), "the same at equal length (AlpacaEval 2)"),
+    Metric("mt_bench", ratio, "rating of an answer to MT-Bench, 1 to 10"),
     Metric("net_win", mean, "prompts won less prompts lost against the model before, both orders"),
     Metric("exact_answers", mean, "answers equal to the reference answer"),
+    Metric("exact_answers_greedy", mean, "greedy answers equal to the reference answer"),
 )
 ROUND = "round_"  # prefix of the same health figures on the candidates of a round
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}

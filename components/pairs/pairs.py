@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from components.errors import UserError
+from components.identity import seed_from
 from components.judging.judging import mean_scores
 from components.pairs.settings import PairsSettings
+from components.progress import warn
 from components.records import Candidate, Counts, Judgement, Manifest, Pair
 from components.stage import Stage, parent, read_records
 
@@ -24,6 +27,9 @@ def make_pairs(root: str, settings: PairsSettings, candidates: str, judgements: 
         return stage.manifest
     sampled = read_records(candidates, "candidates", Candidate)
     scores = mean_scores(read_records(judgements, "judgements", Judgement))
+    if settings.shuffle_scores:
+        warn("pairs.shuffle_scores: a control experiment, scores are dealt out at random among the candidates")
+        scores = deal_out(scores, settings.seed)
     pairs, dropped = select_pairs(sampled, scores, settings.length_control[0])
     if len(pairs) < settings.min_pairs:
         raise UserError(
@@ -34,6 +40,16 @@ def make_pairs(root: str, settings: PairsSettings, candidates: str, judgements: 
     return stage.publish(
         Counts(kept={"pairs": len(pairs)}, dropped=dict(dropped)), {"pairs": pairs}, metrics=_metrics(pairs)
     )
+
+
+def deal_out(scores: Mapping[str, float], seed: int) -> dict[str, float]:
+    """The same scores, dealt out at random among the same candidates: a judge that knows nothing, on the same scale.
+
+    `scores` are mean scores by candidate id; their order does not matter.
+    """
+    dealt = [scores[id] for id in sorted(scores)]
+    random.Random(seed_from(seed, "shuffle scores")).shuffle(dealt)
+    return dict(zip(sorted(scores), dealt, strict=True))
 
 
 def select_pairs(

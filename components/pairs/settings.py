@@ -16,6 +16,10 @@ class PairsSettings(Settings):
         (0.0,), min_length=1, description="rho of each round, the last one for all later; 0 is the paper"
     )
     min_pairs: int = Field(1, ge=1, description="fewer pairs than this stop the run")
+    shuffle_scores: bool = Field(
+        False, description="control experiment: scores are dealt out at random among all candidates of the round"
+    )
+    seed: int = Field(0, description="of shuffle_scores")
 
     def of_round(self, number: int) -> PairsSettings:
         """The settings of one round (counted from 1): another round's rho does not concern it."""

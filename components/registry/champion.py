@@ -1,4 +1,9 @@
-"""The aliases that say which model counts: champion, the one before it (previous), and the latest (candidate)."""
+"""The aliases that say which model counts: champion, the one before it (previous), and the latest (candidate).
+
+An alias names one version, so there is one champion whoever promotes at the same time: the last one wins. MLflow cannot
+set an alias on a condition, so at worst `previous` then names an older champion than the last, or the champion itself,
+and rolling back refuses that or goes further back; no version is lost, and `srlm promote` names any of them.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +27,10 @@ ROLLED_BACK = "srlm.rolled_back"
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A version of the registry: its number, the digest of its files, its stage and the stages that measured it."""
+    """A version of the registry: its number, the digest of its files, its stage and the stages that measured it.
+
+    A version that no run of this pipeline registered has no stage, and a digest that no model has.
+    """
 
     name: str
     version: str
@@ -33,9 +41,9 @@ class RegisteredModel:
 
 def registered(version: ModelVersion) -> RegisteredModel:
     """A version as it was tagged when it was registered."""
-    tags = version.tags
-    measured = json.loads(tags.get(MEASURED, "[]"))
-    return RegisteredModel(version.name, str(version.version), tags.get(DIGEST, ""), tags.get(STAGE, ""), measured)
+    tags, number = version.tags, str(version.version)
+    digest, measured = tags.get(DIGEST, f"unknown, version {number}"), json.loads(tags.get(MEASURED, "[]"))
+    return RegisteredModel(version.name, number, digest, tags.get(STAGE, ""), measured)
 
 
 def find_champion(client: MlflowClient, name: str) -> RegisteredModel | None:
@@ -44,20 +52,19 @@ def find_champion(client: MlflowClient, name: str) -> RegisteredModel | None:
     return registered(version) if version else None
 
 
-def promote(client: MlflowClient, model: RegisteredModel) -> None:
-    """Make a version champion; the champion so far becomes `previous`. Again is no change.
+def promote(client: MlflowClient, model: RegisteredModel) -> RegisteredModel | None:
+    """Make a version champion; the champion so far becomes `previous` and is returned. Again is no change.
 
-    An alias names one version, so two promotions at once leave one champion, whichever was last. Raises UserError when
-    the model's files are not those that were registered.
+    Raises UserError when the model's files are not those that were registered.
     """
-    if find_champion(client, model.name) == model:
-        return
     _check(model)
     before = find_champion(client, model.name)
-    if before and before.version != model.version:
-        client.set_registered_model_alias(model.name, PREVIOUS, before.version)
-    client.set_registered_model_alias(model.name, CHAMPION, model.version)
+    if before is None or before.version != model.version:
+        if before:  # first: whatever happens in between, the next try does the same again
+            client.set_registered_model_alias(model.name, PREVIOUS, before.version)
+        client.set_registered_model_alias(model.name, CHAMPION, model.version)
     client.delete_model_version_tag(model.name, model.version, ROLLED_BACK)
+    return before
 
 
 def promote_against(client: MlflowClient, model: RegisteredModel, compared_with: str | None) -> bool:
@@ -69,20 +76,26 @@ def promote_against(client: MlflowClient, model: RegisteredModel, compared_with:
     champion = find_champion(client, model.name)
     if champion and champion.digest == model.digest:
         return True
+    by_hand = f"srlm promote models:/{model.name}/{model.version} makes it champion"
     if (champion.digest if champion else "") != compared_with:
-        say(f"version {model.version} of {model.name} is not promoted: it was compared with another champion")
+        say(f"version {model.version} of {model.name} was compared with another champion, not promoted: {by_hand}")
         return False
     if ROLLED_BACK in client.get_model_version(model.name, model.version).tags:
-        say(f"version {model.version} of {model.name} was rolled back: srlm promote makes it champion again")
+        say(f"version {model.version} of {model.name} was rolled back, not promoted: {by_hand} again")
         return False
     promote(client, model)
     return True
 
 
 def roll_back(client: MlflowClient, name: str) -> tuple[RegisteredModel, RegisteredModel]:
-    """Champion and previous change places; returns the new and the old champion."""
+    """Champion and previous change places; returns the new and the old champion.
+
+    Raises UserError where there is no other champion to go back to, or its files are not those that were registered.
+    """
     champion, previous = find_champion(client, name), find_alias(client, name, PREVIOUS)
-    if champion is None or previous is None:
+    if champion is None:
+        raise UserError(f"{name} has no champion", "srlm models shows what there is.")
+    if previous is None or str(previous.version) == champion.version:
         raise UserError(f"{name} has no champion before this one", "srlm models shows the versions that there are.")
     before = registered(previous)
     _check(before)
@@ -99,10 +112,17 @@ def _check(model: RegisteredModel) -> None:
             f"version {model.version} of {model.name} was not registered by a run of this pipeline",
             "Only its models can be promoted: they carry their lineage.",
         )
-    if read_manifest(model.stage).digest != model.digest:
+    if (found := _digest(model.stage)) != model.digest:
         raise UserError(
             f"version {model.version} of {model.name} was registered with digest {model.digest}, but {model.stage} "
-            f"has another",
+            f"has {found}",
             "The store was changed: run the pipeline again, which registers what it makes.",
         )
     check_files(model.stage)
+
+
+def _digest(stage: str) -> str:
+    try:
+        return read_manifest(stage).digest
+    except ValueError:  # not JSON, or not a manifest's
+        return "a manifest that cannot be read"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from components.errors import UserError
@@ -12,30 +16,39 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 DIGEST, STAGE, MEASURED = "srlm.digest", "srlm.stage", "srlm.measured"
+RUN, MLFLOW_RUN = "srlm.run", "srlm.mlflow_run"
 VERDICT, REASONS, GATE = "srlm.verdict", "srlm.verdict.reasons", "srlm.gate"
-LONGEST_TAG = 5000  # MLflow's limit
+LONGEST_TAG = 5000  # older MLflow servers refuse more, newer ones take 100,000
 
 
-def open_registry(tracking_uri: str) -> MlflowClient:
-    """A client with little patience: MLflow's own (7 retries, doubling waits) would hold a run for minutes."""
+class RegistryError(UserError):
+    """The MLflow server cannot be reached, or does not do what it is asked."""
+
+
+@contextmanager
+def registry(tracking_uri: str) -> Iterator[MlflowClient]:
+    """A client for the work inside the block; raises RegistryError for whatever goes wrong between it and the server.
+
+    It has little patience: MLflow's own (7 retries, doubling waits) would hold a run for minutes.
+    """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri)
-
-
-def check_tracking(tracking_uri: str) -> None:
-    """Raises UserError when the MLflow server cannot be reached at the start of a run."""
     from mlflow.exceptions import MlflowException
 
     try:
-        open_registry(tracking_uri).search_experiments(max_results=1)
-    except MlflowException as error:
-        raise UserError(
-            f"the MLflow server {tracking_uri} cannot be used ({first_line(error)})",
+        yield MlflowClient(tracking_uri)
+    except (MlflowException, json.JSONDecodeError) as error:  # the latter: another server than MLflow answers there
+        raise RegistryError(
+            f"the MLflow server {tracking_uri} cannot be used ({_cause(error)})",
             "Start it or correct --tracking-uri, then run again.",
         ) from error
+
+
+def check_tracking(tracking_uri: str) -> None:
+    """Raises RegistryError when the MLflow server cannot be used at the start of a run."""
+    with registry(tracking_uri) as client:
+        client.search_experiments(max_results=1)
 
 
 def find_alias(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
@@ -45,10 +58,18 @@ def find_alias(client: MlflowClient, name: str, alias: str) -> ModelVersion | No
     try:
         return client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if not_there(error):
             return None
         raise
 
 
-def first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200]
+def not_there(error: Exception) -> bool:
+    """Whether MLflow says that there is no such thing; an unknown alias is an invalid parameter to it."""
+    return getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+def _cause(error: Exception) -> str:
+    """What happened, in one line: an error of the connection stands at the end of MLflow's long message."""
+    text = " ".join(str(error).split())
+    found = re.search(r"Caused by \w+\((.*)\)\)$", text)
+    return (found[1].rpartition(": ")[2].strip("\"'") if found else text)[:200] or type(error).__name__

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.errors import UserError
 from components.registry.champion import RegisteredModel, registered
-from components.registry.client import STAGE, first_line, open_registry
+from components.registry.client import RUN, STAGE, not_there, registry
 from components.stage import read_manifest
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 _REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 FORMS = "Give models:/NAME@ALIAS, models:/NAME/VERSION, or the URI of a model's stage in the store."
@@ -17,55 +20,57 @@ FORMS = "Give models:/NAME@ALIAS, models:/NAME/VERSION, or the URI of a model's 
 
 @dataclass(frozen=True)
 class ModelReference:
-    """A model that was found: how it was named, its stage, and the run that made it where that is known."""
+    """A model that was found: how it was named, its stage, and what the registry knows: name, run, digest ("": it
+    was named by its stage)."""
 
     label: str
     stage: str
     name: str = ""
     run: str = ""
+    digest: str = ""
 
     def plain(self) -> dict[str, Any]:
         return {"label": self.label, "stage": self.stage, "digest": read_manifest(self.stage).digest}
 
 
 def resolve(tracking_uri: str, reference: str, name: str = "") -> ModelReference:
-    """The model that `reference` means; `@ALIAS` and a bare alias are of the registered model `name`.
+    """The model that `reference` means; `@ALIAS` is of the registered model `name`.
 
-    Raises UserError when there is no such model.
+    Raises UserError when there is no such model, RegistryError when the registry does not say.
     """
-    if reference.startswith("@") and name:
+    if reference.startswith("@") and not name:
+        raise UserError(f"{reference} of which registered model?", "Give models:/NAME@ALIAS.")
+    if reference.startswith("@"):
         reference = f"models:/{name}{reference}"
     if not reference.startswith("models:"):
         read_manifest(reference)
         return ModelReference(reference, reference)
-    found = _REGISTERED.fullmatch(reference)
-    if not found:
-        raise UserError(f"{reference!r} names no model", FORMS)
-    version = find_version(tracking_uri, found["name"], found["alias"] or "", found["version"] or "")
+    version = _find(tracking_uri, reference)
     stage = version.tags.get(STAGE, "")
     if not stage:
         raise UserError(f"{reference} was not registered by a run of this pipeline", FORMS)
-    return ModelReference(reference, stage, found["name"], version.tags.get("srlm.run", ""))
+    return ModelReference(reference, stage, version.name, version.tags.get(RUN, ""), registered(version).digest)
 
 
 def resolve_registered(tracking_uri: str, reference: str) -> RegisteredModel:
     """A version of the registry; raises UserError when `reference` names none."""
-    found = _REGISTERED.fullmatch(reference)
-    if not found:
-        raise UserError(f"{reference!r} names no version of the registry", FORMS)
-    return registered(find_version(tracking_uri, found["name"], found["alias"] or "", found["version"] or ""))
+    return registered(_find(tracking_uri, reference))
 
 
-def find_version(tracking_uri: str, name: str, alias: str, number: str) -> Any:
+def _find(tracking_uri: str, reference: str) -> ModelVersion:
     """MLflow's version by its alias or number."""
     from mlflow.exceptions import MlflowException
 
-    client = open_registry(tracking_uri)
-    try:
-        return client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
-    except MlflowException as error:
-        what = f"@{alias}" if alias else f"/{number}"
-        raise UserError(
-            f"the registry {tracking_uri} has no models:/{name}{what} ({first_line(error)})",
-            "srlm models shows what there is.",
-        ) from error
+    found = _REGISTERED.fullmatch(reference)
+    if not found:
+        raise UserError(f"{reference!r} names no version of a registered model", FORMS)
+    name, alias, number = found["name"], found["alias"], found["version"]
+    with registry(tracking_uri) as client:
+        try:
+            return client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+        except MlflowException as error:
+            if not not_there(error):
+                raise
+            raise UserError(
+                f"the registry {tracking_uri} has no {reference}", "srlm models shows what there is."
+            ) from error

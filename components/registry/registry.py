@@ -1,21 +1,27 @@
-"""The model registry: one registered model a recipe, one version a model, found again by its digest."""
+"""The model registry: one registered model a recipe, one version a model, found again by its digest.
+
+Every request may be the last that MLflow answers: what was begun is found and finished by the next call.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from components.records import CurvePoint
-from components.registry.client import DIGEST, MEASURED, STAGE
-from components.stage import find_manifest, read_manifest, read_records
+from components.registry.client import DIGEST, MEASURED, MLFLOW_RUN, RUN, STAGE
+from components.stage import read_manifest, read_records
 from components.store import join
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
     from mlflow.entities.model_registry import ModelVersion
+
+METRICS_A_REQUEST = 1000  # MLflow's limit
 
 
 @dataclass(frozen=True)
@@ -37,36 +43,41 @@ class TrainedModel:
 
 def register(client: MlflowClient, model: TrainedModel) -> ModelVersion:
     """Register the model with tags, metrics and its alias; the same content is registered once, however often a run
-    repeats."""
+    repeats, and by however many runs at once."""
     version = _find(client, model) or _create(client, model)
     _note_measurements(client, model, version)
     client.set_registered_model_alias(model.registered_name, model.alias, version.version)
     return client.get_model_version(model.registered_name, version.version)
 
 
-def weights_uri(uri: str) -> str:
-    """Where the model folder lies inside its stage: what `models:/name@alias` gives back."""
+def source_uri(uri: str) -> str:
+    """Where the model folder lies inside its stage: what `models:/name@alias` gives back.
+
+    An MLflow server refuses local paths (it might be made to read its own disk), so a folder's path gets a scheme that
+    names it and that nobody downloads from.
+    """
     manifest = read_manifest(uri)
-    return join(uri, next(name.split("/")[0] for name in manifest.files if name.startswith("files-")))
+    place = join(uri, next(name.split("/")[0] for name in manifest.files if name.startswith("files-")))
+    return place if place.startswith("s3://") else f"folder://{place.removeprefix('file://')}"
 
 
 def _find(client: MlflowClient, model: TrainedModel) -> ModelVersion | None:
+    """The version with the model's digest; the oldest, should two runs have made one at the same time."""
     found = client.search_model_versions(f"name = '{model.registered_name}' and tags.`{DIGEST}` = '{model.digest()}'")
-    return found[0] if found else None
+    return min(found, key=lambda version: int(version.version), default=None)
 
 
 def _create(client: MlflowClient, model: TrainedModel) -> ModelVersion:
-    from mlflow.exceptions import MlflowException
-
-    try:
+    with _unless_there():
         client.create_registered_model(model.registered_name, description="Made by Self-Rewarding Pipelines")
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
     manifest = read_manifest(model.uri)
-    tags = {DIGEST: manifest.digest, "srlm.run": model.run, STAGE: model.uri, "srlm.code": manifest.code}
+    tags = {DIGEST: manifest.digest, RUN: model.run, STAGE: model.uri, "srlm.code": manifest.code}
     tags |= {f"srlm.parent.{role}": parent.uri for role, parent in manifest.parents.items()}
-    return client.create_model_version(model.registered_name, source=weights_uri(model.uri), tags=tags)
+    made = client.create_model_version(model.registered_name, source=source_uri(model.uri), tags=tags)
+    first = _find(client, model) or made
+    if first.version != made.version:  # another run made one since we looked
+        client.delete_model_version(model.registered_name, made.version)
+    return first
 
 
 def _note_measurements(client: MlflowClient, model: TrainedModel, version: ModelVersion) -> None:
@@ -74,36 +85,59 @@ def _note_measurements(client: MlflowClient, model: TrainedModel, version: Model
     measured = json.dumps(list(model.measured))
     if version.tags.get(MEASURED) == measured:
         return
-    experiment = _experiment(client, model.registered_name)
-    tags = {"srlm.run": model.run, "srlm.model": model.alias, DIGEST: model.digest(), MEASURED: measured}
-    run = client.create_run(experiment, run_name=f"{model.alias} ({model.run})", tags=tags)
-    _log(client, run.info.run_id, model)
-    client.set_terminated(run.info.run_id)
-    version_tags = {"srlm.mlflow_run": run.info.run_id, MEASURED: measured}
-    for name, value in version_tags.items():
+    run = _begun(client, model, measured)
+    for batch in _batches(_metrics(model), METRICS_A_REQUEST):
+        client.log_batch(run, metrics=batch)
+    client.set_terminated(run)
+    for name, value in {MLFLOW_RUN: run, MEASURED: measured}.items():
         client.set_model_version_tag(model.registered_name, version.version, name, value)
 
 
+def _begun(client: MlflowClient, model: TrainedModel, measured: str) -> str:
+    """The MLflow run of these measurements: a new one, or an earlier try's (to log the same again adds nothing)."""
+    experiment, digest = _experiment(client, model.registered_name), model.digest()
+    for run in client.search_runs([experiment], f"tags.`{DIGEST}` = '{digest}'"):
+        if run.data.tags.get(MEASURED) == measured:
+            return str(run.info.run_id)
+    tags = {RUN: model.run, "srlm.model": model.alias, DIGEST: digest, MEASURED: measured}
+    return str(client.create_run(experiment, run_name=f"{model.alias} ({model.run})", tags=tags).info.run_id)
+
+
 def _experiment(client: MlflowClient, name: str) -> str:
-    experiment = client.get_experiment_by_name(name)
-    return str(experiment.experiment_id) if experiment else str(client.create_experiment(name))
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        with _unless_there():
+            return str(client.create_experiment(name))
+        found = client.get_experiment_by_name(name)
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
 
 
-def _log(client: MlflowClient, run_id: str, model: TrainedModel) -> None:
+@contextmanager
+def _unless_there() -> Iterator[None]:
+    """Make something that another run may have made a moment ago."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _metrics(model: TrainedModel) -> list[Metric]:
+    """What was measured, what training noted at its end (`train_...`), and its curve (`train/...`, by step)."""
     from mlflow.entities import Metric
 
-    training = find_manifest(model.uri)
-    figures = model.metrics() | {
-        f"train_{name}": value for name, value in (training.metrics if training else {}).items()
-    }
-    metrics = [Metric(name, value, 0, 0) for name, value in figures.items()]
-    metrics += [
+    training = {f"train_{name}": value for name, value in read_manifest(model.uri).metrics.items()}
+    figures = [Metric(name, value, 0, 0) for name, value in (model.metrics() | training).items()]
+    curve = [
         Metric(f"train/{name}", value, 0, point.step)
         for point in read_records(model.uri, "curve", CurvePoint)
         for name, value in point.values.items()
     ]
-    for batch in _batches(metrics, 1000):  # MLflow's limit for one request
-        client.log_batch(run_id, metrics=batch)
+    return figures + curve
 
 
 def _batches(items: Sequence[Metric], size: int) -> list[list[Metric]]:

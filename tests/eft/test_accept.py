@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.eft.accept import accept, closest
-from components.judging.parser import parse_score
+from components.judging.parser import ScoreFormat, parse_score
 from components.records import Judgement, Reply, SeedPrompt
 
 REASONS = "The response is relevant and covers the basics well."
@@ -96,6 +96,15 @@ def test_a_score_without_reasons_or_with_more_behind_it_is_not_learned(completio
     assert closest(judged("r", completion), 3.0) is None
     fit = judged("r", completion, 4)
     assert closest(fit, 3.0) is fit[1]
+
+
+def test_a_sample_must_end_on_its_score_in_the_judges_own_form():
+    """By "rated [n]" the first sample ends on its score; the second one has a line behind it."""
+    form = ScoreFormat(r"rated \[(?P<score>\d+)\]$", 1, 10)
+    texts = [f"{REASONS} Therefore rated [7]", f"{REASONS} Therefore rated [7]\nAnd so on."]
+    samples = [sample("r", n, text).model_copy(update={"score": 7.0}) for n, text in enumerate(texts)]
+    assert closest(samples[::-1], 7.0, form) is samples[0]
+    assert closest(samples, 7.0) is None  # no "Score: n" anywhere
 
 
 def test_a_cut_off_judgement_counts_but_is_not_learned():

@@ -15,6 +15,7 @@ from components.eft.eft import make_eft
 from components.eft.settings import EftSettings
 from components.errors import UserError
 from components.judging.judging import TextToJudge
+from components.judging.parser import ScoreFormat
 from components.judging.prompt import JudgePrompt
 from components.records import Example, Judgement, Manifest
 from components.seed_data.seed_data import make_seed_data
@@ -164,6 +165,29 @@ def test_a_files_judgements_are_used_and_capped(root, seed_data, tmp_path):
     assert manifest.counts.dropped == {"example: its score is too frequent": 4}
     assert manifest.parents["file"].uri == str(path)
     assert examples(root, manifest)[-1].prompt == "Judge r for i9."
+
+
+def test_a_file_in_the_form_that_the_judge_prompt_asks_for(root, seed_data, tmp_path):
+    """Digits checked one by one, and at the end how many are right: two judgements each of 5, 4 and 3."""
+    path = tmp_path / "eft.jsonl"
+    endings = ["6y5", "6y5", "6n4", "6n4", "6n3", "6n3", "6n"]
+    rows = [{"instruction": f"i {n}", "response": "81406", "judgement": end} for n, end in enumerate(endings)]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    settings = EftSettings(source="file", file=str(path), min_examples=6)
+    prompt = JudgePrompt(PROMPT.template, ScoreFormat(r"[yn](?P<score>\d)$"))
+    manifest = make_eft(root, settings, seed_data, prompt)
+    assert [one.completion for one in examples(root, manifest)] == endings[:6]
+    assert manifest.counts.dropped == {"example: judgement unparsed: no score": 1}
+    assert manifest.metrics["share_of_score_4"] == pytest.approx(1 / 3)
+    with pytest.raises(UserError, match="0 EFT examples are left"):
+        make_eft(root, settings, seed_data, PROMPT)  # another stage: none of them ends on "Score: n"
+
+
+@pytest.mark.parametrize("form", [ScoreFormat(r"(?P<score>\d)$"), ScoreFormat(highest=10), ScoreFormat(lowest=2)])
+def test_ranks_do_not_teach_another_form(root, seed_data, form):
+    """They are written out as "Score: 1" to "Score: 5"."""
+    with pytest.raises(UserError, match="eft.source: file or model"):
+        make_eft(root, EftSettings(source="ranks", min_examples=1), seed_data, JudgePrompt(PROMPT.template, form))
 
 
 def test_two_score_classes_cannot_hold_the_share(root, tmp_path):

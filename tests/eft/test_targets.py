@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.eft.targets import Target, cap_classes, class_limit
+from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat
 
 
 def target(id: str, score: float) -> Target:
@@ -42,7 +43,7 @@ def test_the_cap_keeps_as_many_as_any_selection_could(sizes, share):
 def test_no_class_exceeds_its_share_and_the_order_stays(scores, share, seed):
     given_targets = targets(*scores)
     kept = cap_classes(given_targets, share, seed)
-    classes = Counter(each.score_class for each in kept)
+    classes = Counter(BUILT_IN_FORMAT.nearest(each.score) for each in kept)
     assert all(count <= Fraction(str(share)) * len(kept) for count in classes.values())
     assert kept == [each for each in given_targets if each in kept]
 
@@ -68,4 +69,15 @@ def test_too_few_classes_leave_nothing():
 
 @pytest.mark.parametrize(("score", "expected"), [(0, 0), (2.4, 2), (2.5, 3), (3.5, 4), (4.9, 5), (5, 5)])
 def test_a_decimal_score_belongs_to_the_nearest_point(score, expected):
-    assert target("t", score).score_class == expected
+    assert BUILT_IN_FORMAT.nearest(score) == expected
+
+
+def test_classes_follow_the_scale():
+    """From 0 to 100 a class is ten points wide: 42 and 38 are one, 7 and 5 another (halves upwards), 91 a third.
+
+    With 40 % at most, m of each of the two classes of two need m <= 0.4 (2 m + 1): m = 2.
+    """
+    scale = ScoreFormat(highest=100)
+    assert [scale.nearest(score) for score in (42, 38, 7, 5, 91)] == [40, 40, 10, 10, 90]
+    assert len(cap_classes(targets(42, 38, 7, 5, 91), 0.4, 0, scale)) == 5
+    assert len(cap_classes(targets(42, 38, 41, 7, 5, 91), 0.4, 0, scale)) == 5

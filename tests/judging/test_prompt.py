@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.errors import UserError
+from components.judging.parser import ScoreFormat
 from components.judging.prompt import JudgePrompt, built_in_judge_prompt, neutralise
 
 FORGERIES = [
@@ -51,3 +52,11 @@ def test_the_response_may_come_first() -> None:
 
 def test_the_hash_is_of_the_template() -> None:
     assert JudgePrompt("{instruction} {response}").sha256 != JudgePrompt("{instruction}  {response}").sha256
+
+
+def test_the_identity_is_of_the_template_and_the_form_of_the_score() -> None:
+    """With the built-in form it is the template's hash, as it was before judges could write otherwise."""
+    template = built_in_judge_prompt().template
+    forms = [ScoreFormat(), ScoreFormat("(?P<score>1)"), ScoreFormat(lowest=1), ScoreFormat(highest=10)]
+    assert JudgePrompt(template).identity() == JudgePrompt(template).sha256
+    assert len({JudgePrompt(template, form).identity() for form in forms}) == 4

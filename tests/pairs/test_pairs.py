@@ -1,13 +1,17 @@
 """Best against worst of each prompt: what becomes a pair, and why the rest does not."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.pairs.pairs import select_pairs
-from components.records import Candidate
+from components.pairs.pairs import deal_out, make_pairs, select_pairs
+from components.pairs.settings import PairsSettings
+from components.records import Candidate, Counts, Judgement, Manifest, Pair
+from components.settings import Settings
+from components.stage import Stage, read_records
 
 
 def candidates(*texts: str, prompt: str = "p", cut: tuple[int, ...] = ()) -> list[Candidate]:
@@ -98,3 +102,65 @@ def test_the_order_of_candidates_does_not_matter(order: list[int]) -> None:
     texts = candidates("a", "bb", "ccc", "dddd")
     pairs, _ = select_pairs([texts[n] for n in order], scores(3, 5, 5, 1), 0)
     assert (pairs[0].chosen, pairs[0].rejected) == ("bb", "dddd")  # of two equal bests the shorter one
+
+
+def test_dealt_out_scores_are_the_same_ones_on_other_candidates() -> None:
+    """1,000 candidates: all ids and all scores stay, and by chance about one in six (two of 12 scores each) agrees.
+
+    Scores of id n are n % 6, so a random deal gives a candidate its own score with probability 1/6: 167 of 1,000,
+    standard deviation 12; 100 and 230 are more than five of them away.
+    """
+    before = {f"c{n}": float(n % 6) for n in range(1000)}
+    dealt = deal_out(before, seed=3)
+    assert dealt.keys() == before.keys()
+    assert Counter(dealt.values()) == Counter(before.values())
+    assert 100 < sum(dealt[id] == before[id] for id in before) < 230
+
+
+def test_the_deal_follows_the_seed_and_not_the_order() -> None:
+    before = {f"c{n}": float(n) for n in range(50)}
+    assert deal_out(dict(reversed(before.items())), seed=3) == deal_out(before, seed=3)
+    assert deal_out(before, seed=4) != deal_out(before, seed=3)
+
+
+def stage(root: Path, name: str, **records: list[Candidate] | list[Judgement]) -> str:
+    made = Stage(str(root), name, Settings(), {})
+    made.publish(Counts(), records)
+    return made.uri
+
+
+def judged(candidate: Candidate, score: float) -> Judgement:
+    return Judgement(
+        id=f"{candidate.id}/0",
+        prompt_id=candidate.prompt_id,
+        candidate_id=candidate.id,
+        completion="",
+        finish_reason="stop",
+        score=score,
+        judge_prompt="",
+        seed=0,
+        tokens=1,
+    )
+
+
+def test_with_shuffled_scores_the_better_text_is_chosen_half_of_the_time(tmp_path: Path) -> None:
+    """200 prompts with a good and a bad answer, scored 5 and 1.
+
+    Without shuffling the good one is chosen in all 200. Dealt out at random, a prompt gets two equal scores half of the
+    time; of the about 100 pairs left about 50 prefer the good one (standard deviation 5).
+    """
+    groups = [candidates("good", "bad", prompt=f"p{n}") for n in range(200)]
+    sampled = stage(tmp_path, "sampling", candidates=[one for group in groups for one in group])
+    judgements = [judged(one, 5.0 if one.text == "good" else 1.0) for group in groups for one in group]
+    scored = stage(tmp_path, "judging", judgements=judgements)
+
+    def chosen(settings: PairsSettings) -> Counter[str]:
+        return Counter(pair.chosen for pair in read_pairs(make_pairs(str(tmp_path), settings, sampled, scored)))
+
+    def read_pairs(manifest: Manifest) -> list[Pair]:
+        return read_records(f"{tmp_path}/pairs/{manifest.key}", "pairs", Pair)
+
+    assert chosen(PairsSettings()) == {"good": 200}
+    shuffled = chosen(PairsSettings(shuffle_scores=True))
+    assert 70 < shuffled.total() < 130
+    assert 20 < shuffled["good"] < 80

@@ -1,0 +1,33 @@
+"""The method and its two control experiments: what differs is a few settings of one recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from examples.world.make import overrides
+from pipelines.recipe import Recipe, load_recipe
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way to run the recipe `world`; `settings` are --set overrides."""
+
+    name: str
+    meaning: str
+    settings: tuple[str, ...] = ()
+
+    def recipe(self, folder: Path, seed: int, rounds: int) -> Recipe:
+        """The recipe for the world in `folder`. Each condition and seed has a champion, so a name, of its own."""
+        own = (f"name=world-{self.name}-{seed}", f"seed={seed}", f"rounds={rounds}")
+        return load_recipe("world", [*overrides(folder), *own, *self.settings])
+
+
+METHOD = Condition("method", "the method")
+SHUFFLED = Condition("shuffled", "scores dealt out at random", ("pairs.shuffle_scores=true",))
+TOO_HARD = Condition(
+    "too-hard",
+    "DPO too hard",
+    ("dpo.learning_rate=5.0e-4", "dpo.min_learning_rate=5.0e-4", "dpo.max_steps=100"),
+)
+CONDITIONS = (METHOD, SHUFFLED, TOO_HARD)
