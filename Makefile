@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # A CPU build of torch saves gigabytes where there is no GPU: make demo TORCH="torch==2.13.0 --index-url URL"
 TORCH ?= torch==2.13.0
 
-.PHONY: help setup demo up down test test-quick lint format clean
+.PHONY: help setup demo world proof up down test test-quick lint format clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,6 +26,12 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 demo: setup ## Run the whole loop, M0 to M3, on this machine
 	$(BIN)/srlm run demo
+
+world: setup ## Write the data and the untrained model of the recipe `world`
+	$(BIN)/python -m examples.world.make
+
+proof: setup ## Show against truth that the loop learns, and two controls that must not (SHORT=--short: one seed)
+	$(BIN)/python -m examples.world.proof $(SHORT)
 
 up: setup ## Start the local store and registry and keep them running
 	$(BIN)/srlm up

@@ -49,7 +49,7 @@ PATHS = (
 )  # relative ones are meant from where the command runs
 
 
-SEEDED = ("data", "eft", "sft", "prompts", "sampling", "judging", "dpo", "annotation", "gate")
+SEEDED = ("data", "eft", "sft", "prompts", "sampling", "judging", "pairs", "dpo", "annotation", "gate")
 
 
 class Resources(Settings):
@@ -78,9 +78,7 @@ class Recipe(Settings):
     dpo: DpoSettings = Field(default_factory=DpoSettings)
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
     instructions: InstructionsSettings | None = Field(None, description="AlpacaEval's set; null: no win rates")
-    annotation: AnnotationSettings | None = Field(
-        default_factory=AnnotationSettings, description="null: models are not compared by an annotator"
-    )
+    annotation: AnnotationSettings = Field(default_factory=AnnotationSettings)
     annotator: BaseModelSettings | None = Field(None, description="compares, without --annotator-endpoint; null: M0")
     mt_bench: MtBenchSettings | None = Field(None, description="80 questions in two turns; null: not measured")
     benchmarks: BenchmarksSettings | None = Field(None, description="the alignment tax; null: not measured")
@@ -115,12 +113,6 @@ class Recipe(Settings):
             judging.judge_prompt()
         if self.eft.source == "ranks":
             refuse_another_scale(self.judging.judge_prompt().form)
-        return self
-
-    @model_validator(mode="after")
-    def _instructions_have_an_annotator(self) -> Recipe:
-        if self.instructions and self.annotation is None:
-            raise ValueError("instructions are compared by the annotator: leave annotation: null out")
         return self
 
     @model_validator(mode="after")

@@ -151,16 +151,17 @@ class ServedModel:
 
     def compare(self) -> None:
         """Let the annotator compare and grade the model's answers, after its own server is gone."""
-        settings, comparable = self.recipe.annotation, self.recipe.instructions or self.opponent
-        work = {"annotation": settings.plain()} if settings and comparable else {}
+        settings = self.recipe.annotation
+        opponent = self.opponent if settings.head_to_head else ""
+        work = {"annotation": settings.plain()} if self.recipe.instructions or opponent else {}
         work |= {"mt_bench": self.recipe.mt_bench.plain()} if self.recipe.mt_bench else {}
         if not work:
             return
         name, place = f"{self.name}-annotator", self.place
-        asked = [*self.measured, *filter(None, [self.opponent, self.data.instructions])]
+        asked = [*self.measured, *filter(None, [opponent, self.data.instructions])]
         server = place.serve(self.recipe, name, self.data.annotator, work, asked, place.annotator_endpoint)
         server.after(self.stopped)
-        made = [self._annotate(server.outputs["endpoint"])] if "annotation" in work else []
+        made = [self._annotate(server.outputs["endpoint"], opponent)] if "annotation" in work else []
         made += [self._grade(server.outputs["endpoint"])] if self.recipe.mt_bench else []
         self.measured += made
         self.stopped = place.unserve(name, server, made)
@@ -169,13 +170,13 @@ class ServedModel:
         task = component(name=self.name, model=self.model, endpoint=self.endpoint, **settings, **self.place.stage())
         return self.place.worker(task).outputs["Output"]
 
-    def _annotate(self, endpoint: Any) -> Any:
+    def _annotate(self, endpoint: Any, opponent: Any) -> Any:
         self.annotated = self.place.worker(
             annotation(
                 name=self.name,
-                settings=self.recipe.annotation.plain(),  # type: ignore[union-attr]
+                settings=self.recipe.annotation.plain(),
                 evaluation=self.evaluated,
-                opponent=self.opponent,
+                opponent=opponent,
                 instructions=self.data.instructions,
                 annotator=self.data.annotator,
                 annotator_endpoint=self.place.annotator_endpoint,

@@ -17,6 +17,7 @@ class AnnotationSettings(Settings):
         "auto", description="weighted takes the probabilities of the annotator's answer; auto: where it gives them"
     )
     top_logprobs: int = Field(5, ge=2, le=20, description="AlpacaEval and TGI: 5")
+    head_to_head: bool = Field(True, description="compare with the model before, too")
     comparison_temperature: float = Field(0.0, ge=0, description="of a head-to-head verdict; 0 is greedy")
     comparison_max_tokens: int = Field(256, ge=1, description="for a head-to-head verdict with its reasons")
     concurrency: int = Field(64, ge=1, description="requests in flight at once")
