@@ -66,7 +66,7 @@ def evaluate_models(asked: Asked, where: Where, output: Path, console: Console, 
         execute(compiled, parameters, console, debug)
         comparison = _read(place["store"], run, model, against)
         figures = {stage["name"]: stage["metrics"] for stage in read_journal(place["store"], run, "stages")}
-    write_reports(comparison, figures, output)
+        write_reports(comparison, figures, output)
     console.print(verdict_markdown(title(comparison), comparison.decision, comparison.checks), markup=False)
     console.print(f"reports: {output}/report.md, report.json, junit.xml", highlight=False)
     return comparison

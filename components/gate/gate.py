@@ -115,9 +115,7 @@ def _kept(verdict: Verdict, decision: str, reason: str) -> Verdict:
 
 def measured_otherwise(candidate: Sequence[str], champion: Sequence[str]) -> str:
     """Why two models' measurements cannot be compared; "" where settings, prompts and annotator are the same."""
-    ours, theirs = (
-        {manifest.stage: manifest for manifest in map(read_manifest, uris)} for uris in (candidate, champion)
-    )
+    ours, theirs = _comparable(candidate), _comparable(champion)
     for stage in ("evaluation", "annotation"):
         one, other = ours.get(stage), theirs.get(stage)
         if one is None and other is None:
@@ -132,13 +130,22 @@ def measured_otherwise(candidate: Sequence[str], champion: Sequence[str]) -> str
     return ""
 
 
+def _comparable(measured: Sequence[str]) -> dict[str, Manifest]:
+    """Manifests by stage. An annotation without instructions compares with the model before alone, each another."""
+    manifests = {manifest.stage: manifest for manifest in map(read_manifest, measured)}
+    if "annotation" in manifests and "instructions" not in manifests["annotation"].parents:
+        del manifests["annotation"]
+    return manifests
+
+
 def _digest(manifest: Manifest, role: str) -> str:
     return manifest.parents[role].digest if role in manifest.parents else ""
 
 
-def _previous(candidate: Candidate) -> dict[str, dict[str, tuple[float, ...]]] | None:
+def _previous(candidate: Candidate) -> dict[str, dict[str, tuple[float, ...]]]:
+    """What was observed of the model before; empty for the first one of a run, which no regression is held against."""
     if not candidate.previous or measured_otherwise(candidate.measured, candidate.previous):
-        return None
+        return {}
     return read_measured(candidate.previous)
 
 

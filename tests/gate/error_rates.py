@@ -209,9 +209,9 @@ ERRORS: list[Row] = [
     ),
     ("the same with no margin at all, 190 prompts", partial(is_equal_stopped, 190, 200, policy=NO_MARGINS)),
 ]
-GAINS = ((0.05, 200), (0.05, 660), (0.05, 805), (0.1, 100), (0.1, 165), (0.2, 42))
-WIN_LOSSES = ((0.05, 805), (0.1, 200), (0.1, 660), (0.15, 165), (0.2, 75))
-ACCURACY_LOSSES = ((0.05, 190), (0.1, 190), (0.1, 275), (0.15, 69), (0.15, 190))
+GAINS = ((0.05, 200), (0.05, 805), (0.1, 100), (0.1, 212), (0.2, 42), (0.2, 60))
+WIN_LOSSES = ((0.05, 805), (0.1, 200), (0.1, 805), (0.15, 182), (0.2, 75))
+ACCURACY_LOSSES = ((0.05, 190), (0.1, 190), (0.15, 90), (0.15, 190))
 PARSED = ((0.8, 30), (0.8, 60))
 POWER: list[Row] = [
     *((f"win rate +{g}, {n} instructions: promoted", partial(is_promoted, n, g)) for g, n in GAINS),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -16,6 +17,9 @@ from components.records import Check
 from tests.gate.synthetic import Model, answers, judge, measured, prompts
 
 GAIN = GatePolicy(improve={"win_rate": 0.0})  # the length-controlled win rate asks for a fit to each resample
+
+
+AT_CEILING = {"score_length_correlation": 0.875}  # a mean of eighths is exact
 
 
 def observed(values: Sequence[float], count: int = 40) -> Observed:
@@ -97,6 +101,17 @@ def test_growth(now: float, outcome: str) -> None:
     """Against 400 characters, 1.5 times as long is 600."""
     verdict = decide({"answer_length": observed([now])}, {"answer_length": observed([400])}, GAIN)
     assert check(verdict, "growth/answer_length").outcome == outcome
+
+
+def test_growth_must_be_proven() -> None:
+    """400 and 900 by turns are 1.625 times 400, with standard error 250 / sqrt(40) / 400 = 0.1: it may be 1.5."""
+    verdict = decide({"answer_length": observed([400, 900])}, {"answer_length": observed([400])}, GAIN)
+    assert check(verdict, "growth/answer_length").outcome == "pass"
+
+
+def test_at_the_ceiling_is_not_above_it() -> None:
+    verdict = decide({"score_length_correlation": observed([0.875])}, None, GatePolicy(ceilings=AT_CEILING))
+    assert check(verdict, "ceiling/score_length_correlation").outcome == "pass"
 
 
 def test_few_items_are_unknown_for_growth_as_well() -> None:
@@ -306,8 +321,6 @@ def fitted(length: float, merit: float, count: int = 120) -> dict[str, Observed]
 
     Preference: sigmoid(merit + 2 tanh(length difference / 400)); lengths vary with the instruction.
     """
-    import numpy as np
-
     draws = np.random.default_rng(3)
     own, reference = draws.gamma(4, length / 4, count), draws.gamma(4, 100, count)
     noise = draws.normal(0, 0.3, count)
@@ -321,17 +334,23 @@ def fitted(length: float, merit: float, count: int = 120) -> dict[str, Observed]
     }
 
 
+def test_few_items_do_not_excuse_growth() -> None:
+    """Better at equal length on 20 instructions, with 30 asked for: longer on 120 stays longer."""
+    longer, before = fitted(1000, 2.0), fitted(400, 0.0)
+    longer["lc_win_rate"] = dict(list(longer["lc_win_rate"].items())[:20])
+    verdict = decide(longer, before, GatePolicy(resamples=100))
+    assert verdict.decision == "stop"
+    assert "20 items are fewer than the 30" in verdict.reasons[0]
+
+
 @pytest.mark.slow
 def test_length_is_forgiven_only_where_answers_are_better_at_equal_length() -> None:
     """Twice the length with the same merit wins more and is stopped; with merit it is promoted."""
-    pytest.importorskip("components.annotation.length_control")
     before, quick = fitted(400, 0.0), GatePolicy(resamples=200)
     longer = decide(fitted(1000, 0.0), before, quick)
     assert longer.decision == "stop"
     assert longer.reasons[0].startswith("answers are ") and "lc_win_rate changed by" in longer.reasons[0]
     win = METRICS["win_rate"].statistic
-    import numpy as np
-
     rates = [win(np.array(list(found["win_rate"].values()))) for found in (fitted(1000, 0.0), before)]
     assert rates[0] > rates[1] + 0.1
     assert decide(fitted(1000, 1.0), before, quick).decision == "promote"
@@ -339,8 +358,6 @@ def test_length_is_forgiven_only_where_answers_are_better_at_equal_length() -> N
 
 def test_the_made_up_models_are_what_they_say() -> None:
     """400 characters on average, and three judgements of each of three replies."""
-    import numpy as np
-
     draws, asked = np.random.default_rng(0), prompts(200)
     assert np.mean([len(one.text) for one in answers(Model(), asked, draws)]) == pytest.approx(400, rel=0.1)
     assert len(judge(Model(), asked, draws)) == 200 * 9

@@ -8,12 +8,13 @@ import pytest
 from mlflow import MlflowClient
 
 from components.errors import UserError
-from components.gate.gate import Candidate, compare_models, read_decision
+from components.gate.gate import Candidate, compare_models, measured_otherwise, read_decision
 from components.gate.settle import decide_again
-from components.records import Check
+from components.records import Check, Counts
 from components.registry.champion import promote, registered
 from components.registry.registry import TrainedModel, register
-from components.stage import read_manifest, read_records
+from components.settings import Settings
+from components.stage import Stage, parent, read_manifest, read_records
 from components.store import open_store
 from tests.registry.made import gated, measure, policy, trained
 
@@ -49,6 +50,26 @@ def test_an_equal_model_is_held_and_a_better_one_promoted(
     better = read_decision(gated(tmp_path, tracking_uri, trained(tmp_path, registered_name, "m3", right=40)))
     assert (better.decision, better.champion) == ("promote", champion.digest())
     assert "pairwise_accuracy changed by +0.500 against the champion" in better.reasons[0]
+
+
+def test_the_first_model_of_a_later_run_is_not_held_against_the_champion(
+    tmp_path: Path, tracking_uri: str, registered_name: str
+) -> None:
+    """M1 starts anew: 20 of 40 pairs after a champion with 40 would be a regression, were that the model before it."""
+    champion = trained(tmp_path, registered_name, "m3", right=40)
+    make_champion(tracking_uri, champion)
+    anew = trained(tmp_path, registered_name, "m1", right=20, run="run-2")
+    assert read_decision(gated(tmp_path, tracking_uri, anew)).decision == "hold"
+    after = trained(tmp_path, registered_name, "m4", right=20)
+    assert read_decision(gated(tmp_path, tracking_uri, after, champion.measured)).decision == "stop"
+
+
+def test_head_to_head_with_the_model_before_does_not_make_models_incomparable(tmp_path: Path) -> None:
+    """An annotation without instructions, which the first model of a run does not have, says nothing about others."""
+    first, second = (trained(tmp_path, "any", alias) for alias in ("m1", "m2"))
+    stage = Stage(str(tmp_path), "annotation", Settings(), {"evaluation": parent(second.measured[0])})
+    stage.publish(Counts())
+    assert measured_otherwise([*second.measured, stage.uri], first.measured) == ""
 
 
 def test_the_champion_itself_keeps_its_place(tmp_path: Path, tracking_uri: str, registered_name: str) -> None:

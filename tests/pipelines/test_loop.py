@@ -98,12 +98,13 @@ def test_the_loop_makes_measures_and_registers_every_model(undisturbed: tuple[Ru
 
 
 def test_the_gate_s_verdicts_are_in_the_summary(undisturbed: tuple[Runner, str]) -> None:
-    """M1 is the first champion; too few prompts prove nothing about M2 and M3, so they are held, with that reason."""
+    """M1 is the first champion; 24 instructions prove nothing about M2 and M3, so they are held, with that reason."""
     runner, output = undisturbed
     summary = runner.summaries()[0]
     assert [model["verdict"] for model in summary["models"]] == [None, "promote", "hold", "hold"]
     assert [model["promoted"] for model in summary["models"]] == [False, True, False, False]
-    assert all("fewer than the 30" in " ".join(model["reasons"]) for model in summary["models"][2:])
+    reasons = [" ".join(model["reasons"]) for model in summary["models"][2:]]
+    assert all("lc_win_rate" in reason for reason in reasons), reasons
     assert {entry["figure"] for entry in summary["drift"]} >= {"agreement with people", "pairs"}
     assert "M2 hold:" in output
 
