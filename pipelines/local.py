@@ -22,7 +22,7 @@ from components.errors import UserError
 from components.processes import end
 from components.store import home, join, open_store
 from pipelines.compile import compile_recipe
-from pipelines.recipe import Recipe
+from pipelines.recipe import Recipe, refuse_missing_files
 from pipelines.services import BUCKET, services
 from pipelines.terminal import EventFile, Screen, show_summary
 
@@ -50,6 +50,7 @@ def run_recipe(recipe: Recipe, where: Where, console: Console, debug: bool = Fal
     Raises UserError with the failed step's problem and remedy.
     """
     started = time.monotonic()
+    refuse_missing_files(recipe)
     run = new_run(recipe.name)
     compiled = run_folder(run) / "pipeline.yaml"
     compile_recipe(recipe, compiled)

@@ -64,6 +64,7 @@ class Recipe(Settings):
 
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$", description="also the registered model's name")
     description: str = ""
+    made_by: str = Field("", description="the command that makes the files named here, told where one is missing")
     seed: int = Field(17, description="every draw of the run derives from it")
     rounds: int = Field(2, ge=1, le=20, description="2 rounds make M2 and M3")
     model: BaseModelSettings
@@ -172,6 +173,22 @@ def recipe_from(raw: dict[str, Any], overrides: Sequence[str] = (), name: str = 
             f"the recipe {name} has {_count(mistakes)}:\n" + "\n".join(mistakes) + "\n",
             "Correct them in the file or with --set.",
         ) from error
+
+
+def refuse_missing_files(recipe: Recipe) -> None:
+    """Raises UserError that names every file of this machine (./, ../ or /) that the recipe needs and is not there."""
+    raw = recipe.plain()
+    named = {dotted: _inside(raw, dotted.split(".")) for dotted in PATHS}
+    missing = [f"{dotted}: {path}" for dotted, path in named.items() if path and _is_missing(path)]
+    if missing:
+        raise UserError(
+            f"files of the recipe {recipe.name} are not there ({'; '.join(missing)})",
+            f"Make them with: {recipe.made_by}" if recipe.made_by else "Correct the paths in the recipe or with --set.",
+        )
+
+
+def _is_missing(path: str) -> bool:
+    return path.startswith(("./", "../", "/")) and not Path(path).exists()
 
 
 def _find(name_or_path: str) -> Path:

@@ -84,7 +84,7 @@ _ALL = (
     Metric("exact_match", mean, "prompts whose whole order agrees with people's, a score tie fails"),
     Metric("spearman", mean, "Spearman's correlation of score and human rank, mean over prompts"),
     Metric("kendall", mean, "Kendall's tau-b of score and human rank, mean over prompts"),
-    Metric("five_best", ratio, "replies scored a perfect 5 that people ranked first"),
+    Metric("five_best", ratio, "replies with a perfect score that people ranked first"),
     # the judge's health
     Metric("score_entropy", entropy, "entropy of the scores in bits; 0 is a judge that always says the same"),
     Metric("score_tie_rate", mean, "prompts whose best and worst text have the same score"),

@@ -11,7 +11,7 @@ from components.errors import UserError
 from components.settings import Settings
 from pipelines.compile import compile_recipe
 from pipelines.local import count_steps
-from pipelines.recipe import SHIPPED, load_recipe, shipped_recipes
+from pipelines.recipe import SHIPPED, load_recipe, refuse_missing_files, shipped_recipes
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -113,3 +113,16 @@ def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("- 1")
     with pytest.raises(UserError, match="no sections"):
         load_recipe(str(tmp_path / "bad.yaml"))
+
+
+def test_files_that_are_not_there_are_told_at_once_with_what_makes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an empty folder the world's five files are missing; a hub id or an s3:// URI is not looked for here."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as error:
+        refuse_missing_files(load_recipe("world"))
+    told = error.value.problem
+    assert all(f"./world/{name}" in told for name in ("model", "messages", "judgements", "prompts", "questions"))
+    assert error.value.remedy == "Make them with: make world"
+    refuse_missing_files(load_recipe("llama3-8b", ["data.messages=s3://bucket/messages.jsonl"]))

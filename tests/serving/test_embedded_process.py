@@ -19,6 +19,7 @@ import pytest
 
 from tests.tiny_model import make_tiny_model
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 # Generous, because the machine may be busy; nothing here waits that long when all is well.
 PATIENCE = 120.0

@@ -25,6 +25,7 @@ from components.training.settings import LoraSettings
 from tests.scripted_endpoint import Script, said
 from tests.tiny_model import make_tiny_model
 
+pytestmark = pytest.mark.slow
 PROMPTS = [Prompt(id=str(n), text=f"add {n}") for n in range(4)]
 Serve = Callable[[Script], str]
 
