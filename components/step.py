@@ -23,9 +23,13 @@ class Metrics(Protocol):
 
 
 @contextmanager
-def explained(name: str) -> Iterator[None]:
-    """A UserError ends the step with one message and exit code 2; anything else leaves its traceback in the log."""
-    emit("step_start", step=name)
+def explained(name: str, goes_on: bool = False) -> Iterator[None]:
+    """A UserError ends the step with one message and exit code 2; anything else leaves its traceback in the log.
+
+    `goes_on` is for the second part of a step, which has been announced.
+    """
+    if not goes_on:
+        emit("step_start", step=name)
     try:
         yield
     except UserError as error:

@@ -85,7 +85,7 @@ class Screen:
     def _step_end(self, event: dict[str, Any]) -> None:
         self._clear_bar()
         seconds = event["time"] - self._started.get(event["step"], event["time"])
-        kept = ", ".join(f"{count:,} {name}" for name, count in event["kept"].items())
+        kept = ", ".join(f"{count:,} {name}" for name, count in event["kept"].items()) or "nothing kept"
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in event["dropped"].items())
         done = "reused" if event["reused"] else f"done in {seconds:.0f} s"
         self._line(f"      {done}: {kept}" + (f" [dim](dropped: {escape(dropped)})[/dim]" if dropped else ""))

@@ -30,7 +30,7 @@ def gate(
 
     policy, candidate = GateSettings(**settings), Candidate(model, measured, list(filter(None, previous)))
     uri = run_stage(root, run, f"{name}/gate", lambda: pass_gate(root, policy, candidate, tracking_uri), metrics)
-    with explained(f"{name}/registry"):
+    with explained(f"{name}/gate", goes_on=True):
         decision, checks = read_decision(uri), read_records(uri, "checks", Check)
         with open(verdict.path, "w") as page:
             page.write(verdict_markdown(name, decision, checks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -149,6 +150,9 @@ def _previous(candidate: Candidate) -> dict[str, dict[str, tuple[float, ...]]]:
     return read_measured(candidate.previous)
 
 
+WORDS = {"pass": "passed", "fail": "failed", "unknown": "undecided: too little measured"}
+
+
 def _publish(stage: Stage, candidate: Candidate, verdict: Verdict, champion: str | None) -> Manifest:
     decision = Decision(
         id=read_manifest(candidate.model).digest,
@@ -156,10 +160,6 @@ def _publish(stage: Stage, candidate: Candidate, verdict: Verdict, champion: str
         reasons=verdict.reasons,
         champion=champion,
     )
-    kept = {
-        f"checks {outcome}ed": sum(check.outcome == outcome for check in verdict.checks) for outcome in ("pass", "fail")
-    }
-    unknown = sum(check.outcome == "unknown" for check in verdict.checks)
-    dropped = {"checks: too little measured to prove anything": unknown} if unknown else {}
-    counts = Counts(kept={name: n for name, n in kept.items() if n}, dropped=dropped)
+    outcomes = Counter(WORDS[check.outcome] for check in verdict.checks)
+    counts = Counts(kept={f"checks {outcome}": number for outcome, number in sorted(outcomes.items())})
     return stage.publish(counts, {"decision": [decision], "checks": verdict.checks})

@@ -93,7 +93,10 @@ def _percent(value: float | None) -> str:
 
 
 def _shown(value: float | None, share: bool, sign: str = "") -> str:
-    """A share in percent; another figure with three digits that count."""
+    """A share in percent; another figure with two decimals, unless it is large or a whole number."""
     if value is None:
         return "-"
-    return f"{100 * value:{sign}.1f} %" if share else f"{value:{sign}.{0 if abs(value) >= 100 else 2}f}"
+    if share:
+        return f"{round(100 * value, 1) + 0.0:{sign}.1f} %"  # + 0.0: a rounded -0.04 is 0
+    whole = abs(value) >= 100 or float(value).is_integer()
+    return f"{value + 0.0:{sign}.{0 if whole else 2}f}"

@@ -143,7 +143,8 @@ def test_a_comparison_is_made_once_and_needs_equal_measurements(tmp_path: Path, 
     assert (read_decision(uri).decision, read_decision(uri).champion) == ("promote", worse.digest())
     checks = read_records(uri, "checks", Check)
     assert [check.outcome for check in checks if check.rule == "improvement"] == ["pass"]
-    assert made.counts.kept["checks passed"] + sum(made.counts.dropped.values()) == len(checks)
+    assert made.counts.kept["checks passed"] >= 1
+    assert sum(made.counts.kept.values()) == len(checks)
     assert compare_models(str(tmp_path), policy(registered_name), one, other).reused
     otherwise = Candidate(worse.uri, [measure(tmp_path, worse.uri, 11, "other")])
     with pytest.raises(UserError, match="another seed data"):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from components.report.drift import drift
-from components.report.tables import drift_columns, drift_rows, model_rows, summary_html
+from components.report.tables import _shown, drift_columns, drift_rows, model_rows, summary_html
 
 
 def model(name: str, **metrics: float) -> dict[str, Any]:
@@ -61,6 +61,22 @@ def test_tables_show_a_dash_for_what_is_undefined_and_never_a_zero() -> None:
     assert drift_columns(summary) == ("what drifts", "M1", "M2", "change")
     assert drift_rows(summary) == [("answers, mean characters", "120", "-", "-")]
     assert model_rows(summary)[1] == ("M2", "-", "-", "-", "-", "-", "-", "-", "not registered")
+
+
+@pytest.mark.parametrize(
+    ("value", "share", "sign", "shown"),
+    [
+        (-0.0001, True, "+", "+0.0 %"),
+        (0.123, True, "", "12.3 %"),
+        (8.0, False, "", "8"),
+        (-5.0, False, "+", "-5"),
+        (152.6, False, "", "153"),
+        (2.267, False, "", "2.27"),
+        (None, True, "", "-"),
+    ],
+)
+def test_numbers_are_shown_as_people_write_them(value: float | None, share: bool, sign: str, shown: str) -> None:
+    assert _shown(value, share, sign) == shown
 
 
 def test_the_last_promoted_model_is_the_champion() -> None:
