@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("world"), help="for worlds and results (default: world)")
     options = parser.parse_args(arguments)
     os.environ.setdefault("SRLM_HOME", str(Path(".srlm").absolute()))
-    console = Console() if sys.stdout.isatty() else Console(width=120)
+    console = Console() if sys.stdout.isatty() else Console(width=140)
     started = time.monotonic()
     outcomes = prove(SHORT if options.short else Plan(), options.folder, console)
     good = report(outcomes, options.folder, console)
