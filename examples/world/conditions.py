@@ -28,6 +28,6 @@ SHUFFLED = Condition("shuffled", "scores dealt out at random", ("pairs.shuffle_s
 TOO_HARD = Condition(
     "too-hard",
     "DPO too hard",
-    ("dpo.learning_rate=5.0e-4", "dpo.min_learning_rate=5.0e-4", "dpo.max_steps=100"),
+    ("dpo.learning_rate=1.0e-3", "dpo.min_learning_rate=1.0e-3", "dpo.max_steps=100"),
 )
 CONDITIONS = (METHOD, SHUFFLED, TOO_HARD)

@@ -87,7 +87,7 @@ def test_conditions_differ_after_sft_alone(tmp_path: Path) -> None:
     assert [(recipe.dpo.max_steps, recipe.dpo.learning_rate) for recipe in recipes] == [
         (30, 1e-5),
         (30, 1e-5),
-        (100, 5e-4),
+        (100, 1e-3),
     ]
 
 
