@@ -18,7 +18,7 @@ from components.metrics.bootstrap import Resampling
 from components.metrics.observations import figures, observations
 from components.progress import warn
 from components.records import Annotation, Candidate, Counts, Instruction, Manifest, Parent
-from components.serving.client import endpoint_identity
+from components.serving.completions import answering_model
 from components.stage import Stage, parent, read_records
 
 Values = dict[str, tuple[float, ...]]
@@ -35,9 +35,7 @@ class Annotator:
     model: str = ""
 
     def parent(self) -> Parent:
-        if self.model:
-            return parent(self.model)
-        return Parent(uri=self.endpoint, digest=endpoint_identity(self.endpoint))
+        return answering_model(self.model, self.endpoint)
 
 
 def make_annotations(

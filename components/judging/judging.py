@@ -15,9 +15,9 @@ from components.judging.settings import JudgingSettings
 from components.metrics.bootstrap import Observed, Resampling
 from components.metrics.observations import figures, observations
 from components.metrics.statistics import ROUND
-from components.records import Candidate, Counts, Judgement, Manifest, Parent
-from components.serving.client import PROMPT_TOO_LONG, Completion, Request, endpoint_identity
-from components.serving.completions import complete
+from components.records import Candidate, Counts, Judgement, Manifest
+from components.serving.client import PROMPT_TOO_LONG, Completion, Request
+from components.serving.completions import answering_model, complete
 from components.serving.settings import Generation
 from components.stage import Stage, parent, read_records
 
@@ -39,7 +39,7 @@ def judge_candidates(
 
     `model`, served at `endpoint`, judges its own candidates, unless another judge answers at `judge_endpoint`.
     """
-    judge = Parent(uri=judge_endpoint, digest=endpoint_identity(judge_endpoint)) if judge_endpoint else parent(model)
+    judge = answering_model("" if judge_endpoint else model, judge_endpoint)
     stage = Stage(root, "judging", settings, {"judge": judge, "candidates": parent(candidates)})
     if stage.manifest:
         return stage.manifest

@@ -43,13 +43,14 @@ def mt_bench(
 
     `endpoint` serves the model `annotator`, unless another annotator answers at `annotator_endpoint`.
     """
-    from components.mt_bench.grading import annotator_parent, grade
+    from components.mt_bench.grading import grade
     from components.mt_bench.settings import MtBenchSettings
     from components.records import Manifest
+    from components.serving.completions import answering_model
     from components.step import run_stage
 
     def make() -> Manifest:
         url, model = (annotator_endpoint, "") if annotator_endpoint else (endpoint, annotator)
-        return grade(root, MtBenchSettings(**settings), answers, annotator_parent(model, url), url)
+        return grade(root, MtBenchSettings(**settings), answers, answering_model(model, url), url)
 
     return run_stage(root, run, f"{name}/mt_bench", make, metrics)

@@ -16,7 +16,7 @@ from components.mt_bench.rating import parse_rating
 from components.mt_bench.records import Answer, Rating
 from components.mt_bench.settings import GradingSettings, MtBenchSettings
 from components.records import Counts, Manifest, Parent
-from components.serving.client import PROMPT_TOO_LONG, Completion, Request, endpoint_identity
+from components.serving.client import PROMPT_TOO_LONG, Completion, Request
 from components.serving.completions import complete
 from components.stage import Stage, parent, read_records
 
@@ -50,11 +50,6 @@ def grade(root: str, settings: MtBenchSettings, answers: str, annotator: Parent,
         metrics=mt_bench_metrics(ratings, missing.total()),
         tokens=sum(rating.tokens for rating in ratings),
     )
-
-
-def annotator_parent(model: str, endpoint: str) -> Parent:
-    """The annotator as an input: the model stage `model`, or where that is "" what the endpoint says it serves."""
-    return parent(model) if model else Parent(uri=endpoint, digest=endpoint_identity(endpoint))
 
 
 def rate(

@@ -9,12 +9,17 @@ from typing import TypeVar
 
 from components.errors import UserError
 from components.progress import Progress, say
-from components.records import Record
-from components.serving.client import Client, Completion, Request
-from components.stage import Stage
+from components.records import Parent, Record
+from components.serving.client import Client, Completion, Request, endpoint_identity
+from components.stage import Stage, parent
 
 SECONDS_BETWEEN_SAVES = 5.0  # what a killed run loses at most
 R = TypeVar("R", bound=Record)
+
+
+def answering_model(model: str, endpoint: str) -> Parent:
+    """Who answers, as an input: the model stage `model`, or where that is "" what the endpoint says it serves."""
+    return parent(model) if model else Parent(uri=endpoint, digest=endpoint_identity(endpoint))
 
 
 def complete(

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from components.errors import UserError
 from components.identity import content_hash
-from components.mt_bench.grading import annotator_parent, by_question, grade, mt_bench_metrics
+from components.mt_bench.grading import by_question, grade, mt_bench_metrics
 from components.mt_bench.prompt import JudgePrompt, keep_in_slot
 from components.mt_bench.records import Answer, Rating
 from components.mt_bench.settings import AnswerSettings, MtBenchSettings
 from components.records import Counts, Manifest, Parent
+from components.serving.completions import answering_model
 from components.stage import Stage, join, read_records
 from tests.mt_bench.conftest import PROMPTS, QUESTIONS, write_lines
 from tests.scripted_endpoint import Script, said, says
@@ -163,7 +164,7 @@ def test_the_key_depends_on_the_annotator_and_the_references(
         return grade(root, settings(benchmark_folder), answers, annotator, url).key
 
     first = key(ANNOTATOR)
-    assert key(annotator_parent("", url)) != first
+    assert key(answering_model("", url)) != first
     assert key(ANNOTATOR.model_copy(update={"uri": "elsewhere"})) == first
     path = benchmark_folder / "mt_bench" / "reference_answer" / "gpt-4.jsonl"
     path.write_text(path.read_text().replace("It is 8.", "Eight."))
