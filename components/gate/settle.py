@@ -12,7 +12,7 @@ from components.gate.settings import GateSettings
 from components.progress import say, warn
 from components.records import Parent
 from components.registry.champion import CANDIDATE, promote_against, registered
-from components.registry.client import GATE, LONGEST_TAG, REASONS, VERDICT, RegistryError, registry
+from components.registry.client import GATE, LONGEST_TAG, REASONS, VERDICT, RegistryError, registry, write
 from components.registry.registry import TrainedModel, register
 from components.stage import read_manifest
 from components.step import read_journal, write_journal
@@ -123,7 +123,7 @@ def _register(client: MlflowClient, model: TrainedModel, gate: str) -> Note:
     decision = read_decision(gate)
     tags = {VERDICT: decision.decision, REASONS: "; ".join(decision.reasons)[:LONGEST_TAG], GATE: gate}
     for name, value in tags.items():
-        client.set_model_version_tag(model.registered_name, number, name, value)
-    client.set_registered_model_alias(model.registered_name, CANDIDATE, number)
+        write(client.set_model_version_tag, model.registered_name, number, name, value)
+    write(client.set_registered_model_alias, model.registered_name, CANDIDATE, number)
     promoted = decision.decision == "promote" and promote_against(client, registered(version), decision.champion)
     return {"version": number, "promoted": promoted}

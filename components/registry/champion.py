@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from components.errors import UserError
 from components.progress import say
-from components.registry.client import DIGEST, MEASURED, STAGE, find_alias
+from components.registry.client import DIGEST, MEASURED, STAGE, find_alias, write
 from components.stage import check_files, read_manifest
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ def promote(client: MlflowClient, model: RegisteredModel) -> RegisteredModel | N
     before = find_champion(client, model.name)
     if before is None or before.version != model.version:
         if before:  # first: whatever happens in between, the next try does the same again
-            client.set_registered_model_alias(model.name, PREVIOUS, before.version)
-        client.set_registered_model_alias(model.name, CHAMPION, model.version)
-    client.delete_model_version_tag(model.name, model.version, ROLLED_BACK)
+            write(client.set_registered_model_alias, model.name, PREVIOUS, before.version)
+        write(client.set_registered_model_alias, model.name, CHAMPION, model.version)
+    write(client.delete_model_version_tag, model.name, model.version, ROLLED_BACK)
     return before
 
 
@@ -99,10 +99,10 @@ def roll_back(client: MlflowClient, name: str) -> tuple[RegisteredModel, Registe
         raise UserError(f"{name} has no champion before this one", "srlm models shows the versions that there are.")
     before = registered(previous)
     _check(before)
-    client.set_model_version_tag(name, champion.version, ROLLED_BACK, "true")
-    client.set_registered_model_alias(name, CHAMPION, before.version)
-    client.set_registered_model_alias(name, PREVIOUS, champion.version)
-    client.delete_model_version_tag(name, before.version, ROLLED_BACK)
+    write(client.set_model_version_tag, name, champion.version, ROLLED_BACK, "true")
+    write(client.set_registered_model_alias, name, CHAMPION, before.version)
+    write(client.set_registered_model_alias, name, PREVIOUS, champion.version)
+    write(client.delete_model_version_tag, name, before.version, ROLLED_BACK)
     return before, champion
 
 

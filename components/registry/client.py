@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from components.errors import UserError
 
@@ -19,6 +20,8 @@ DIGEST, STAGE, MEASURED = "srlm.digest", "srlm.stage", "srlm.measured"
 RUN, MLFLOW_RUN = "srlm.run", "srlm.mlflow_run"
 VERDICT, REASONS, GATE = "srlm.verdict", "srlm.verdict.reasons", "srlm.gate"
 LONGEST_TAG = 5000  # older MLflow servers refuse more, newer ones take 100,000
+Arguments, Result = ParamSpec("Arguments"), TypeVar("Result")
+WRITES = 6  # tries of one write
 
 
 class RegistryError(UserError):
@@ -61,6 +64,24 @@ def find_alias(client: MlflowClient, name: str, alias: str) -> ModelVersion | No
         if not_there(error):
             return None
         raise
+
+
+def write(request: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+    """Send a request that writes; again, should it have collided with another client's.
+
+    MLflow looks whether a row is there and then inserts it: of two clients that set the same new tag or alias at once
+    one gets its database's complaint (BAD_REQUEST), and nothing of its request was written.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for attempt in range(1, WRITES):
+        try:
+            return request(*arguments, **named)
+        except MlflowException as error:
+            if error.error_code != "BAD_REQUEST":
+                raise
+        time.sleep(0.05 * attempt)
+    return request(*arguments, **named)
 
 
 def not_there(error: Exception) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from components.records import CurvePoint
-from components.registry.client import DIGEST, MEASURED, MLFLOW_RUN, RUN, STAGE
+from components.registry.client import DIGEST, MEASURED, MLFLOW_RUN, RUN, STAGE, write
 from components.stage import read_manifest, read_records
 from components.store import join
 
@@ -46,7 +46,7 @@ def register(client: MlflowClient, model: TrainedModel) -> ModelVersion:
     repeats, and by however many runs at once."""
     version = _find(client, model) or _create(client, model)
     _note_measurements(client, model, version)
-    client.set_registered_model_alias(model.registered_name, model.alias, version.version)
+    write(client.set_registered_model_alias, model.registered_name, model.alias, version.version)
     return client.get_model_version(model.registered_name, version.version)
 
 
@@ -73,7 +73,7 @@ def _create(client: MlflowClient, model: TrainedModel) -> ModelVersion:
     manifest = read_manifest(model.uri)
     tags = {DIGEST: manifest.digest, RUN: model.run, STAGE: model.uri, "srlm.code": manifest.code}
     tags |= {f"srlm.parent.{role}": parent.uri for role, parent in manifest.parents.items()}
-    made = client.create_model_version(model.registered_name, source=source_uri(model.uri), tags=tags)
+    made = write(client.create_model_version, model.registered_name, source=source_uri(model.uri), tags=tags)
     first = _find(client, model) or made
     if first.version != made.version:  # another run made one since we looked
         client.delete_model_version(model.registered_name, made.version)
@@ -87,10 +87,10 @@ def _note_measurements(client: MlflowClient, model: TrainedModel, version: Model
         return
     run = _begun(client, model, measured)
     for batch in _batches(_metrics(model), METRICS_A_REQUEST):
-        client.log_batch(run, metrics=batch)
-    client.set_terminated(run)
+        write(client.log_batch, run, metrics=batch)
+    write(client.set_terminated, run)
     for name, value in {MLFLOW_RUN: run, MEASURED: measured}.items():
-        client.set_model_version_tag(model.registered_name, version.version, name, value)
+        write(client.set_model_version_tag, model.registered_name, version.version, name, value)
 
 
 def _begun(client: MlflowClient, model: TrainedModel, measured: str) -> str:
