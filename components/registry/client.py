@@ -20,7 +20,8 @@ DIGEST, STAGE, MEASURED = "srlm.digest", "srlm.stage", "srlm.measured"
 RUN, MLFLOW_RUN = "srlm.run", "srlm.mlflow_run"
 VERDICT, REASONS, GATE = "srlm.verdict", "srlm.verdict.reasons", "srlm.gate"
 LONGEST_TAG = 5000  # older MLflow servers refuse more, newer ones take 100,000
-Arguments, Result = ParamSpec("Arguments"), TypeVar("Result")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 WRITES = 6  # tries of one write
 
 
