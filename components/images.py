@@ -1,6 +1,11 @@
-"""The container images of the steps: the only place that names them."""
+"""The container images: the only place that names them. images/ builds them."""
 
 from components.stage import code_version
 
-WORKER = f"self-rewarding-pipelines/worker:{code_version()}"  # talks to servers: starts without torch
-TRAINER = f"self-rewarding-pipelines/trainer:{code_version()}"  # torch and TRL
+PREFIX = "self-rewarding-pipelines"
+WORKER = f"{PREFIX}/worker:{code_version()}"  # talks to servers: starts without torch
+TRAINER = f"{PREFIX}/trainer:{code_version()}"  # torch and TRL; walks a whole run without Kubeflow
+ENGINE = f"{PREFIX}/engine:{code_version()}"  # the embedded engine as a server of its own
+SERVICES = f"{PREFIX}/services:{code_version()}"  # MLflow's server and SeaweedFS, for the chart
+TGI = "ghcr.io/huggingface/text-generation-inference:3.3.6"
+VLLM = "vllm/vllm-openai:v0.11.0"

@@ -25,6 +25,7 @@ from components.instructions.settings import InstructionsSettings
 from components.judging.settings import JudgingSettings
 from components.mt_bench.settings import MtBenchSettings
 from components.pairs.settings import PairsSettings
+from components.pods import ClusterSettings, TrainingPods
 from components.prompts.settings import PromptsSettings
 from components.sampling.settings import SamplingSettings
 from components.seed_data.settings import SeedDataSettings
@@ -47,16 +48,7 @@ PATHS = (
     "model.base",
     "writer.base",
 )  # relative ones are meant from where the command runs
-
-
 SEEDED = ("data", "eft", "sft", "prompts", "sampling", "judging", "pairs", "dpo", "annotation", "gate")
-
-
-class Resources(Settings):
-    """What the trainer's pod asks for; nothing is asked where a value is 0 or absent."""
-
-    gpus: int = Field(0, ge=0)
-    memory: str | None = Field(None, description="as Kubernetes writes it, e.g. 200Gi")
 
 
 class Recipe(Settings):
@@ -85,7 +77,8 @@ class Recipe(Settings):
     benchmarks: BenchmarksSettings | None = Field(None, description="the alignment tax; null: not measured")
     gate: GatePolicy = Field(default_factory=GatePolicy)
     serving: ServingSettings = Field(default_factory=ServingSettings)
-    resources: Resources = Field(default_factory=Resources)
+    resources: TrainingPods = Field(default_factory=TrainingPods, description="the trainer's pods")
+    cluster: ClusterSettings = Field(default_factory=ClusterSettings)
 
     @model_validator(mode="before")
     @classmethod

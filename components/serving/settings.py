@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from components.pods import PodSettings
 from components.serving.client import Sampling
 from components.settings import Settings
 
@@ -33,4 +34,11 @@ class ServingSettings(Settings):
     dtype: Literal["auto", "float32", "bfloat16", "float64"] = Field(
         "auto", description="auto is bf16 on a GPU and fp32 on a CPU; in float64 texts do not depend on batching at all"
     )
-    start_timeout: int = Field(1800, ge=1, description="seconds to wait for a model to be loaded")
+    start_timeout: int = Field(1800, ge=1, description="seconds that a model may take to be fetched and loaded")
+    schedule_timeout: int = Field(
+        60, ge=0, description="seconds that a pod may find no node, unless the cluster says that it adds one"
+    )
+    pod: PodSettings = Field(default_factory=PodSettings, description="one replica on a cluster; its GPUs are shards")
+    replicas: int = Field(1, ge=1)
+    quantize: str | None = Field(None, description="as the engine names it, e.g. fp8, bitsandbytes")
+    arguments: list[str] = Field(default_factory=list, description="more of the engine's own launcher arguments")
