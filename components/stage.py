@@ -169,15 +169,24 @@ def read_records(uri: str, kind: str, record: type[R]) -> list[R]:
 
 def model_folder(uri: str) -> Path:
     """The files of a finished model stage as a local folder: the store's own where it is one, else a checked copy."""
-    manifest = read_manifest(uri)
-    place = next((name.split("/")[0] for name in manifest.files if name.startswith("files-")), None)
-    if place is None:
-        raise UserError(f"{uri} holds no model files", "Name a stage that made a model: base_model, sft or dpo.")
-    store = open_store(uri)
+    manifest, place, store = read_manifest(uri), model_place(uri), open_store(uri)
     if isinstance(store, DirectoryStore):
         return store.root / place
     files = {name.removeprefix(f"{place}/"): file for name, file in manifest.files.items() if name.startswith(place)}
     return _cached_copy(uri, place, files)
+
+
+def model_place(uri: str) -> str:
+    """The name of the model's folder inside its stage, which says its content; raises UserError without a model."""
+    place = next((name.split("/")[0] for name in read_manifest(uri).files if name.startswith("files-")), None)
+    if place is None:
+        raise UserError(f"{uri} holds no model files", "Name a stage that made a model: base_model, sft or dpo.")
+    return place
+
+
+def cached_model(uri: str, scratch: Path) -> Path:
+    """Where `model_folder` leaves a model of an S3 store on a machine whose SRLM_HOME is `scratch`."""
+    return scratch / "cache" / "models" / model_place(uri)
 
 
 def check_files(uri: str) -> None:
@@ -211,17 +220,16 @@ def _scratch() -> Path:
 
 def adopt_folder(uri: str, folder: Path) -> None:
     """Move the files that were just published from `folder` to where `model_folder` looks, to save the download."""
-    place = next((name.split("/")[0] for name in read_manifest(uri).files if name.startswith("files-")), None)
-    if isinstance(open_store(uri), DirectoryStore) or place is None:
+    if isinstance(open_store(uri), DirectoryStore):
         return
-    target = _cache() / place
+    target = cached_model(uri, home())
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(folder, target)
 
 
 def _cached_copy(uri: str, place: str, files: dict[str, File]) -> Path:
-    target = _cache() / place
+    target = cached_model(uri, home())
     if target.exists():
         return target
     draft = target.with_name(f".draft-{uuid.uuid4().hex}")
@@ -239,10 +247,6 @@ def _cached_copy(uri: str, place: str, files: dict[str, File]) -> Path:
     except OSError:  # another process was first with the same content
         shutil.rmtree(draft)
     return target
-
-
-def _cache() -> Path:
-    return home() / "cache" / "models"
 
 
 def _damaged(where: str) -> UserError:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from components.records import CurvePoint
 from components.registry.client import DIGEST, MEASURED, MLFLOW_RUN, RUN, STAGE, write
-from components.stage import read_manifest, read_records
+from components.stage import model_place, read_manifest, read_records
 from components.store import join
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ def source_uri(uri: str) -> str:
     An MLflow server refuses local paths (it might be made to read its own disk), so a folder's path gets a scheme that
     names it and that nobody downloads from.
     """
-    manifest = read_manifest(uri)
-    place = join(uri, next(name.split("/")[0] for name in manifest.files if name.startswith("files-")))
+    place = join(uri, model_place(uri))
     return place if place.startswith("s3://") else f"folder://{place.removeprefix('file://')}"
 
 

@@ -1,0 +1,36 @@
+"""What all pods that we make have in common: they pass Pod Security "restricted", and ask for what the recipe says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.pods import ClusterSettings, PodSettings
+
+USER = 65532  # as in images/Dockerfile
+POD_SECURITY: dict[str, Any] = {
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "fsGroup": USER,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+CONTAINER_SECURITY: dict[str, Any] = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+def environment_sources(cluster: ClusterSettings) -> list[dict[str, Any]]:
+    """Store, registry and keys, by reference; neither has to be there (a workload identity needs no key)."""
+    return [
+        {"configMapRef": {"name": cluster.config_map, "optional": True}},
+        {"secretRef": {"name": cluster.secret, "optional": True}},
+    ]
+
+
+def resources(pod: PodSettings) -> dict[str, Any]:
+    """Requests and limits of a container. Memory and GPUs are both: more memory than asked for would be another's."""
+    asked: dict[str, Any] = {"memory": pod.memory} if pod.memory else {}
+    asked |= {pod.gpu_type: str(pod.gpus)} if pod.gpus else {}
+    return {"requests": asked | ({"cpu": pod.cpu} if pod.cpu else {}), "limits": asked}

@@ -1,0 +1,113 @@
+"""Servers on Kubernetes: a Deployment and a Service for each model, made, waited for and removed by the run's steps."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from components.errors import UserError
+from components.images import WORKER
+from components.kubernetes.client import Cluster, connect, explained
+from components.kubernetes.labels import selector
+from components.pods import ClusterSettings
+from components.progress import say
+from components.serving.client import endpoint_info
+from components.serving.kubernetes.launch import PORT, ServedModel
+from components.serving.kubernetes.manifests import CACHE, Server, deployment, server_name, service
+from components.serving.kubernetes.owner import owner_of_this_step
+from components.serving.kubernetes.waiting import wait_until_ready
+from components.serving.settings import ServingSettings
+from components.stage import cached_model, read_manifest
+
+MANAGER = "srlm"  # of the fields that we apply
+PATIENCE = 120  # seconds for pods to go, and for a Service to find its pods
+
+
+@dataclass
+class KubernetesEngine:
+    """Deployments of one engine: transformers (our own server), tgi or vllm."""
+
+    engine: str
+    settings: ClusterSettings = field(default_factory=ClusterSettings)
+    worker_image: str = ""
+    engine_image: str = ""
+    _connected: Cluster | None = None
+
+    @property
+    def cluster(self) -> Cluster:
+        self._connected = self._connected or connect()
+        return self._connected
+
+    def check(self) -> None:
+        """Raises UserError where this process is no pod: servers have names that pods alone can ask."""
+        if not self.cluster.inside:
+            raise UserError(
+                f"the engine {self.engine} makes servers that only pods of the cluster can ask",
+                "Let the cluster run it: srlm manifests RECIPE --runner job | kubectl create -f -; "
+                "or serve here with --engine embedded.",
+            )
+
+    def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str:
+        """Applying the same again changes nothing, so a server that is there already is used."""
+        server = self._server(run, name, model, settings)
+        with explained("serving a model"):
+            self._apply(server)
+            wait_until_ready(self.cluster, server)
+        url = f"http://{server_name(run, name)}.{self.cluster.namespace}.svc:{PORT}"
+        if self.cluster.inside:
+            _until_it_answers(url)
+        return url
+
+    def stop(self, run: str, name: str = "") -> None:
+        """Returns when the pods are gone: the next server may need their GPUs."""
+        chosen, namespace = selector("model-server", run, name), self.cluster.namespace
+        core, apps = self.cluster.core, self.cluster.apps
+        with explained("removing servers"):
+            for one in core.list_namespaced_service(namespace, label_selector=chosen).items:
+                self.cluster.gone(core.delete_namespaced_service, one.metadata.name, namespace)
+            for one in apps.list_namespaced_deployment(namespace, label_selector=chosen).items:
+                say(f"removing the server {one.metadata.name}")
+                self.cluster.gone(apps.delete_namespaced_deployment, one.metadata.name, namespace)
+            deadline = time.monotonic() + PATIENCE
+            while core.list_namespaced_pod(namespace, label_selector=chosen).items and time.monotonic() < deadline:
+                time.sleep(0.5)
+
+    def _server(self, run: str, name: str, model: str, settings: ServingSettings) -> Server:
+        if not model.startswith("s3://"):
+            raise UserError(
+                f"a server on a cluster cannot fetch {model}", "Use an s3:// store, which its pod can reach."
+            )
+        served = ServedModel(model, read_manifest(model).digest, str(cached_model(model, Path(CACHE))))
+        return Server(
+            run=run,
+            name=name,
+            engine=self.engine,
+            model=served,
+            settings=settings,
+            cluster=self.settings,
+            worker_image=self.worker_image or WORKER,
+            engine_image=self.engine_image,
+            owner=owner_of_this_step(self.cluster),
+        )
+
+    def _apply(self, server: Server) -> None:
+        """Server-side apply: makes what is missing, changes what differs, also when two do it at once."""
+        name, namespace = server_name(server.run, server.name), self.cluster.namespace
+        how = {"field_manager": MANAGER, "force": True, "_content_type": "application/apply-patch+yaml"}
+        say(f"serving {server.name} as Deployment {name}")
+        self.cluster.core.patch_namespaced_service(name, namespace, service(server), **how)
+        self.cluster.apps.patch_namespaced_deployment(name, namespace, deployment(server), **how)
+
+
+def _until_it_answers(url: str) -> None:
+    """A Service finds its pods a moment after they are ready."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            endpoint_info(url)
+            return
+        except UserError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)

@@ -1,0 +1,73 @@
+"""How each engine's image is told what to serve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from components.images import ENGINE, TGI, VLLM
+from components.serving.settings import ServingSettings
+
+PORT = 8080
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model to serve: its stage's URI and digest, and the path of its files inside the pod."""
+
+    uri: str
+    digest: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Launch:
+    """An engine: its default image, and its launcher's arguments for a model."""
+
+    image: str
+    arguments: Callable[[ServedModel, ServingSettings], list[str]]
+
+
+def _transformers(model: ServedModel, settings: ServingSettings) -> list[str]:
+    return [
+        f"--model={model.path}",
+        f"--model-id={model.uri}",
+        f"--model-sha={model.digest}",
+        f"--max-batch={settings.max_batch}",
+        f"--max-total-tokens={settings.max_total_tokens}",
+        f"--dtype={settings.dtype}",
+    ]
+
+
+def _tgi(model: ServedModel, settings: ServingSettings) -> list[str]:
+    """Text Generation Inference's launcher; it finds the data type by itself where none is named."""
+    arguments = [
+        f"--model-id={model.path}",
+        f"--port={PORT}",
+        f"--num-shard={max(1, settings.pod.gpus)}",
+        f"--max-total-tokens={settings.max_total_tokens}",
+        f"--max-input-tokens={settings.max_total_tokens - 1}",
+    ]
+    arguments += [f"--dtype={settings.dtype}"] if settings.dtype != "auto" and not settings.quantize else []
+    return arguments + ([f"--quantize={settings.quantize}"] if settings.quantize else [])
+
+
+def _vllm(model: ServedModel, settings: ServingSettings) -> list[str]:
+    """vLLM's OpenAI-compatible server. It refuses names that it does not serve: our client sends the last."""
+    arguments = [
+        f"--model={model.path}",
+        f"--served-model-name={model.digest}",
+        "dummy",
+        f"--port={PORT}",
+        f"--tensor-parallel-size={max(1, settings.pod.gpus)}",
+        f"--max-model-len={settings.max_total_tokens}",
+        f"--dtype={settings.dtype}",
+    ]
+    return arguments + ([f"--quantization={settings.quantize}"] if settings.quantize else [])
+
+
+LAUNCHES = {
+    "transformers": Launch(ENGINE, _transformers),
+    "tgi": Launch(TGI, _tgi),
+    "vllm": Launch(VLLM, _vllm),
+}

@@ -1,0 +1,147 @@
+"""A model's server on Kubernetes, as plain manifests: a Deployment whose init container brings the weights, a Service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from components.identity import content_hash
+from components.kubernetes.labels import labels
+from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY, environment_sources, resources
+from components.pods import ClusterSettings
+from components.serving.kubernetes.launch import LAUNCHES, PORT, ServedModel
+from components.serving.settings import ServingSettings
+
+CACHE = "/models"
+PROBE_SECONDS = 5
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Server:
+    """One model of a run to serve, and with what. `owner` goes into ownerReferences: with it the server goes."""
+
+    run: str
+    name: str
+    engine: str
+    model: ServedModel
+    settings: ServingSettings
+    cluster: ClusterSettings
+    worker_image: str
+    engine_image: str
+    owner: Mapping[str, Any] | None = field(default=None)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return labels("model-server", self.run, self.name)
+
+    @property
+    def metadata(self) -> Manifest:
+        owners = {"ownerReferences": [dict(self.owner)]} if self.owner else {}
+        annotations = {"self-rewarding-pipelines/model-uri": self.model.uri}
+        return {"name": server_name(self.run, self.name), "labels": self.labels, "annotations": annotations, **owners}
+
+
+def server_name(run: str, name: str) -> str:
+    """Of Deployment and Service: a DNS label (at most 63 characters, a letter first) that tells run and model."""
+    stem = run if run[:1].isalpha() else f"run-{run}"
+    return f"{stem[:36].rstrip('-.')}-{content_hash(run)[:6]}-{name}"
+
+
+def deployment(server: Server) -> Manifest:
+    """The Deployment; at most `serving.start_timeout` passes before it counts as failed."""
+    queue = server.cluster.queue if server.settings.pod.gpus else None
+    metadata = server.metadata
+    if queue:
+        metadata["labels"] = {**metadata["labels"], "kueue.x-k8s.io/queue-name": queue}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata,
+        "spec": {
+            "replicas": server.settings.replicas,
+            "strategy": {"type": "Recreate"},  # a second server would wait for the GPU of the first
+            "progressDeadlineSeconds": server.settings.start_timeout,
+            "selector": {"matchLabels": server.labels},
+            "template": {
+                "metadata": {
+                    "labels": metadata["labels"],
+                    "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
+                },
+                "spec": _pod(server),
+            },
+        },
+    }
+
+
+def service(server: Server) -> Manifest:
+    """The Service that the run's steps ask."""
+    ports = [{"name": "http", "port": PORT, "targetPort": "http"}]
+    spec = {"selector": server.labels, "ports": ports}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": server.metadata, "spec": spec}
+
+
+def _pod(server: Server) -> Manifest:
+    pod, cluster = server.settings.pod, server.cluster
+    memory = {"sizeLimit": pod.shared_memory} if pod.shared_memory else {}
+    claim = {"persistentVolumeClaim": {"claimName": cluster.model_cache}} if cluster.model_cache else {"emptyDir": {}}
+    return {
+        "serviceAccountName": cluster.service_account,  # with a workload identity it is what may read the store
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 5,
+        "securityContext": POD_SECURITY,
+        "imagePullSecrets": [{"name": name} for name in cluster.image_pull_secrets],
+        "nodeSelector": pod.node_selector,
+        "tolerations": pod.tolerations,
+        "initContainers": [_weights(server)],
+        "containers": [_server(server)],
+        "volumes": [
+            {"name": "models", **claim},
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "shm", "emptyDir": {"medium": "Memory", **memory}},
+        ],
+    }
+
+
+def _weights(server: Server) -> Manifest:
+    """Brings the weights into the cache, which the server then only reads."""
+    return {
+        "name": "weights",
+        "image": server.worker_image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "-m", "components.serving.weights", server.model.uri],
+        "env": [{"name": "SRLM_HOME", "value": CACHE}, {"name": "HOME", "value": "/tmp"}],
+        "envFrom": environment_sources(server.cluster),
+        "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}},
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": [{"name": "models", "mountPath": CACHE}, {"name": "tmp", "mountPath": "/tmp"}],
+    }
+
+
+def _server(server: Server) -> Manifest:
+    """No secret reaches it: a model's text may be hostile, and so may be a chat template."""
+    settings, launch = server.settings, LAUNCHES[server.engine]
+    probe = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": PROBE_SECONDS, "timeoutSeconds": 5}
+    return {
+        "name": "server",
+        "image": server.engine_image or launch.image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": [*launch.arguments(server.model, settings), *settings.arguments],
+        "env": [
+            {"name": "HOME", "value": "/tmp"},
+            {"name": "HF_HUB_OFFLINE", "value": "1"},  # the weights are here
+        ],
+        "ports": [{"name": "http", "containerPort": PORT}],
+        "resources": resources(settings.pod),
+        "startupProbe": {**probe, "periodSeconds": 1, "failureThreshold": settings.start_timeout},
+        "readinessProbe": {**probe, "failureThreshold": 6},  # a busy server may answer late
+        "livenessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 30, "failureThreshold": 4},
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": [
+            {"name": "models", "mountPath": CACHE, "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "shm", "mountPath": "/dev/shm"},
+        ],
+    }
