@@ -160,6 +160,13 @@ class S3Store:
             pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=root + prefix)
             return sorted(found["Key"][len(root) :] for page in pages for found in page.get("Contents", []))
 
+    def etags(self) -> dict[str, str]:
+        """What S3 says of the content of each object directly below the URI."""
+        prefix = f"{self.prefix}/" if self.prefix else ""
+        with self._explained():
+            pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/")
+            return {one["Key"][len(prefix) :]: one["ETag"] for page in pages for one in page.get("Contents", [])}
+
     def delete(self, name: str) -> None:
         with self._explained():
             _s3().delete_object(Bucket=self.bucket, Key=self._key(name))

@@ -26,7 +26,7 @@ def import_model(root: str, settings: BaseModelSettings) -> Manifest:
         if settings.base == SMOLLM2:
             _convert_gguf(smollm2_gguf(), folder)
         else:
-            _copy(fetch(settings, source.digest), folder, settings.chat_template)
+            _copy(fetch(settings, source.digest, work), folder, settings.chat_template)
         manifest = stage.publish(Counts(kept={"parameters": count_parameters(folder)}), folder=folder)
         adopt_folder(stage.uri, folder)
     return manifest

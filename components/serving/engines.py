@@ -1,4 +1,5 @@
-"""Where a server comes from: `embedded` (a process on this machine) or `endpoint` (a URL that is already there)."""
+"""Where a server comes from: `embedded` (a process on this machine), `endpoint` (a URL that is already there), or a
+Deployment on Kubernetes of `transformers` (our own server), `tgi` or `vllm`."""
 
 from __future__ import annotations
 
@@ -8,12 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from components.errors import UserError
 from components.processes import end
 from components.progress import say
 from components.serving.client import endpoint_info
+from components.serving.kubernetes.launch import LAUNCHES
 from components.serving.settings import ServingSettings
 from components.stage import model_folder, read_manifest
 from components.store import home
@@ -92,15 +94,19 @@ class EndpointEngine:
         """Not ours to stop."""
 
 
-def open_engine(engine: str, endpoint: str) -> Engine:
-    """The engine of that name; raises UserError for a name that does not exist."""
+def open_engine(engine: str, endpoint: str = "", **on_kubernetes: Any) -> Engine:
+    """The engine of that name; `on_kubernetes` are KubernetesEngine's fields. Raises UserError for an unknown name."""
     if engine == "embedded":
         return EmbeddedEngine()
     if engine == "endpoint":
         if not endpoint:
             raise UserError("engine endpoint needs a URL", "Give it with --endpoint http://host:port.")
         return EndpointEngine(endpoint)
-    raise UserError(f"there is no engine {engine!r}", "Use embedded or endpoint.")
+    if engine in LAUNCHES:
+        from components.serving.kubernetes.engine import KubernetesEngine
+
+        return KubernetesEngine(engine, **on_kubernetes)
+    raise UserError(f"there is no engine {engine!r}", f"Use embedded, endpoint, {', '.join(LAUNCHES)}.")
 
 
 def _command(model: str, state: Path, settings: ServingSettings) -> list[str]:

@@ -1,4 +1,4 @@
-"""A model's server on Kubernetes, as plain manifests: a Deployment whose init container brings the weights, a Service."""
+"""A model's server on Kubernetes as plain manifests: a Deployment, whose init container fetches weights; a Service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from components.pods import ClusterSettings
 from components.serving.kubernetes.launch import LAUNCHES, PORT, ServedModel
 from components.serving.settings import ServingSettings
 
-CACHE = "/models"
+CACHE, SCRATCH, SHARED_MEMORY = "/models", "/tmp", "/dev/shm"  # noqa: S108  volumes of the pod
 PROBE_SECONDS = 5
 Manifest = dict[str, Any]
 
@@ -112,11 +112,11 @@ def _weights(server: Server) -> Manifest:
         "image": server.worker_image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python3", "-m", "components.serving.weights", server.model.uri],
-        "env": [{"name": "SRLM_HOME", "value": CACHE}, {"name": "HOME", "value": "/tmp"}],
+        "env": [{"name": "SRLM_HOME", "value": CACHE}, {"name": "HOME", "value": SCRATCH}],
         "envFrom": environment_sources(server.cluster),
         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}},
         "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": [{"name": "models", "mountPath": CACHE}, {"name": "tmp", "mountPath": "/tmp"}],
+        "volumeMounts": [{"name": "models", "mountPath": CACHE}, {"name": "tmp", "mountPath": SCRATCH}],
     }
 
 
@@ -130,7 +130,7 @@ def _server(server: Server) -> Manifest:
         "imagePullPolicy": "IfNotPresent",
         "args": [*launch.arguments(server.model, settings), *settings.arguments],
         "env": [
-            {"name": "HOME", "value": "/tmp"},
+            {"name": "HOME", "value": SCRATCH},
             {"name": "HF_HUB_OFFLINE", "value": "1"},  # the weights are here
         ],
         "ports": [{"name": "http", "containerPort": PORT}],
@@ -141,7 +141,7 @@ def _server(server: Server) -> Manifest:
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [
             {"name": "models", "mountPath": CACHE, "readOnly": True},
-            {"name": "tmp", "mountPath": "/tmp"},
-            {"name": "shm", "mountPath": "/dev/shm"},
+            {"name": "tmp", "mountPath": SCRATCH},
+            {"name": "shm", "mountPath": SHARED_MEMORY},
         ],
     }
