@@ -32,9 +32,14 @@ Overrides = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
-Store = Annotated[str, typer.Option(help="s3://bucket/prefix or a folder; default: a local S3 server.")]
-TrackingUri = Annotated[str, typer.Option(help="An MLflow server; default: a local one.")]
-AnnotatorEndpoint = Annotated[str, typer.Option(help="URL of the annotator; default: M0 on this machine.")]
+Store = Annotated[
+    str, typer.Option(envvar="SRLM_STORE", help="s3://bucket/prefix or a folder; default: a local S3 server.")
+]
+TrackingUri = Annotated[str, typer.Option(envvar="SRLM_TRACKING_URI", help="An MLflow server; default: a local one.")]
+AnnotatorEndpoint = Annotated[
+    str, typer.Option(envvar="SRLM_ANNOTATOR_ENDPOINT", help="URL of the annotator; default: M0 on this machine.")
+]
+EngineName = Annotated[str, typer.Option(help="embedded, endpoint; in a pod also transformers, tgi or vllm.")]
 
 
 def _where(tracking_uri: str, store: str = "") -> Where:
@@ -49,19 +54,28 @@ def run(
     overrides: Overrides = [],  # noqa: B006  typer wants a list and does not change it
     store: Store = "",
     tracking_uri: TrackingUri = "",
-    engine: Annotated[str, typer.Option(help="embedded or endpoint.")] = "embedded",
+    engine: EngineName = "embedded",
     endpoint: Annotated[str, typer.Option(help="URL for --engine endpoint; {model} stands for sft, m1, ...")] = "",
-    judge_endpoint: Annotated[str, typer.Option(help="URL of another judge than the policy.")] = "",
+    judge_endpoint: Annotated[
+        str, typer.Option(envvar="SRLM_JUDGE_ENDPOINT", help="URL of another judge than the policy.")
+    ] = "",
     annotator_endpoint: AnnotatorEndpoint = "",
+    worker_image: Annotated[
+        str, typer.Option(envvar="SRLM_WORKER_IMAGE", help="What fetches a server's weights on a cluster.")
+    ] = "",
+    engine_image: Annotated[
+        str, typer.Option(help="The server on a cluster; default: SRLM_TGI_IMAGE, ..., else the engine's own.")
+    ] = "",
+    name: Annotated[str, typer.Option("--run", help="The run's name; default: recipe, date and time.")] = "",
     debug: Debug = False,
 ) -> None:
     """Run the whole loop of a recipe on this machine. Run again to continue or to reuse."""
     from pipelines.local import Where, run_recipe
     from pipelines.recipe import load_recipe
 
-    where = Where(store, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint)
+    where = Where(store, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint, worker_image, engine_image)
     try:
-        run_recipe(load_recipe(recipe, overrides), where, console, debug)
+        run_recipe(load_recipe(recipe, overrides), where, console, debug, name)
     except KeyboardInterrupt:
         console.print("stopped; run again to continue: finished work is kept")
         raise typer.Exit(130) from None
@@ -169,7 +183,7 @@ def evaluate(
     output: Annotated[Path, typer.Option(help="Folder for report.md, report.json and junit.xml.")] = Path("eval"),
     store: Store = "",
     tracking_uri: TrackingUri = "",
-    engine: Annotated[str, typer.Option(help="embedded or endpoint.")] = "embedded",
+    engine: EngineName = "embedded",
     endpoint: Annotated[str, typer.Option(help="URL for --engine endpoint; {model} stands for model, against.")] = "",
     annotator_endpoint: AnnotatorEndpoint = "",
     debug: Debug = False,

@@ -37,21 +37,23 @@ class Where:
     endpoint: str = ""
     judge_endpoint: str = ""
     annotator_endpoint: str = ""
+    worker_image: str = ""
+    engine_image: str = ""
 
     def parameters(self) -> dict[str, str]:
-        """The compiled pipeline's parameters that do not depend on servers of this machine."""
-        named = ("engine", "endpoint", "judge_endpoint", "annotator_endpoint")
-        return {name: getattr(self, name) for name in named}
+        """The compiled pipeline's parameters that do not depend on servers of this machine; its defaults stay."""
+        named = ("engine", "endpoint", "judge_endpoint", "annotator_endpoint", "worker_image", "engine_image")
+        return {name: value for name in named if (value := getattr(self, name))}
 
 
-def run_recipe(recipe: Recipe, where: Where, console: Console, debug: bool = False) -> dict[str, Any]:
+def run_recipe(recipe: Recipe, where: Where, console: Console, debug: bool = False, run: str = "") -> dict[str, Any]:
     """Run to the end and return the summary, which is also left in `.srlm/runs/<run>/summary.json`.
 
-    Raises UserError with the failed step's problem and remedy.
+    `run` is the run's name, else it gets a new one. Raises UserError with the failed step's problem and remedy.
     """
     started = time.monotonic()
     refuse_missing_files(recipe)
-    run = new_run(recipe.name)
+    run = run or new_run(recipe.name)
     compiled = run_folder(run) / "pipeline.yaml"
     compile_recipe(recipe, compiled)
     with servers(where, console) as place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,8 +87,8 @@ class KubernetesEngine:
             model=served,
             settings=settings,
             cluster=self.settings,
-            worker_image=self.worker_image or WORKER,
-            engine_image=self.engine_image,
+            worker_image=self.worker_image or os.environ.get("SRLM_WORKER_IMAGE") or WORKER,
+            engine_image=self.engine_image or os.environ.get(f"SRLM_{self.engine.upper()}_IMAGE", ""),
             owner=owner_of_this_step(self.cluster),
         )
 
