@@ -1,10 +1,11 @@
-"""The cluster that this process works on, and its refusals in words."""
+"""The cluster's API, and what goes wrong with it in words."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import logging
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,85 +13,143 @@ from typing import TYPE_CHECKING, Any
 from components.errors import UserError
 
 if TYPE_CHECKING:
-    from kubernetes.client import AppsV1Api, AuthorizationV1Api, BatchV1Api, CoreV1Api, CustomObjectsApi
+    from kubernetes.client import ApiClient, AppsV1Api, BatchV1Api, CoreV1Api, CustomObjectsApi
 
-NAMESPACE_OF_THIS_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+CONNECT_SECONDS, READ_SECONDS = 5, 60
+_FORBIDDEN = re.compile(
+    r'User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
+)
+
+
+class ClusterError(UserError):
+    """The cluster cannot be reached, or refuses what it is asked. `status` is HTTP's, 0 where nobody answered."""
+
+    def __init__(self, problem: str, remedy: str, status: int = 0) -> None:
+        super().__init__(problem, remedy)
+        self.status = status
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The parts of the API that we use, and the namespace of the runs. `inside` says that this process is a pod."""
+    """Its APIs, and the namespace in which we work. Every call raises ClusterError for what goes wrong."""
 
+    namespace: str
+    host: str
+    api: ApiClient
     core: CoreV1Api
     apps: AppsV1Api
     batch: BatchV1Api
-    authorization: AuthorizationV1Api
     custom: CustomObjectsApi
-    namespace: str
-    inside: bool
-
-    def gone(self, delete: Callable[..., Any], *arguments: Any, **named: Any) -> bool:
-        """Delete something; False where it was gone already."""
-        from kubernetes.client import ApiException
-
-        try:
-            delete(*arguments, **named)
-        except ApiException as error:
-            if error.status != 404:
-                raise
-            return False
-        return True
 
 
-def connect(namespace: str = "") -> Cluster:
-    """The cluster of this pod, else of the kubeconfig's current context. Raises UserError where there is none."""
-    from kubernetes import client, config
+def connect(namespace: str = "", context: str = "") -> Cluster:
+    """The cluster of KUBECONFIG, of the pod that we are in, or of ~/.kube/config, in this order (kubectl's).
 
-    inside = NAMESPACE_OF_THIS_POD.exists()
-    try:
-        if inside:
-            config.load_incluster_config()
-            found = NAMESPACE_OF_THIS_POD.read_text().strip()
-        else:
-            config.load_kube_config()
-            found = config.list_kube_config_contexts()[1]["context"].get("namespace", "default")
-    except (config.ConfigException, OSError) as error:
-        raise UserError(f"no cluster is configured ({error})", "Set KUBECONFIG, or log in to a cluster.") from error
+    Nothing is asked yet. Raises ClusterError where none of them names a cluster.
+    """
+    from kubernetes import client
+
+    configuration, default = _configuration(context)
+    api = _explaining(configuration)
     return Cluster(
-        client.CoreV1Api(),
-        client.AppsV1Api(),
-        client.BatchV1Api(),
-        client.AuthorizationV1Api(),
-        client.CustomObjectsApi(),
-        namespace or found,
-        inside,
+        namespace or default,
+        configuration.host,
+        api,
+        client.CoreV1Api(api),
+        client.AppsV1Api(api),
+        client.BatchV1Api(api),
+        client.CustomObjectsApi(api),
     )
 
 
-@contextmanager
-def explained(doing: str) -> Iterator[None]:
-    """Turn the API's errors into a message for the user; `doing` says what was tried."""
-    from kubernetes.client import ApiException
+def in_a_pod() -> bool:
+    """Whether this process has a pod's service account."""
+    return (SERVICE_ACCOUNT / "token").exists()
+
+
+def _configuration(context: str) -> tuple[Any, str]:
+    """The client's configuration and the namespace that comes with it."""
+    from kubernetes import client, config
+    from urllib3.util import Retry
+
+    configuration = client.Configuration()
+    configuration.retries = Retry(total=2, backoff_factor=0.5)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # a line for each retry helps nobody
+    file = os.environ.get("KUBECONFIG") or None  # the library looks once, when it is imported
+    try:
+        if not file and not context and in_a_pod():
+            config.load_incluster_config(client_configuration=configuration)
+            return configuration, (SERVICE_ACCOUNT / "namespace").read_text().strip()
+        config.load_kube_config(file, context or None, client_configuration=configuration)
+        contexts, active = config.list_kube_config_contexts(file)
+    except (config.ConfigException, OSError) as error:
+        raise ClusterError(
+            f"no cluster is known here ({error})",
+            "Point KUBECONFIG at a file that kubectl can use, or run this in a pod.",
+        ) from error
+    used = next((one for one in contexts if one["name"] == context), active)
+    return configuration, used["context"].get("namespace") or "default"
+
+
+def _explaining(configuration: Any) -> Any:
+    """The library's client, with limits on waiting and with errors for people."""
+    from kubernetes.client import ApiClient
+    from kubernetes.client.rest import ApiException
     from urllib3.exceptions import HTTPError
 
+    class ExplainingClient(ApiClient):
+        def call_api(self, resource_path: str, method: str, *arguments: Any, **named: Any) -> Any:
+            streams = named.get("_preload_content") is False  # a log that is followed may be silent for long
+            limit = (CONNECT_SECONDS, None if streams else READ_SECONDS)
+            named["_request_timeout"] = named.get("_request_timeout") or limit
+            try:
+                return super().call_api(resource_path, method, *arguments, **named)
+            except ApiException as error:
+                raise refused(error.status, error.reason, error.body) from error
+            except HTTPError as error:
+                raise _unreachable(configuration.host, error) from error
+
+    return ExplainingClient(configuration)
+
+
+def _unreachable(host: str, error: Exception) -> ClusterError:
+    cause = str(error).rpartition("Caused by ")[2]
+    return ClusterError(
+        f"the cluster at {host} does not answer ({cause[:300]})",
+        "Check that it is up and reachable from here (VPN, proxy), and that KUBECONFIG names the right one.",
+    )
+
+
+def refused(status: int, reason: str | None, body: str | bytes | None) -> ClusterError:
+    """An answer that is an error, in words: what was missing where the API tells it."""
+    message = _message(body) or reason or f"HTTP {status}"
+    if status == 401:
+        return ClusterError(
+            f"the cluster does not know who we are ({message})",
+            "Log in again (kubectl auth whoami shows who you are), or renew the token in KUBECONFIG.",
+            status,
+        )
+    found = _FORBIDDEN.search(message)
+    if status == 403 and found:
+        group = f".{found['group']}" if found["group"] else ""
+        where = re.search(r'in the namespace "([^"]+)"', message)
+        place = f"in the namespace {where[1]}" if where else "in the whole cluster"
+        return ClusterError(
+            f"{found['user']} may not {found['verb']} {found['resource']}{group} {place}",
+            "Use the chart's service account, or have its Role bound to this user; srlm doctor --only permissions "
+            "lists what a run needs.",
+            status,
+        )
+    remedy = {404: "Check the name and the namespace (--namespace).", 403: "Change what it complains about."}
+    return ClusterError(f"the cluster refuses: {message}", remedy.get(status, "Correct it, then try again."), status)
+
+
+def _message(body: str | bytes | None) -> str:
+    """What the API's Status object says; its text as it is where it is none."""
+    text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
     try:
-        yield
-    except ApiException as error:
-        raise UserError(f"{doing}: the cluster refuses it ({_message(error)})", _remedy(error.status)) from error
-    except HTTPError as error:
-        problem = f"{doing}: the cluster does not answer ({error})"
-        raise UserError(problem, "Check KUBECONFIG and the network, then run again.") from error
-
-
-def _message(error: Any) -> str:
-    """What the API server says; for what is not allowed it names the verb and the resource."""
-    try:
-        return str(json.loads(error.body)["message"])
-    except (TypeError, ValueError, KeyError):
-        return f"{error.status} {error.reason}"
-
-
-def _remedy(status: int) -> str:
-    if status in (401, 403):
-        return "Ask who runs the cluster for that permission; srlm doctor lists all that a run needs."
-    return "Correct what it names, then run again."
+        found = json.loads(text)
+    except json.JSONDecodeError:
+        return text.strip()[:300]
+    return str(found.get("message", "")) if isinstance(found, dict) else text[:300]

@@ -16,6 +16,8 @@ def open_run(
     endpoint: str,
     judge_endpoint: str,
     annotator_endpoint: str,
+    worker_image: str,
+    engine_image: str,
 ) -> str:
     """Check that store, registry and endpoints can be used and note the recipe; returns the run's name."""
     from components.registry.client import check_tracking
@@ -45,11 +47,15 @@ def serve(
     model: str,
     inputs: list,
     work: dict,
+    cluster: dict,
+    worker_image: str,
+    engine_image: str,
 ) -> NamedTuple("Served", endpoint=str, note=str):  # type: ignore[valid-type]
     """Serve a model for the work described by `inputs` and `work`, unless all of it is finished.
 
     Nothing is started where another endpoint does that work.
     """
+    from components.pods import ClusterSettings
     from components.serving.engines import open_engine
     from components.serving.serving import serve as serve_model
     from components.serving.serving import work_note
@@ -60,7 +66,14 @@ def serve(
         note = work_note(root, model, inputs, work)
         if other_endpoint:
             return "", note
-        return serve_model(open_engine(engine, endpoint), run, name, model, note, ServingSettings(**settings))
+        chosen = open_engine(
+            engine,
+            endpoint,
+            settings=ClusterSettings(**cluster),
+            worker_image=worker_image,
+            engine_image=engine_image,
+        )
+        return serve_model(chosen, run, name, model, note, ServingSettings(**settings))
 
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from components.errors import UserError
 from components.images import WORKER
-from components.kubernetes.client import Cluster, connect, explained
-from components.kubernetes.labels import selector
+from components.kubernetes.client import Cluster, connect, in_a_pod
+from components.kubernetes.removal import remove_servers
 from components.pods import ClusterSettings
 from components.progress import say
 from components.serving.client import endpoint_info
@@ -22,7 +22,7 @@ from components.serving.settings import ServingSettings
 from components.stage import cached_model, read_manifest
 
 MANAGER = "srlm"  # of the fields that we apply
-PATIENCE = 120  # seconds for pods to go, and for a Service to find its pods
+PATIENCE = 120  # seconds for a Service to find its pods
 
 
 @dataclass
@@ -42,7 +42,7 @@ class KubernetesEngine:
 
     def check(self) -> None:
         """Raises UserError where this process is no pod: servers have names that pods alone can ask."""
-        if not self.cluster.inside:
+        if not in_a_pod():
             raise UserError(
                 f"the engine {self.engine} makes servers that only pods of the cluster can ask",
                 "Let the cluster run it: srlm manifests RECIPE --runner job | kubectl create -f -; "
@@ -52,27 +52,15 @@ class KubernetesEngine:
     def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str:
         """Applying the same again changes nothing, so a server that is there already is used."""
         server = self._server(run, name, model, settings)
-        with explained("serving a model"):
-            self._apply(server)
-            wait_until_ready(self.cluster, server)
+        self._apply(server)
+        wait_until_ready(self.cluster, server)
         url = f"http://{server_name(run, name)}.{self.cluster.namespace}.svc:{PORT}"
-        if self.cluster.inside:
+        if in_a_pod():
             _until_it_answers(url)
         return url
 
     def stop(self, run: str, name: str = "") -> None:
-        """Returns when the pods are gone: the next server may need their GPUs."""
-        chosen, namespace = selector("model-server", run, name), self.cluster.namespace
-        core, apps = self.cluster.core, self.cluster.apps
-        with explained("removing servers"):
-            for one in core.list_namespaced_service(namespace, label_selector=chosen).items:
-                self.cluster.gone(core.delete_namespaced_service, one.metadata.name, namespace)
-            for one in apps.list_namespaced_deployment(namespace, label_selector=chosen).items:
-                say(f"removing the server {one.metadata.name}")
-                self.cluster.gone(apps.delete_namespaced_deployment, one.metadata.name, namespace)
-            deadline = time.monotonic() + PATIENCE
-            while core.list_namespaced_pod(namespace, label_selector=chosen).items and time.monotonic() < deadline:
-                time.sleep(0.5)
+        remove_servers(self.cluster, run, name)
 
     def _server(self, run: str, name: str, model: str, settings: ServingSettings) -> Server:
         if not model.startswith("s3://"):

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from components.errors import UserError
-from components.kubernetes.client import Cluster
+from components.kubernetes.client import Cluster, ClusterError
 from components.kubernetes.labels import selector
 from components.kubernetes.troubles import Trouble, last_log_lines, refusal_of, trouble_of
 from components.progress import say
@@ -14,13 +14,16 @@ from components.serving.kubernetes.manifests import Server, server_name
 
 POLL_SECONDS = 1.0
 LOG_LINES = 5
+SLOW_TO_GO = ("unschedulable", "queued")  # nodes come free or are added, queues move
 REMEDIES = {
     "unschedulable": "Free or add such a node, ask for less in serving.pod, or raise serving.schedule_timeout.",
+    "queued": "Raise serving.schedule_timeout, or cluster.queue's quota.",
     "image": "Correct the image (engine_image, worker_image) or the cluster's access to its registry.",
     "config": "Correct the objects that cluster.* of the recipe names.",
     "out_of_memory": "Raise serving.pod.memory, or lower serving.max_batch and serving.max_total_tokens.",
-    "refused": "Change serving.pod, or ask who runs the namespace for a larger quota.",
-    "crash": "Its log above says why; serving.arguments and serving.quantize go to the launcher.",
+    "quota": "Ask for less in serving.pod, or have the namespace's quota raised.",
+    "admission": "Change serving.pod, or the namespace's rules.",
+    "crash": "Its log says why; serving.arguments and serving.quantize go to the launcher.",
 }
 
 
@@ -63,11 +66,9 @@ class Wait:
         return False
 
     def _deployment(self) -> Any:
-        from kubernetes.client import ApiException
-
         try:
             return self.cluster.apps.read_namespaced_deployment(self.name, self.cluster.namespace)
-        except ApiException as error:
+        except ClusterError as error:
             if error.status != 404:
                 raise
             raise UserError(
@@ -80,10 +81,12 @@ class Wait:
         return [pod for pod in pods if not pod.metadata.deletion_timestamp]
 
     def _consider(self, trouble: Trouble, pod: Any) -> None:
-        """Nodes may come free or be added; every other trouble stays."""
-        if trouble.kind != "unschedulable":
+        """A server that ends while it starts would do so again and again; what moves by itself is waited for."""
+        if trouble.final or trouble.kind == "crash":
             raise self._failure(trouble, pod)
         self._tell(trouble.text)
+        if trouble.kind not in SLOW_TO_GO:
+            return
         self._no_node_since = self._no_node_since or time.monotonic()
         waited = time.monotonic() - self._no_node_since
         if waited > self.server.settings.schedule_timeout and not self._node_is_coming(pod):

@@ -1,0 +1,43 @@
+"""Remove what a run has on the cluster. Whatever is gone already is no error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from components.kubernetes.client import Cluster, ClusterError
+from components.kubernetes.labels import selector
+from components.progress import say
+
+PATIENCE = 120  # seconds for pods to go
+
+
+def remove_servers(cluster: Cluster, run: str, model: str = "") -> list[str]:
+    """Remove the servers of a run, or of one of its models; returns the names of the Deployments.
+
+    It waits until their pods are gone: the next server may need their GPUs.
+    """
+    chosen, namespace = selector("model-server", run, model), cluster.namespace
+    for one in cluster.core.list_namespaced_service(namespace, label_selector=chosen).items:
+        if_there(cluster.core.delete_namespaced_service, one.metadata.name, namespace)
+    removed = []
+    for one in cluster.apps.list_namespaced_deployment(namespace, label_selector=chosen).items:
+        say(f"removing the server {one.metadata.name}")
+        if if_there(cluster.apps.delete_namespaced_deployment, one.metadata.name, namespace):
+            removed.append(one.metadata.name)
+    deadline = time.monotonic() + PATIENCE
+    while cluster.core.list_namespaced_pod(namespace, label_selector=chosen).items and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return removed
+
+
+def if_there(delete: Callable[..., Any], *arguments: Any, **named: Any) -> bool:
+    """Delete something; False where it was gone already."""
+    try:
+        delete(*arguments, **named)
+    except ClusterError as error:
+        if error.status != 404:
+            raise
+        return False
+    return True
