@@ -9,6 +9,7 @@ from pathlib import Path
 
 from components.errors import UserError
 from components.images import WORKER
+from components.kubernetes.apply import apply
 from components.kubernetes.client import Cluster, connect, in_a_pod
 from components.kubernetes.removal import remove_servers
 from components.pods import ClusterSettings
@@ -17,11 +18,10 @@ from components.serving.client import endpoint_info
 from components.serving.kubernetes.launch import PORT, ServedModel
 from components.serving.kubernetes.manifests import CACHE, Server, deployment, server_name, service
 from components.serving.kubernetes.owner import owner_of_this_step
-from components.serving.kubernetes.waiting import wait_until_ready
+from components.serving.kubernetes.waiting import is_ready, wait_until_ready
 from components.serving.settings import ServingSettings
 from components.stage import cached_model, read_manifest
 
-MANAGER = "srlm"  # of the fields that we apply
 PATIENCE = 120  # seconds for a Service to find its pods
 
 
@@ -50,9 +50,16 @@ class KubernetesEngine:
             )
 
     def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str:
-        """Applying the same again changes nothing, so a server that is there already is used."""
+        """Applying the same again changes nothing, so a server that is ready already is used.
+
+        One that is not may be in a trouble that has been mended since: it starts anew.
+        """
         server = self._server(run, name, model, settings)
-        self._apply(server)
+        if not is_ready(self.cluster, server):
+            remove_servers(self.cluster, run, name)
+        say(f"serving {name} as Deployment {server_name(run, name)}")
+        apply(self.cluster, service(server))
+        apply(self.cluster, deployment(server))
         wait_until_ready(self.cluster, server)
         url = f"http://{server_name(run, name)}.{self.cluster.namespace}.svc:{PORT}"
         if in_a_pod():
@@ -79,14 +86,6 @@ class KubernetesEngine:
             engine_image=self.engine_image or os.environ.get(f"SRLM_{self.engine.upper()}_IMAGE", ""),
             owner=owner_of_this_step(self.cluster),
         )
-
-    def _apply(self, server: Server) -> None:
-        """Server-side apply: makes what is missing, changes what differs, also when two do it at once."""
-        name, namespace = server_name(server.run, server.name), self.cluster.namespace
-        how = {"field_manager": MANAGER, "force": True, "_content_type": "application/apply-patch+yaml"}
-        say(f"serving {server.name} as Deployment {name}")
-        self.cluster.core.patch_namespaced_service(name, namespace, service(server), **how)
-        self.cluster.apps.patch_namespaced_deployment(name, namespace, deployment(server), **how)
 
 
 def _until_it_answers(url: str) -> None:

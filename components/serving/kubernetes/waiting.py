@@ -27,6 +27,17 @@ REMEDIES = {
 }
 
 
+def is_ready(cluster: Cluster, server: Server) -> bool:
+    """Whether a Deployment of that name has all its replicas."""
+    try:
+        found = cluster.apps.read_namespaced_deployment(server_name(server.run, server.name), cluster.namespace)
+    except ClusterError as error:
+        if error.status != 404:
+            raise
+        return False
+    return _ready(found, server.settings.replicas)
+
+
 def wait_until_ready(cluster: Cluster, server: Server) -> None:
     """Returns when every replica is ready; raises UserError with the reason in words when that cannot be."""
     wait = Wait(cluster, server)
