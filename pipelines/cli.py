@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.errors import UserError
+from pipelines import cli_operations, cli_submission
 
 if TYPE_CHECKING:
     from pipelines.local import Where
@@ -88,18 +89,22 @@ def compile_(
         "pipeline.yaml"
     ),
     evaluation: Annotated[bool, typer.Option(help="Compile the comparison of two models, not the loop.")] = False,
+    kubernetes: Annotated[
+        bool, typer.Option(help="Write resources for kubectl apply --server-side, not a package.")
+    ] = False,
+    namespace: Annotated[str, typer.Option(help="Where these resources go; default: kubectl's own.")] = "",
     overrides: Overrides = [],  # noqa: B006
     debug: Debug = False,
 ) -> None:
     """Compile a recipe to a Kubeflow Pipelines package."""
-    from pipelines.compile import compile_pipeline
+    from pipelines.compile import compile_manifests, compile_pipeline, load_recipe_for_elsewhere
     from pipelines.evaluation import evaluation_pipeline
-    from pipelines.recipe import load_recipe
     from pipelines.self_rewarding import self_rewarding_pipeline
 
     make = evaluation_pipeline if evaluation else self_rewarding_pipeline
-    compile_pipeline(make(load_recipe(recipe, overrides)), output)
-    console.print(f"wrote {output}")
+    pipeline = make(load_recipe_for_elsewhere(recipe, overrides))
+    version = compile_manifests(pipeline, output, namespace) if kubernetes else compile_pipeline(pipeline, output)
+    console.print(f"wrote {output}: {version}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -214,6 +219,10 @@ def down(debug: Debug = False) -> None:
     from pipelines.services import stop_services
 
     console.print("stopped" if stop_services() else "nothing was running")
+
+
+app.add_typer(cli_submission.commands)
+app.add_typer(cli_operations.commands)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from components.seed_data.component import seed_data
 from components.serving.component import finish, open_run
 from pipelines.recipe import Recipe
 from pipelines.self_rewarding import import_instructions, import_model, import_questions
-from pipelines.steps import MeasuredWith, Place, ServedModel, uncached
+from pipelines.steps import MeasuredWith, Place, ServedModel, set_up, uncached
 
 
 def evaluation_pipeline(recipe: Recipe) -> Any:
@@ -31,11 +31,12 @@ def evaluation_pipeline(recipe: Recipe) -> Any:
         fail_on_regression: bool = False,
         worker_image: str = WORKER,
         trainer_image: str = TRAINER,
+        engine_image: str = "",
     ) -> None:
         job = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         last = finish(root=store, run=run, job=job, tracking_uri=tracking_uri, engine=engine, endpoint=endpoint)
-        with dsl.ExitHandler(uncached(last), name="run"):
-            both(
+        with dsl.ExitHandler(set_up(last, recipe.cluster, worker_image), name="run"):
+            whole = both(
                 store=store,
                 run=run,
                 job=job,
@@ -49,7 +50,9 @@ def evaluation_pipeline(recipe: Recipe) -> Any:
                 fail_on_regression=fail_on_regression,
                 worker_image=worker_image,
                 trainer_image=trainer_image,
+                engine_image=engine_image,
             )
+            uncached(whole)
 
     return pipeline
 
@@ -72,13 +75,14 @@ def _both(recipe: Recipe) -> Any:
         fail_on_regression: bool,
         worker_image: str,
         trainer_image: str,
+        engine_image: str,
     ) -> None:
         endpoints = {"endpoint": endpoint, "judge_endpoint": judge_endpoint, "annotator_endpoint": annotator_endpoint}
         where = {"tracking_uri": tracking_uri, "engine": engine, **endpoints}
-        opened = uncached(open_run(root=store, run=run, job=job, recipe=recipe.plain(), **where))
-        opened.set_container_image(worker_image)
-        images = {"worker_image": worker_image, "trainer_image": trainer_image}
-        place = Place(store=store, run=opened.outputs["Output"], **where, **images)
+        images = {"worker_image": worker_image, "engine_image": engine_image}
+        opened = open_run(root=store, run=run, job=job, recipe=recipe.plain(), **where, **images)
+        name = set_up(opened, recipe.cluster, worker_image).outputs["Output"]
+        place = Place(recipe.cluster, store=store, run=name, trainer_image=trainer_image, **where, **images)
         seeds = place.worker(seed_data(settings=recipe.data.plain(), **place.stage())).outputs["Output"]
         base = import_model(place, recipe, "annotator", recipe.annotator or recipe.model)
         data = MeasuredWith(seeds, import_instructions(place, recipe), import_questions(place, recipe), base)

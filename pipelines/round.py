@@ -42,6 +42,7 @@ def judging_pipeline(recipe: Recipe, number: int) -> Any:
         annotator_endpoint: str,
         worker_image: str,
         trainer_image: str,
+        engine_image: str,
         model: str,
         seed_data: str,
         instructions: str,
@@ -54,9 +55,9 @@ def judging_pipeline(recipe: Recipe, number: int) -> Any:
         new_prompts: str,
         earlier_prompts: list,
     ) -> Outputs:
-        place = Place(
-            store, run, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint, worker_image, trainer_image
-        )
+        images = (worker_image, trainer_image, engine_image)
+        endpoints = (endpoint, judge_endpoint, annotator_endpoint)
+        place = Place(recipe.cluster, store, run, tracking_uri, engine, *endpoints, *images)
         data = _measured_with(recipe, seed_data, instructions, questions, annotator)
         served = ServedModel(place, recipe, name, model, data, opponent)
         served.start(_work(recipe), [] if by_policy else [new_prompts])
@@ -89,7 +90,7 @@ def training_pipeline(recipe: Recipe, number: int) -> Any:
         candidates: str,
         judgements: str,
     ) -> str:
-        place = Place(store, run, "", "", "", judge_endpoint, "", worker_image, trainer_image)
+        place = Place(recipe.cluster, store, run, "", "", "", judge_endpoint, "", worker_image, trainer_image, "")
         paired = place.worker(
             pairs(
                 name=f"m{number}",
@@ -106,7 +107,7 @@ def training_pipeline(recipe: Recipe, number: int) -> Any:
             pairs=paired,
             seed_data=seed_data,
             judge_endpoint=judge_endpoint,
-            **place.stage(),
+            **place.training(recipe),
         )
         return place.trainer(task, recipe).outputs["Output"]  # type: ignore[no-any-return]
 
@@ -128,6 +129,7 @@ def last_pipeline(recipe: Recipe) -> Any:
         annotator_endpoint: str,
         worker_image: str,
         trainer_image: str,
+        engine_image: str,
         model: str,
         seed_data: str,
         instructions: str,
@@ -138,9 +140,9 @@ def last_pipeline(recipe: Recipe) -> Any:
         previous_annotation: str,
         previous_judgements: str,
     ) -> None:
-        place = Place(
-            store, run, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint, worker_image, trainer_image
-        )
+        images = (worker_image, trainer_image, engine_image)
+        endpoints = (endpoint, judge_endpoint, annotator_endpoint)
+        place = Place(recipe.cluster, store, run, tracking_uri, engine, *endpoints, *images)
         data = _measured_with(recipe, seed_data, instructions, questions, annotator)
         served = ServedModel(place, recipe, name, model, data, opponent)
         served.start({}, [])

@@ -17,7 +17,7 @@ from components.serving.component import finish, open_run
 from components.sft.component import sft
 from pipelines.recipe import Recipe
 from pipelines.round import DECISION, judging_pipeline, last_pipeline, training_pipeline, write_round_prompts
-from pipelines.steps import MeasuredWith, Place, ServedModel, uncached
+from pipelines.steps import MeasuredWith, Place, ServedModel, set_up, uncached
 
 
 def self_rewarding_pipeline(recipe: Recipe) -> Any:
@@ -35,11 +35,12 @@ def self_rewarding_pipeline(recipe: Recipe) -> Any:
         annotator_endpoint: str = "",
         worker_image: str = WORKER,
         trainer_image: str = TRAINER,
+        engine_image: str = "",
     ) -> None:
         job = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         last = finish(root=store, run=run, job=job, tracking_uri=tracking_uri, engine=engine, endpoint=endpoint)
-        with dsl.ExitHandler(uncached(last), name="run"):
-            loop(
+        with dsl.ExitHandler(set_up(last, recipe.cluster, worker_image), name="run"):
+            whole = loop(
                 store=store,
                 run=run,
                 job=job,
@@ -50,7 +51,9 @@ def self_rewarding_pipeline(recipe: Recipe) -> Any:
                 annotator_endpoint=annotator_endpoint,
                 worker_image=worker_image,
                 trainer_image=trainer_image,
+                engine_image=engine_image,
             )
+            uncached(whole)
 
     return pipeline
 
@@ -71,23 +74,14 @@ def _loop(recipe: Recipe) -> Any:
         annotator_endpoint: str,
         worker_image: str,
         trainer_image: str,
+        engine_image: str,
     ) -> None:
         endpoints = {"endpoint": endpoint, "judge_endpoint": judge_endpoint, "annotator_endpoint": annotator_endpoint}
-        opened = uncached(
-            open_run(
-                root=store,
-                run=run,
-                job=job,
-                recipe=recipe.plain(),
-                tracking_uri=tracking_uri,
-                engine=engine,
-                **endpoints,
-            )
-        )
-        opened.set_container_image(worker_image)
-        images = {"worker_image": worker_image, "trainer_image": trainer_image}
-        name = opened.outputs["Output"]
-        place = Place(store=store, run=name, tracking_uri=tracking_uri, engine=engine, **endpoints, **images)
+        where = {"tracking_uri": tracking_uri, "engine": engine, **endpoints}
+        images = {"worker_image": worker_image, "engine_image": engine_image}
+        opened = open_run(root=store, run=run, job=job, recipe=recipe.plain(), **where, **images)
+        name = set_up(opened, recipe.cluster, worker_image).outputs["Output"]
+        place = Place(recipe.cluster, store=store, run=name, trainer_image=trainer_image, **where, **images)
         seeds = place.worker(seed_data(settings=recipe.data.plain(), **place.stage())).outputs["Output"]
         asked = import_instructions(place, recipe)
         base = import_model(place, recipe, "m0", recipe.model)
@@ -137,7 +131,7 @@ class Rounds:
         """Round `number` and, if the gate lets them, all that follow; then the last model's measurements."""
         common = {**place.arguments(), **data.arguments(), **state.arguments()}
         if number > self.recipe.rounds:
-            self.measure(**common)
+            uncached(self.measure(**common))
             return
         fixed = self.recipe.prompts.source != "policy"
         judged = self.judge[number](
@@ -145,7 +139,7 @@ class Rounds:
             new_prompts=state.written[number - 1] if fixed else "",
             earlier_prompts=[] if fixed else list(state.written),
         ).after(*after)
-        found = judged.outputs
+        found = uncached(judged).outputs
         with dsl.If(found[DECISION] != "stop", name=f"m{number}-not-stopped"):
             trained = self.train[number](
                 **place.training_arguments(),
@@ -156,7 +150,7 @@ class Rounds:
             )
             written = state.written if fixed else [*state.written, found["prompts"]]
             measured = (found["evaluation"], found["annotation"], found["judgements"])
-            following = State(trained.output, found["evaluation"], written, *measured)
+            following = State(uncached(trained).output, found["evaluation"], written, *measured)
             self.run(place, data, following, number + 1)
 
 
@@ -177,11 +171,13 @@ def import_questions(place: Place, recipe: Recipe) -> Any:
 
 def import_model(place: Place, recipe: Recipe, name: str, settings: BaseModelSettings) -> Any:
     """A model from outside as a stage; returns its URI."""
-    return place.trainer(base_model(name=name, settings=settings.plain(), **place.stage()), recipe).outputs["Output"]
+    return place.importer(base_model(name=name, settings=settings.plain(), **place.stage())).outputs["Output"]
 
 
 def _fine_tune(place: Place, recipe: Recipe, name: str, base: Any, seeds: Any, targets: Any = "") -> Any:
-    task = sft(name=name, settings=recipe.sft.plain(), base=base, seed_data=seeds, eft=targets, **place.stage())
+    task = sft(
+        name=name, settings=recipe.sft.plain(), base=base, seed_data=seeds, eft=targets, **place.training(recipe)
+    )
     return place.trainer(task, recipe)
 
 

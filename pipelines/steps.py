@@ -11,8 +11,10 @@ from components.benchmarks.component import benchmarks
 from components.evaluation.component import evaluation
 from components.gate.component import gate
 from components.mt_bench.component import mt_bench, mt_bench_answers
+from components.pods import ClusterSettings
 from components.registry.component import registry
 from components.serving.component import serve, unserve
+from pipelines.cluster.pods import give_resources, set_up_pod
 from pipelines.recipe import Recipe
 
 
@@ -34,8 +36,12 @@ class MeasuredWith:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run happens: pipeline parameters, handed down through the nested pipelines."""
+    """Where a run happens: pipeline parameters, handed down through the nested pipelines.
 
+    `cluster` is no parameter: names of objects that steps read their environment from are compiled in.
+    """
+
+    cluster: ClusterSettings
     store: str
     run: str
     tracking_uri: str
@@ -45,9 +51,10 @@ class Place:
     annotator_endpoint: str
     worker_image: str
     trainer_image: str
+    engine_image: str
 
     def arguments(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "cluster"}
 
     def training_arguments(self) -> dict[str, Any]:
         wanted = ("store", "run", "judge_endpoint", "worker_image", "trainer_image")
@@ -61,7 +68,7 @@ class Place:
 
     def worker(self, task: Any) -> Any:
         """A step that only talks to servers."""
-        return uncached(task).set_container_image(self.worker_image)
+        return set_up(task, self.cluster, self.worker_image)
 
     def serve(
         self, recipe: Recipe, name: str, model: Any, work: dict[str, Any], inputs: list[Any], other_endpoint: str = ""
@@ -75,6 +82,9 @@ class Place:
                 inputs=inputs,
                 work=work,
                 other_endpoint=other_endpoint,
+                cluster=self.cluster.plain(),
+                worker_image=self.worker_image,
+                engine_image=self.engine_image,
                 **self.stage(),
                 **self.server(),
             )
@@ -85,14 +95,24 @@ class Place:
         note = server.outputs["note"]
         return self.worker(unserve(run=self.run, name=name, note=note, finished=finished, **self.server()))
 
+    def importer(self, task: Any) -> Any:
+        """A step that reads a model's files, but trains nothing."""
+        return set_up(task, self.cluster, self.trainer_image)
+
+    def training(self, recipe: Recipe) -> dict[str, Any]:
+        """What a step that trains is told about its pods, beside its own."""
+        pods = {"resources": recipe.resources.plain(), "cluster": self.cluster.plain(), "image": self.trainer_image}
+        return {**pods, **self.stage()}
+
     def trainer(self, task: Any, recipe: Recipe) -> Any:
-        """A step that holds a model."""
-        uncached(task).set_container_image(self.trainer_image)
-        if recipe.resources.gpus:
-            task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(recipe.resources.gpus)
-        if recipe.resources.memory:
-            task.set_memory_limit(recipe.resources.memory)
-        return task
+        """A step that trains in its own pod or, with several nodes, has a TrainJob do it and only watches."""
+        set_up(task, self.cluster, self.trainer_image)
+        return task if recipe.resources.nodes > 1 else give_resources(task, recipe.resources, self.cluster)
+
+
+def set_up(task: Any, cluster: ClusterSettings, image: Any) -> Any:
+    """What every step of every graph gets: its image, its pod's settings, and no cache of KFP's."""
+    return set_up_pod(uncached(task).set_container_image(image), cluster)
 
 
 def uncached(task: Any) -> Any:

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.scripted_endpoint import Script, served
-from tests.tiny_recipe import write_tiny_recipe
+from tests.small_world import SmallWorld, make_small_world
 
 
 @pytest.fixture(scope="session")
-def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The path of a recipe whose whole loop runs in about two minutes, with its files beside it."""
-    return write_tiny_recipe(tmp_path_factory.mktemp("tiny"))
+def small_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallWorld]:
+    """A world whose whole loop runs in about three minutes, and an annotator that knows its truth."""
+    with make_small_world(tmp_path_factory.mktemp("world")) as world:
+        yield world
 
 
 @pytest.fixture

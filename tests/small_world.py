@@ -9,7 +9,11 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -17,11 +21,9 @@ from examples.world.data import Sizes, slip
 from examples.world.make import make_world, overrides
 from examples.world.truth import true_score
 from pipelines.recipe import load_recipe
-from tests.scripted_endpoint import Script, said
+from tests.scripted_endpoint import Script, said, served
 
-SIZES = Sizes(ift=1000, judgements=3000, ranked=51, pool=240, questions=150)
-# few requests at a time: a test must be able to catch sampling and judging in the middle
-FEW = 16
+SIZES = Sizes(ift=1000, judgements=3000, ranked=51, pool=200, questions=120)
 SETTINGS = (
     "name=small-world",
     "rounds=2",
@@ -30,24 +32,41 @@ SETTINGS = (
     f"eft.min_examples={SIZES.judgements}",
     "sft.batch_size=64",
     "sft.micro_batch_size=64",
-    "sft.epochs=5.6",  # 350 steps of M1; after 250 the judge was still no better than a coin
-    "prompts.count=120",
-    f"sampling.concurrency={FEW}",
-    f"judging.concurrency={FEW}",
+    "sft.epochs=7",  # 441 steps of M1; the judge finds out what it is about after 250 to 350
+    "prompts.count=100",
+    # few requests at a time: a test must be able to catch sampling and judging in the middle
+    "sampling.concurrency=16",
+    "judging.concurrency=16",
+    "evaluation.answers.concurrency=64",
+    "evaluation.judging.concurrency=64",
+    "evaluation.exact_answers.samples=4",
     "dpo.batch_size=16",
-    "dpo.micro_batch_size=16",
+    "dpo.micro_batch_size=8",
     "dpo.max_steps=30",
-    "dpo.learning_rate=1.0e-3",
+    "dpo.learning_rate=3.0e-4",  # 1e-3 spoils the judge
     "dpo.lora={rank: 8, alpha: 16}",
     "dpo.checkpoint_every=4",
-    "evaluation.exact_answers.samples=4",
     "annotation.head_to_head=true",
-    f"annotation.concurrency={FEW}",
     # float64: rounding differs with the batch, and an interrupted run batches otherwise than an undisturbed one
     "serving.dtype=float64",
 )
 _TEXTS = re.compile(r"<(?:instruction|output|response)[^>]*>\n(.*?)\n</", re.DOTALL)
 CERTAIN = 20.0  # nats between the two identifiers where one output is better
+
+
+@dataclass(frozen=True)
+class SmallWorld:
+    """The path of the recipe, and the URL of an annotator that knows the truth."""
+
+    recipe: Path
+    annotator: str
+
+
+@contextmanager
+def make_small_world(folder: Path) -> Iterator[SmallWorld]:
+    """The world's files below `folder`; its annotator answers while the context lasts."""
+    with served(truthful_annotator()) as url:
+        yield SmallWorld(write_small_world(folder), url)
 
 
 def write_small_world(folder: Path) -> Path:
@@ -74,7 +93,7 @@ def truthful_annotator() -> Script:
     return Script(lambda _, body: verdict(body["messages"][-1]["content"]))
 
 
-def verdict(question: str) -> tuple[int, dict[str, object]]:
+def verdict(question: str) -> tuple[int, dict[str, Any]]:
     asked, *answers = _TEXTS.findall(question)
     first, second = (true_score(asked, one.strip().lstrip("=")) for one in answers)
     if "Verdict:" in question:

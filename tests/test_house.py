@@ -15,6 +15,8 @@ FILES = sorted([*ROOT.glob("components/**/*.py"), *ROOT.glob("pipelines/**/*.py"
 HEAVY = {"torch", "trl", "transformers", "peft", "datasets", "accelerate"}
 HEAVY_PLACES = ("components/sft/", "components/dpo/", "components/training/", "components/base_model/")
 HEAVY_PLACES += ("components/serving/embedded/",)
+CLUSTER_PLACES = ("components/kubernetes/", "components/serving/kubernetes/", "components/training/trainjob.py")
+CLUSTER_PLACES += ("components/training/follow.py", "pipelines/cluster/")
 
 
 def imported(path: Path) -> set[str]:
@@ -46,6 +48,8 @@ def test_imports_point_one_way(path: Path) -> None:
             assert not any(module.endswith(".component") for module in modules), "stages never import the KFP shell"
     if not name(path).startswith(HEAVY_PLACES):
         assert not top(modules) & HEAVY, "only training and the embedded engine hold a model"
+    if not name(path).startswith(CLUSTER_PLACES):
+        assert "kubernetes" not in top(modules), "the cluster's API is asked in few places"
 
 
 @pytest.mark.parametrize("ground", ["errors", "identity", "settings", "records", "progress", "processes", "store"])

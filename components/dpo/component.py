@@ -13,12 +13,18 @@ def dpo(
     pairs: str,
     seed_data: str,
     judge_endpoint: str,
+    resources: dict,
+    cluster: dict,
+    image: str,
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
     """DPO from Mt on its own pairs; returns the URI of M(t+1)."""
-    from components.dpo.dpo import DpoInputs, optimise
-    from components.dpo.settings import DpoSettings
     from components.step import run_stage
+    from components.training.launch import train_stage
+    from components.training.request import TrainingRequest
 
-    inputs = DpoInputs(model, pairs, seed_data, judge_endpoint)
-    return run_stage(root, run, f"{name}/dpo", lambda: optimise(root, DpoSettings(**settings), inputs), metrics)
+    inputs = {"model": model, "pairs": pairs, "seed_data": seed_data, "judge_endpoint": judge_endpoint}
+    request = TrainingRequest(kind="dpo", root=root, settings=settings, inputs=inputs)
+    return run_stage(
+        root, run, f"{name}/dpo", lambda: train_stage(request, resources, cluster, image, run, name), metrics
+    )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from components.dpo.early_stop import EarlyStop
 
 Rows = list[dict[str, Messages]]
-
-# At step 0 policy and reference are the same, every margin is 0 and the loss is -log sigmoid(0) = ln 2.
-# fp32 is exact to rounding; in bf16 two passes over one sequence may differ by some 1e-2 nats.
-START_TOLERANCE = {"cpu": 1e-4, "cuda": 2e-2}
 
 
 @dataclass(frozen=True)
@@ -50,9 +46,14 @@ class DpoInputs:
         return parents
 
 
+def dpo_stage(root: str, settings: DpoSettings, inputs: DpoInputs) -> Stage:
+    """The stage, finished or in the making."""
+    return Stage(root, "dpo", settings, inputs.parents(settings))
+
+
 def optimise(root: str, settings: DpoSettings, inputs: DpoInputs) -> Manifest:
     """The dpo stage; raises UserError when the policy does not start as the reference, or does not move."""
-    stage = Stage(root, "dpo", settings, inputs.parents(settings))
+    stage = dpo_stage(root, settings, inputs)
     if stage.manifest:
         return stage.manifest
     from components.training.trainer import workspace  # a reused stage starts without torch
@@ -62,27 +63,29 @@ def optimise(root: str, settings: DpoSettings, inputs: DpoInputs) -> Manifest:
 
 
 def _train(stage: Stage, settings: DpoSettings, inputs: DpoInputs, folder: Path) -> Manifest:
-    from components.training.model import load_tokenizer
+    from components.dpo.start import Start, first_batch_loss
+    from components.training.model import load_tokenizer, untrained_model
+    from components.training.ranks import once_on_each_node
     from components.training.trainer import need_examples, publish_model, train
 
-    policy = model_folder(inputs.model)
+    policy = once_on_each_node(lambda: model_folder(inputs.model))
     tokenizer = load_tokenizer(policy)
     rows, counts = preference_rows(read_records(inputs.pairs, "pairs", Pair), tokenizer, settings.max_length)
     need_examples(len(rows), counts, "Raise dpo.max_length.")
     trainer = make_trainer(policy, tokenizer, rows, settings, folder)
     early_stop = _early_stop(stage, settings, inputs, policy)
-    start = first_batch_loss(trainer)
-    _check_start(start, trainer.args.device.type)
-    if early_stop:
-        trainer.add_callback(early_stop)
+    start = Start(trainer)
+    for callback in filter(None, (start, early_stop)):
+        trainer.add_callback(callback)
     train(trainer, stage, f"DPO on {len(rows)} pairs (steps)")
     kept = early_stop.restore(trainer) if early_stop else trainer.state.global_step
     end = first_batch_loss(trainer)
-    if end == start:
+    if end == start.loss:
         raise UserError("DPO changed nothing: the loss is where it started", "Raise dpo.learning_rate or dpo.epochs.")
-    metrics = {"start_loss": start, "end_loss": end, "steps": float(kept)}
+    metrics = {**start.metrics(), "end_loss": end, "steps": float(kept)}
     comparisons = {"checkpoints": early_stop.comparisons} if early_stop else {}
-    return publish_model(stage, trainer, tokenizer, folder, counts, metrics, comparisons, last_step=kept)
+    untrained = partial(untrained_model, policy, settings)
+    return publish_model(stage, trainer, untrained, tokenizer, folder, counts, metrics, comparisons, last_step=kept)
 
 
 def _early_stop(stage: Stage, settings: DpoSettings, inputs: DpoInputs, policy: Path) -> EarlyStop | None:
@@ -91,7 +94,7 @@ def _early_stop(stage: Stage, settings: DpoSettings, inputs: DpoInputs, policy: 
     from components.dpo.early_stop import EarlyStop, Validation
 
     prompts = read_records(inputs.seed_data, "validation", Prompt)
-    return EarlyStop(Validation(stage, settings.early_stop, prompts, policy, inputs.judge_endpoint))
+    return EarlyStop(Validation(stage, settings.early_stop, prompts, policy, inputs.judge_endpoint), settings)
 
 
 def preference_rows(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[Rows, Counts]:
@@ -115,21 +118,26 @@ def preference_rows(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, m
 def make_trainer(
     policy: Path, tokenizer: PreTrainedTokenizerBase, rows: Rows, settings: DpoSettings, folder: Path
 ) -> DPOTrainer:
-    """TRL's DPOTrainer; the reference's log-probabilities are computed beforehand from the untrained policy."""
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
+    """TRL's DPOTrainer. The reference's log-probabilities are computed beforehand from the untrained policy.
 
+    Several ranks compute them in each step instead: TRL keeps those computed beforehand on the disk of one node.
+    """
+    from datasets import Dataset
+    from trl import DPOConfig
+
+    from components.training.epochs import DpoRanks
     from components.training.model import load_policy, lora_config
+    from components.training.ranks import world_size
     from components.training.trainer import trainer_arguments
 
-    return DPOTrainer(
+    return DpoRanks(
         model=load_policy(policy, settings),
         args=DPOConfig(
             **(trainer_arguments(settings, folder) | _kept_checkpoints(settings)),
             **_loss(settings),
             beta=settings.beta,
             ld_alpha=settings.ld_alpha,
-            precompute_ref_log_probs=True,
+            precompute_ref_log_probs=world_size() == 1,
             disable_dropout=False,
         ),
         train_dataset=Dataset.from_list(rows),
@@ -148,25 +156,3 @@ def _loss(settings: DpoSettings) -> dict[str, Any]:
     if settings.nll_weight == 0:
         return {"loss_type": ["sigmoid"]}
     return {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, settings.nll_weight]}
-
-
-def first_batch_loss(trainer: Any) -> float:
-    """The preference loss of the first pairs, dropout off and without the NLL term."""
-    from components.training.model import evaluating
-
-    types, weights = trainer.loss_types, trainer.loss_weights
-    trainer.loss_types, trainer.loss_weights = ["sigmoid"], [1.0]
-    rows = [trainer.train_dataset[n] for n in range(min(len(trainer.train_dataset), trainer.args.train_batch_size))]
-    batch = trainer._prepare_inputs(trainer.data_collator(rows))
-    with evaluating(trainer.model), trainer.compute_loss_context_manager():
-        loss = float(trainer.compute_loss(trainer.model, batch))
-    trainer.loss_types, trainer.loss_weights = types, weights
-    return loss
-
-
-def _check_start(loss: float, device: str) -> None:
-    if abs(loss - math.log(2)) > START_TOLERANCE[device]:
-        raise UserError(
-            f"the DPO loss starts at {loss:.4f} and not at ln 2 = 0.6931: the reference is not the model to be trained",
-            "This is a defect, not a setting: please report it with the recipe.",
-        )

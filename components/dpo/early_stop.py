@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 from peft import PeftModel
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from components.dpo.settings import EarlyStopSettings
+from components.dpo.settings import DpoSettings, EarlyStopSettings
 from components.errors import UserError
 from components.judging.judging import TextToJudge, judge_texts, mean_scores
 from components.pairs.pairs import SCORE_TOLERANCE
@@ -23,8 +22,9 @@ from components.serving.embedded.engine import Limits
 from components.serving.embedded.in_process import served_in_process
 from components.serving.embedded.loading import load
 from components.stage import Stage
+from components.training import ranks
 from components.training.checkpoints import fetch_checkpoint
-from components.training.model import evaluating, load_tokenizer
+from components.training.model import evaluating, is_sharded, load_tokenizer
 
 
 def compare_checkpoints(
@@ -105,11 +105,11 @@ class EarlyStop(TrainerCallback):
     untrained policy: a round makes a new model, and whether it is worth anything is for the gate to say.
     """
 
-    def __init__(self, validation: Validation) -> None:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    def __init__(self, validation: Validation, settings: DpoSettings) -> None:
+        if is_sharded(settings):
             raise UserError(
-                "dpo.early_stop looks at answers inside the training process, which works on one device only",
-                "Leave dpo.early_stop out when training on several devices.",
+                "dpo.early_stop lets one process answer with the policy, and with FSDP none has all of its weights",
+                "Set dpo.sharding to none (each GPU then holds the whole model), or leave dpo.early_stop out.",
             )
         self.validation = validation
         self.comparisons: list[CheckpointComparison] = []
@@ -120,7 +120,7 @@ class EarlyStop(TrainerCallback):
     ) -> None:
         """Scores before the first step; after a resume, the comparisons made so far from their kept answers."""
         every = self.validation.settings.every
-        self.before, self.scored_step = self.validation.scores(model, 0), 0
+        self.before, self.scored_step = self._scores(model, 0), 0
         for step in range(every, state.global_step + 1, every):
             self._compare(model, step, control)
 
@@ -131,26 +131,35 @@ class EarlyStop(TrainerCallback):
         if step > self.scored_step and (step % self.validation.settings.every == 0 or step >= state.max_steps):
             self._compare(model, step, control)
 
+    def _scores(self, model: Any, step: int) -> dict[str, float]:
+        """The first rank asks; from its scores all decide the same."""
+        return ranks.from_first(lambda: self.validation.scores(model, step))
+
     def _compare(self, model: Any, step: int, control: TrainerControl) -> None:
-        scores = self.validation.scores(model, step)
+        scores = self._scores(model, step)
         comparison = compare_checkpoints(step, self.scored_step, scores, self.before, self.validation.prompts)
         self.comparisons.append(comparison)
-        say(
-            f"dpo: step {step} against step {comparison.against}: {comparison.wins} won, {comparison.ties} tied, "
-            f"{comparison.losses} lost, {comparison.unscored} unscored"
-        )
+        if ranks.is_first():
+            self._tell(comparison)
         if no_better(comparison):
             control.should_training_stop = True
             self.kept = self.scored_step or step
-        elif comparison.unscored == len(self.validation.prompts):
-            warn("dpo: no validation answer could be scored: early stopping saw nothing and training goes on")
         self.before, self.scored_step = scores, step
+
+    def _tell(self, comparison: CheckpointComparison) -> None:
+        say(
+            f"dpo: step {comparison.step} against step {comparison.against}: {comparison.wins} won, "
+            f"{comparison.ties} tied, {comparison.losses} lost, {comparison.unscored} unscored"
+        )
+        if comparison.unscored == len(self.validation.prompts):
+            warn("dpo: no validation answer could be scored: early stopping saw nothing and training goes on")
 
     def restore(self, trainer: Any) -> int:
         """Put the weights of the kept checkpoint into the trainer's model; returns its step."""
         if self.kept is None:
             return int(trainer.state.global_step)
-        say(f"dpo: stopped after step {self.scored_step}, keeping step {self.kept}")
+        if ranks.is_first():
+            say(f"dpo: stopped after step {self.scored_step}, keeping step {self.kept}")
         folder = Path(str(trainer.args.output_dir))
         trainer._load_from_checkpoint(fetch_checkpoint(self.validation.stage, self.kept, folder))
         return self.kept

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from components.kubernetes.client import ClusterError
+
 if TYPE_CHECKING:
     from kubernetes.client import CoreV1Api, V1ContainerState, V1ContainerStateTerminated, V1ContainerStatus, V1Pod
 
@@ -192,13 +194,10 @@ def last_log_lines(core: CoreV1Api, pod: V1Pod, container: str, lines: int = 10)
     """What a container said last, of its earlier attempt where it is not running; none where it cannot be had."""
     status = next((one for one in container_statuses(pod) if one.name == container), None)
     before = bool(status and _state(status.state).waiting and _state(status.last_state).terminated)
-    from kubernetes.client import ApiException
-    from urllib3.exceptions import HTTPError
-
     try:
         text = core.read_namespaced_pod_log(
             pod.metadata.name, pod.metadata.namespace, container=container, tail_lines=lines, previous=before
         )
-    except (ApiException, HTTPError):
+    except ClusterError:
         return []
     return str(text or "").splitlines()

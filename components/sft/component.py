@@ -11,14 +11,19 @@ def sft(
     settings: dict,
     base: str,
     seed_data: str,
+    resources: dict,
+    cluster: dict,
+    image: str,
     metrics: dsl.Output[dsl.Metrics],
     eft: str = "",
 ) -> str:
     """Fine-tune M0 on IFT, and on EFT where given; returns the model's URI."""
-    from components.sft.settings import SftSettings
-    from components.sft.sft import fine_tune
     from components.step import run_stage
+    from components.training.launch import train_stage
+    from components.training.request import TrainingRequest
 
+    inputs = {"base": base, "seed_data": seed_data, "eft": eft}
+    request = TrainingRequest(kind="sft", root=root, settings=settings, inputs=inputs)
     return run_stage(
-        root, run, f"{name}/sft", lambda: fine_tune(root, SftSettings(**settings), base, seed_data, eft), metrics
+        root, run, f"{name}/sft", lambda: train_stage(request, resources, cluster, image, run, name), metrics
     )

@@ -17,21 +17,27 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Messages]]
 
 
+def sft_stage(root: str, settings: SftSettings, base: str, seed_data: str, eft: str = "") -> Stage:
+    """The stage, finished or in the making."""
+    inputs = {"base": parent(base), "seed_data": parent(seed_data)} | ({"eft": parent(eft)} if eft else {})
+    return Stage(root, "sft", settings, inputs)
+
+
 def fine_tune(root: str, settings: SftSettings, base: str, seed_data: str, eft: str = "") -> Manifest:
     """The sft stage: `base` trained on the IFT examples of `seed_data`, and on the EFT examples of `eft` if given."""
-    inputs = {"base": parent(base), "seed_data": parent(seed_data)} | ({"eft": parent(eft)} if eft else {})
-    stage = Stage(root, "sft", settings, inputs)
+    stage = sft_stage(root, settings, base, seed_data, eft)
     if stage.manifest:
         return stage.manifest
+    from components.training.ranks import once_on_each_node
     from components.training.trainer import workspace  # a reused stage starts without torch
 
     examples = read_records(seed_data, "ift", Example) + (read_records(eft, "eft", Example) if eft else [])
     with workspace() as folder:
-        return _train(stage, settings, model_folder(base), examples, folder)
+        return _train(stage, settings, once_on_each_node(lambda: model_folder(base)), examples, folder)
 
 
 def _train(stage: Stage, settings: SftSettings, base: Path, examples: Sequence[Example], folder: Path) -> Manifest:
-    from components.training.model import load_tokenizer
+    from components.training.model import load_tokenizer, untrained_model
     from components.training.trainer import need_examples, publish_model, train
 
     tokenizer = load_tokenizer(base)
@@ -39,7 +45,7 @@ def _train(stage: Stage, settings: SftSettings, base: Path, examples: Sequence[E
     need_examples(len(rows), counts, "Raise sft.max_length or give more seed data.")
     trainer = make_trainer(base, tokenizer, rows, settings, folder)
     train(trainer, stage, f"training on {len(rows)} examples (steps)")
-    return publish_model(stage, trainer, tokenizer, folder, counts, {})
+    return publish_model(stage, trainer, lambda: untrained_model(base, settings), tokenizer, folder, counts, {})
 
 
 def training_rows(
@@ -66,12 +72,13 @@ def make_trainer(
 ) -> SFTTrainer:
     """TRL's SFTTrainer on the rows."""
     from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
 
+    from components.training.epochs import SftRanks
     from components.training.model import load_policy, lora_config
     from components.training.trainer import trainer_arguments
 
-    return SFTTrainer(
+    return SftRanks(
         model=load_policy(base, settings),
         args=SFTConfig(**trainer_arguments(settings, folder)),
         train_dataset=Dataset.from_list(rows),

@@ -12,30 +12,43 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from components.progress import Progress, say
 from components.stage import Stage
+from components.training import ranks
 
 PLACE = "progress/checkpoints"
 
 
 class CheckpointUploader(TrainerCallback):
-    """Copies each checkpoint to the stage, its marker last, and keeps the newest `kept` of this attempt."""
+    """Copies each checkpoint to the stage, its marker last, and keeps the newest `kept` of this attempt.
+
+    The first rank of each node copies what lies there (beside the weights every rank has its random state); the first
+    of all writes the marker.
+    """
 
     def __init__(self, stage: Stage, kept: int) -> None:
         self.stage, self.kept = stage, kept
-        self.attempt = uuid.uuid4().hex[:8]  # two runs of one stage do not touch each other's checkpoints
+        # two runs of one stage do not touch each other's checkpoints
+        self.attempt = ranks.from_first(lambda: uuid.uuid4().hex[:8])
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if not state.is_world_process_zero:
-            return
         name = f"checkpoint-{state.global_step}"
-        folder = Path(str(args.output_dir)) / name
-        files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+        ranks.wait()  # for the files of all
+        mine = self._upload(Path(str(args.output_dir)) / name) if ranks.is_first_on_node() else []
+        files = sorted({file for files in ranks.gathered(mine) for file in files})
+        if ranks.is_first():
+            mark = {"step": state.global_step, "files": files}
+            self.stage.store.write(f"{PLACE}/{self.attempt}/{name}.json", json.dumps(mark).encode())
+            self._remove_older()
+
+    def _upload(self, folder: Path) -> list[str]:
+        files = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
         for file in files:
-            self.stage.store.upload(folder / file, f"{PLACE}/{self.attempt}/{name}/{file}")
-        mark = {"step": state.global_step, "files": files}
-        self.stage.store.write(f"{PLACE}/{self.attempt}/{name}.json", json.dumps(mark).encode())
+            self.stage.store.upload(folder / file, f"{PLACE}/{self.attempt}/{folder.name}/{file}")
+        return files
+
+    def _remove_older(self) -> None:
         mine = [mark for mark in _marks(self.stage) if mark.startswith(f"{PLACE}/{self.attempt}/")]
-        for mark_name in sorted(mine, key=_step)[: -self.kept]:
-            _remove(self.stage, mark_name)
+        for mark in sorted(mine, key=_step)[: -self.kept]:
+            _remove(self.stage, mark)
 
 
 class StepProgress(TrainerCallback):
@@ -53,29 +66,37 @@ class StepProgress(TrainerCallback):
 
 def fetch_latest_checkpoint(stage: Stage, folder: Path) -> str | None:
     """Download the latest whole checkpoint of any earlier attempt below `folder`; None where there is none."""
-    marks = _marks(stage)
-    if not marks:
+    latest = ranks.from_first(lambda: max(_marks(stage), key=_step, default=None))
+    if latest is None:
         return None
-    latest = max(marks, key=_step)
-    say(f"{stage.name}: continuing from its checkpoint at step {_step(latest)}")
+    if ranks.is_first():
+        say(f"{stage.name}: continuing from its checkpoint at step {_step(latest)}")
     return _fetch(stage, latest, folder)
 
 
 def fetch_checkpoint(stage: Stage, step: int, folder: Path) -> str:
     """The checkpoint of that step as a folder below `folder`: the one that lies there, else a download."""
-    local = folder / f"checkpoint-{step}"
-    if local.exists():
-        return str(local)
-    return _fetch(stage, next(mark for mark in _marks(stage) if _step(mark) == step), folder)
+    mark = next(mark for mark in _marks(stage) if _step(mark) == step)
+    local = folder / Path(mark).stem
+    whole = all((local / file).exists() for file in _files(stage, mark))
+    return str(local) if all(ranks.gathered(whole)) else _fetch(stage, mark, folder)
 
 
 def _fetch(stage: Stage, mark: str, folder: Path) -> str:
+    """Once for all ranks of a node, which have `folder` in common."""
     target = folder / Path(mark).stem
-    shutil.rmtree(target, ignore_errors=True)
-    for file in json.loads(stage.store.read(mark) or b"{}")["files"]:
-        (target / file).parent.mkdir(parents=True, exist_ok=True)
-        stage.store.download(f"{mark.removesuffix('.json')}/{file}", target / file)
+    if ranks.is_first_on_node():
+        shutil.rmtree(target, ignore_errors=True)
+        for file in _files(stage, mark):
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            stage.store.download(f"{mark.removesuffix('.json')}/{file}", target / file)
+    ranks.wait()
     return str(target)
+
+
+def _files(stage: Stage, mark: str) -> list[str]:
+    files: list[str] = json.loads(stage.store.read(mark) or b"{}")["files"]
+    return files
 
 
 def _step(mark: str) -> int:

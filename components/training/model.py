@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from components.errors import UserError
+from components.training import ranks
 from components.training.settings import TrainingSettings
+
+Model = PreTrainedModel | PeftModel
 
 
 def on_gpu() -> bool:
     return torch.cuda.is_available()
+
+
+def is_sharded(settings: TrainingSettings) -> bool:
+    """Whether the weights are spread over the ranks (FSDP) instead of copied to each (DDP)."""
+    wanted = settings.sharding == "fsdp" or (settings.sharding == "auto" and on_gpu())
+    return wanted and ranks.world_size() > 1
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -58,7 +67,28 @@ def lora_config(settings: TrainingSettings) -> LoraConfig | None:
     )
 
 
-def save_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def untrained_model(folder: Path, settings: TrainingSettings) -> Model:
+    """The policy as training starts with it: with an adapter where there will be one."""
+    model, adapter = load_policy(folder, settings), lora_config(settings)
+    return get_peft_model(model, adapter) if adapter else model
+
+
+def whole_model(trainer: Trainer, untrained: Callable[[], Model]) -> Model | None:
+    """The trainer's model in the first rank, None in the others; every rank takes part.
+
+    Sharded weights, which no rank has all of, are gathered into what `untrained` makes.
+    """
+    if not trainer.is_fsdp_enabled:
+        return trainer.accelerator.unwrap_model(trainer.model) if ranks.is_first() else None
+    weights = trainer.accelerator.get_state_dict(trainer.model)
+    if not ranks.is_first():
+        return None
+    model = untrained()
+    model.load_state_dict(weights)
+    return model
+
+
+def save_model(model: Model, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Merge an adapter into the weights and write model and tokenizer as one plain model folder."""
     merged = model.merge_and_unload() if isinstance(model, PeftModel) else model
     merged.config.attention_dropout = 0.0

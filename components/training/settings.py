@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,13 +20,15 @@ class LoraSettings(Settings):
 class TrainingSettings(Settings):
     """Batch sizes count examples (SFT) or pairs (DPO); lengths count tokens."""
 
+    run_time: ClassVar[frozenset[str]] = frozenset({"sharding"})
+
     learning_rate: float = Field(gt=0)
     min_learning_rate: float = Field(ge=0, description="the floor that the schedule ends on")
     schedule: Literal["cosine", "linear"] = "cosine"
     warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps")
     epochs: float = Field(1.0, gt=0)
     max_steps: int | None = Field(None, ge=1, description="ends earlier than epochs would")
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(16, ge=1, description="of one step, on all devices together")
     micro_batch_size: int = Field(4, ge=1, description="examples a device holds at once")
     max_length: int = Field(2048, ge=16, description="longer examples are dropped and counted, never cut")
     dropout: float = Field(0.1, ge=0, lt=1)
@@ -35,6 +37,9 @@ class TrainingSettings(Settings):
     optimizer: str = "adamw_torch"
     lora: LoraSettings | None = Field(None, description="null trains all weights")
     checkpoint_every: int = Field(50, ge=1, description="steps")
+    sharding: Literal["auto", "none", "fsdp"] = Field(
+        "auto", description="fsdp spreads weights over devices, none copies them to each; auto: fsdp on several GPUs"
+    )
     seed: int = 0
 
     @model_validator(mode="after")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from transformers import PreTrainedTokenizerBase, Trainer
 
 from components.errors import UserError
 from components.records import Counts, CurvePoint, Manifest, Messages, Record
-from components.stage import Stage, adopt_folder
+from components.stage import Stage, adopt_folder, read_manifest
 from components.store import home
+from components.training import ranks
 from components.training.checkpoints import CheckpointUploader, StepProgress, fetch_latest_checkpoint
-from components.training.model import on_gpu, save_model
+from components.training.model import Model, is_sharded, on_gpu, save_model, whole_model
 from components.training.settings import TrainingSettings
 
 
@@ -27,6 +27,7 @@ def trainer_arguments(settings: TrainingSettings, folder: Path) -> dict[str, Any
         "output_dir": str(folder),
         "learning_rate": settings.learning_rate,
         **_schedule(settings),
+        **_sharding(settings),
         "warmup_steps": settings.warmup,
         "num_train_epochs": settings.epochs,
         "max_steps": settings.max_steps or -1,
@@ -37,6 +38,7 @@ def trainer_arguments(settings: TrainingSettings, folder: Path) -> dict[str, Any
         "max_grad_norm": settings.max_grad_norm,
         "optim": settings.optimizer,
         "seed": settings.seed,
+        "data_seed": settings.seed,  # one order of the examples, of which each rank takes its part
         "bf16": gpu,
         "gradient_checkpointing": gpu,
         "use_cpu": not gpu,
@@ -59,8 +61,15 @@ def _schedule(settings: TrainingSettings) -> dict[str, Any]:
     return {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": kwargs}
 
 
+def _sharding(settings: TrainingSettings) -> dict[str, Any]:
+    """FSDP2: every layer's weights are spread over all devices and gathered while they are needed."""
+    if not is_sharded(settings):
+        return {}
+    return {"fsdp": True, "fsdp_config": {"version": 2, "state_dict_type": "FULL_STATE_DICT"}}
+
+
 def _accumulation(settings: TrainingSettings) -> int:
-    devices = int(os.environ.get("WORLD_SIZE", "1"))
+    devices = ranks.world_size()
     held = settings.micro_batch_size * devices
     if settings.batch_size % held:
         raise UserError(
@@ -72,23 +81,27 @@ def _accumulation(settings: TrainingSettings) -> int:
 
 @contextmanager
 def workspace() -> Iterator[Path]:
-    """A folder for one training, gone afterwards; on the disk that holds the model cache."""
+    """A folder for one training, gone afterwards, on the disk of the model cache; the ranks of a node share one."""
     parent = home() / "work"
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent) as folder:
-        yield Path(folder)
+        yield Path(ranks.from_first_on_node(folder))
+        ranks.wait()
 
 
 def train(trainer: Trainer, stage: Stage, label: str) -> None:
     """Run the trainer, from the latest checkpoint of an earlier attempt where there is one."""
     trainer.add_callback(CheckpointUploader(stage, kept=trainer.args.save_total_limit or 1))
-    trainer.add_callback(StepProgress(label))
+    if ranks.is_first():
+        trainer.add_callback(StepProgress(label))
+    ranks.draw_apart(trainer.args.seed)
     trainer.train(resume_from_checkpoint=fetch_latest_checkpoint(stage, Path(str(trainer.args.output_dir))))
 
 
 def publish_model(
     stage: Stage,
     trainer: Trainer,
+    untrained: Callable[[], Model],
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
     counts: Counts,
@@ -97,17 +110,27 @@ def publish_model(
     last_step: int | None = None,
 ) -> Manifest:
     """Save the merged model, publish it with its loss curve up to `last_step` (None: all of it), and leave a copy where
-    serving looks for it."""
-    model_folder = folder / "model"
-    save_model(trainer.accelerator.unwrap_model(trainer.model), tokenizer, model_folder)
-    curve = [p for p in loss_curve(trainer.state.log_history) if last_step is None or p.step <= last_step]
-    manifest = stage.publish(
-        counts,
-        {"curve": curve, **(records or {})},
-        folder=model_folder,
-        metrics={**metrics, "final_loss": curve[-1].values["loss"]},
-    )
-    adopt_folder(stage.uri, model_folder)
+    serving looks for it. The first rank does so; `untrained` makes the model that sharded weights are put into."""
+    model = whole_model(trainer, untrained)
+    if model is not None:
+        model_folder = folder / "model"
+        save_model(model, tokenizer, model_folder)
+        curve = [p for p in loss_curve(trainer.state.log_history) if last_step is None or p.step <= last_step]
+        stage.publish(
+            counts,
+            {"curve": curve, **(records or {})},
+            folder=model_folder,
+            metrics={**metrics, "final_loss": curve[-1].values["loss"]},
+        )
+        adopt_folder(stage.uri, model_folder)
+    ranks.wait()
+    return made_now(stage)
+
+
+def made_now(stage: Stage) -> Manifest:
+    """The manifest of a stage that the ranks of this training, or processes that it started, have just finished."""
+    manifest = read_manifest(stage.uri)
+    manifest.mark_as_made_now()
     return manifest
 
 

@@ -172,7 +172,7 @@ def test_a_killed_training_finds_its_looks_again(
     assert resumed.digest == undisturbed.digest
 
 
-def test_several_devices_are_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sharded_weights_are_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="one device only"):
-        EarlyStop(None)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="none has all of its weights"):
+        EarlyStop(None, settings(sharding="fsdp"))  # type: ignore[arg-type]

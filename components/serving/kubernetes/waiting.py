@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -14,10 +15,9 @@ from components.serving.kubernetes.manifests import Server, server_name
 
 POLL_SECONDS = 1.0
 LOG_LINES = 5
-SLOW_TO_GO = ("unschedulable", "queued")  # nodes come free or are added, queues move
+PULL_PATIENCE = 20  # seconds that a registry may fail to answer
 REMEDIES = {
     "unschedulable": "Free or add such a node, ask for less in serving.pod, or raise serving.schedule_timeout.",
-    "queued": "Raise serving.schedule_timeout, or cluster.queue's quota.",
     "image": "Correct the image (engine_image, worker_image) or the cluster's access to its registry.",
     "config": "Correct the objects that cluster.* of the recipe names.",
     "out_of_memory": "Raise serving.pod.memory, or lower serving.max_batch and serving.max_total_tokens.",
@@ -52,7 +52,7 @@ class Wait:
         self.cluster, self.server = cluster, server
         self.name = server_name(server.run, server.name)
         self.started = time.monotonic()
-        self._no_node_since: float | None = None
+        self._troubled_since: float | None = None
         self._said = ""
 
     def look(self) -> bool:
@@ -66,8 +66,8 @@ class Wait:
         for pod in pods:
             if trouble := trouble_of(pod):
                 self._consider(trouble, pod)
-        if not any(trouble_of(pod) for pod in pods):
-            self._no_node_since = None
+        if not any(map(trouble_of, pods)):
+            self._troubled_since = None
             self._tell(_phase(pods))
         if time.monotonic() - self.started > self.server.settings.start_timeout:
             raise UserError(
@@ -92,16 +92,21 @@ class Wait:
         return [pod for pod in pods if not pod.metadata.deletion_timestamp]
 
     def _consider(self, trouble: Trouble, pod: Any) -> None:
-        """A server that ends while it starts would do so again and again; what moves by itself is waited for."""
+        """A server that ends while it starts would do so again and again; what may pass by itself is waited for."""
         if trouble.final or trouble.kind == "crash":
             raise self._failure(trouble, pod)
         self._tell(trouble.text)
-        if trouble.kind not in SLOW_TO_GO:
-            return
-        self._no_node_since = self._no_node_since or time.monotonic()
-        waited = time.monotonic() - self._no_node_since
-        if waited > self.server.settings.schedule_timeout and not self._node_is_coming(pod):
+        if trouble.kind in ("unschedulable", "queued"):
+            self.started = time.monotonic()  # its own time has not begun
+        self._troubled_since = self._troubled_since or time.monotonic()
+        if time.monotonic() - self._troubled_since > self._patience(trouble, pod):
             raise self._failure(trouble, pod)
+
+    def _patience(self, trouble: Trouble, pod: Any) -> float:
+        """Seconds. Nodes come free within `serving.schedule_timeout` or are added; queues move when they move."""
+        if trouble.kind == "unschedulable" and not self._node_is_coming(pod):
+            return self.server.settings.schedule_timeout
+        return PULL_PATIENCE if trouble.kind == "image" else math.inf
 
     def _node_is_coming(self, pod: Any) -> bool:
         about = f"involvedObject.name={pod.metadata.name},reason=TriggeredScaleUp"

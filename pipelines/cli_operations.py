@@ -1,0 +1,130 @@
+"""`srlm status`, `logs`, `cancel` and `doctor`: runs of every kind, and what they need."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pipelines.cluster.runs import Asked, Run
+
+commands = typer.Typer()
+console = Console() if sys.stdout.isatty() else Console(width=110)  # a log has no width of its own
+
+RunName = Annotated[str, typer.Argument(help="The run's name, or Kubeflow's id of it.")]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The runs' namespace; default: the current one.")]
+Host = Annotated[str, typer.Option(envvar="KF_PIPELINES_ENDPOINT", help="Kubeflow Pipelines' address.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+MARKS = {"ok": "[green]ok[/green]    ", "broken": "[red]BROKEN[/red]", "unknown": "[yellow]?[/yellow]     "}
+
+
+@commands.command()
+def status(
+    run: Annotated[str, typer.Argument(help="One run, with what its pods say; default: all recent ones.")] = "",
+    namespace: Namespace = "",
+    host: Host = "",
+    debug: Debug = False,
+) -> None:
+    """Show runs of every kind: on this machine, as a Job, on Kubeflow Pipelines."""
+    from pipelines.cluster.runs import every_kind, find, recent
+
+    kinds = every_kind(host, namespace)
+    if not run:
+        asked = recent(kinds)
+        _show_table([found for _, found in asked.runs])
+        _show_silent(asked)
+        return
+    asked = find(kinds, run)
+    asked.require(run)
+    for kind, found in asked.runs:
+        step = f", at {found.step}" if found.step and found.state == "running" else f": {found.step}" * bool(found.step)
+        _line(f"{found.name} ({found.kind}, started {found.age} ago): {found.state}{step}")
+        for line in kind.said(found):
+            _line(f"  {line}")
+
+
+@commands.command()
+def logs(
+    run: RunName,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
+    namespace: Namespace = "",
+    host: Host = "",
+    debug: Debug = False,
+) -> None:
+    """Show the log of a run."""
+    from pipelines.cluster.runs import every_kind, find
+
+    asked = find(every_kind(host, namespace), run)
+    asked.require(run)
+    # a run that was submitted by a Job has that Job's name
+    kind, found = min(asked.runs, key=lambda one: one[1].kind == "submission")
+    try:
+        for line in kind.log(found, follow):
+            print(line, flush=follow)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+@commands.command()
+def cancel(run: RunName, namespace: Namespace = "", host: Host = "", debug: Debug = False) -> None:
+    """End a run and free its servers. What it has finished is kept."""
+    from pipelines.cluster.runs import every_kind, find
+
+    asked = find(every_kind(host, namespace), run)
+    for kind, found in asked.runs:
+        for line in kind.cancel(found):
+            _line(line)
+        _line(f"{found.name} ({found.kind}): nothing of it runs any more, or it is ending")
+    if not asked.runs:
+        _line(f"there is no run {run!r} to cancel")
+        _show_silent(asked)
+
+
+@commands.command()
+def doctor(
+    only: Annotated[str, typer.Option(help="Names of checks, with commas; default: all that apply here.")] = "",
+    pull: Annotated[bool, typer.Option("--pull", help="Start a pod of each image.")] = False,
+    namespace: Namespace = "",
+    host: Host = "",
+    store: Annotated[str, typer.Option(envvar="SRLM_STORE", help="s3://bucket/prefix or a folder.")] = "",
+    tracking_uri: Annotated[str, typer.Option(envvar="SRLM_TRACKING_URI", help="An MLflow server.")] = "",
+    debug: Debug = False,
+) -> None:
+    """Check everything that a run needs, with a remedy for what is broken (exit code 2)."""
+    from pipelines.cluster.doctor import Doctor
+
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    number = 0
+    for name, finding in Doctor(namespace, store, tracking_uri, host, pull).examine(names):
+        number += finding.state == "broken"
+        remedy = f" -> {finding.remedy}" if finding.remedy else ""
+        console.print(
+            f"{MARKS[finding.state]} {name:<11} {escape(finding.text + remedy)}", highlight=False, soft_wrap=True
+        )
+    raise typer.Exit(2 if number else 0)
+
+
+def _line(text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def _show_table(runs: list[Run]) -> None:
+    if not runs:
+        _line("no runs yet: srlm run demo starts one on this machine, srlm submit or srlm manifests one on a cluster")
+        return
+    shown = Table()
+    for column in ("kind", "run", "state", "age", "step"):
+        shown.add_column(column, overflow="fold")
+    for one in runs:
+        shown.add_row(one.kind, escape(one.name), one.state, one.age, escape(one.step))
+    console.print(shown)
+
+
+def _show_silent(asked: Asked) -> None:
+    for reason in asked.silent:
+        _line(f"not asked: {reason}")

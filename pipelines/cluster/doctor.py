@@ -1,0 +1,228 @@
+"""`srlm doctor`: every part that a run needs, one line each, with what to do about those that are broken."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from components.errors import UserError
+from components.images import ENGINE, TRAINER, WORKER
+from components.kubernetes.client import Cluster, ClusterError, connect, in_a_pod
+from components.pods import ClusterSettings
+from components.registry.client import check_tracking
+from components.store import Store, join, open_store
+from pipelines.cluster.findings import Finding, broken, ok, unknown
+from pipelines.cluster.kubeflow import ENDPOINT, kfp_client
+from pipelines.cluster.machine import check_machine
+from pipelines.cluster.permissions import PERSON, RUN, TRAINING, missing_of, own_missing
+
+TRAINER_GROUP = ("trainer.kubeflow.org", "v1alpha1")
+CHART = "helm upgrade --install the chart (charts/self-rewarding) in this namespace."
+
+
+@dataclass
+class Doctor:
+    """What to look at; empty addresses are not looked at. `pull` starts a pod of every image."""
+
+    namespace: str = ""
+    store: str = ""
+    tracking_uri: str = ""
+    host: str = ""
+    pull: bool = False
+    settings: ClusterSettings = field(default_factory=ClusterSettings)
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        return connect(self.namespace)
+
+    def examine(self, only: list[str]) -> Iterator[tuple[str, Finding]]:
+        """The checks by name, in order. Raises UserError for a name that is none."""
+        if strange := sorted(set(only) - set(CHECKS)):
+            raise UserError(f"there is no check {', '.join(strange)}", f"The checks are {', '.join(CHECKS)}.")
+        asked = only or [name for name in CHECKS if name not in self._not_here()]
+        for name in asked:
+            try:
+                for finding in CHECKS[name](self):
+                    yield name, finding
+            except UserError as error:
+                yield name, broken(error.problem, error.remedy)
+        if not only and not self._has_cluster():
+            yield (
+                "cluster",
+                unknown("no cluster is configured here, which a local run does not need", "Set KUBECONFIG."),
+            )
+
+    def _not_here(self) -> tuple[str, ...]:
+        """With a cluster this machine needs little; without one there is nothing to ask."""
+        on_cluster = ("cluster", "permissions", "gpus", "trainer", "images")
+        return ("machine",) if self._has_cluster() else on_cluster
+
+    def _has_cluster(self) -> bool:
+        try:
+            return bool(self.cluster)
+        except UserError:
+            return False
+
+    def _check_cluster(self) -> Iterator[Finding]:
+        from kubernetes.client import VersionApi
+
+        version = VersionApi(self.cluster.api).get_code()
+        yield ok(f"Kubernetes {version.git_version} answers; the namespace is {self.cluster.namespace}")
+        core, names = self.cluster.core, self.settings
+        yield self._there("ServiceAccount", names.service_account, core.read_namespaced_service_account)
+        yield self._there("ConfigMap", names.config_map, core.read_namespaced_config_map)
+        yield self._there("Secret", names.secret, core.read_namespaced_secret, needed=False)
+
+    def _there(self, kind: str, name: str, read: Callable[[str, str], object], needed: bool = True) -> Finding:
+        """Only whether it is there: what it holds is nobody's business here."""
+        try:
+            read(name, self.cluster.namespace)
+        except ClusterError as error:
+            if error.status == 403:
+                return unknown(f"whether {kind} {name} is there may not be asked", f"kubectl get {kind.lower()} {name}")
+            if error.status != 404:
+                raise
+            text = f"{kind} {name} is not there"
+            return (
+                broken(text, CHART) if needed else unknown(text, "Not needed with a workload identity for the store.")
+            )
+        return ok(f"{kind} {name} is there")
+
+    def _check_permissions(self) -> Iterator[Finding]:
+        """In a pod those of a run; outside those of a person, and those of the runs' account."""
+        if in_a_pod():
+            yield from _permitted("this pod", own_missing(self.cluster, RUN))
+            return
+        yield from _permitted("you", own_missing(self.cluster, PERSON))
+        account = self.settings.service_account
+        try:
+            yield from _permitted(f"the service account {account}", missing_of(self.cluster, account, RUN))
+        except ClusterError as error:
+            if error.status != 403:
+                raise
+            yield unknown(f"what the service account {account} may do, you may not ask", "Run srlm doctor in its pod.")
+
+    def _check_store(self) -> Iterator[Finding]:
+        if not self.store:
+            yield unknown("no store is named", "Set SRLM_STORE or --store; srlm run starts one of its own without.")
+            return
+        yield _use(open_store(join(self.store, "doctor", uuid.uuid4().hex)))
+
+    def _check_registry(self) -> Iterator[Finding]:
+        if not self.tracking_uri:
+            yield unknown("no MLflow is named", "Set SRLM_TRACKING_URI; srlm run starts one of its own without.")
+            return
+        check_tracking(self.tracking_uri)
+        yield ok(f"MLflow at {self.tracking_uri} answers")
+
+    def _check_kubeflow(self) -> Iterator[Finding]:
+        if not (self.host or os.environ.get(ENDPOINT)):
+            yield unknown("no Kubeflow Pipelines is named", f"Set {ENDPOINT}; srlm manifests --runner job needs none.")
+            return
+        with kfp_client(self.host, self.namespace) as client:
+            users = "several users" if client.get_kfp_healthz().multi_user else "one user"
+            client.list_runs(page_size=1)
+        yield ok(f"Kubeflow Pipelines answers ({users}), and runs may be listed")
+
+    def _check_gpus(self) -> Iterator[Finding]:
+        try:
+            nodes = self.cluster.core.list_node().items
+        except ClusterError as error:
+            if error.status != 403:
+                raise
+            yield unknown("which GPUs the nodes have may not be asked", "kubectl describe nodes, as an administrator.")
+            return
+        counts: dict[str, int] = {}
+        for node in nodes:
+            for resource, amount in (node.status.allocatable or {}).items():
+                if "gpu" in resource and amount.isdigit() and int(amount):
+                    counts[resource] = counts.get(resource, 0) + int(amount)
+        found = ", ".join(f"{count} {resource}" for resource, count in sorted(counts.items()))
+        yield (
+            ok(f"{len(nodes)} nodes with {found}")
+            if found
+            else unknown(
+                f"none of {len(nodes)} nodes has a GPU",
+                "Serve with --engine transformers, or install the device plugin.",
+            )
+        )
+
+    def _check_trainer(self) -> Iterator[Finding]:
+        """Runtimes are there for the whole cluster or for a namespace; one of the name is enough."""
+        name, custom, place = self.settings.training_runtime, self.cluster.custom, self.cluster.namespace
+        without = "Not needed while dpo and sft train on one node."
+        try:
+            custom.list_namespaced_custom_object(*TRAINER_GROUP, place, "trainjobs", limit=1)
+        except ClusterError as error:
+            if error.status not in (403, 404):
+                raise
+            said = "is not installed" if error.status == 404 else "may not be asked for"
+            yield unknown(f"Kubeflow Trainer {said}", without)
+            return
+        for read in (
+            lambda: custom.get_namespaced_custom_object(*TRAINER_GROUP, place, "trainingruntimes", name),
+            lambda: custom.get_cluster_custom_object(*TRAINER_GROUP, "clustertrainingruntimes", name),
+        ):
+            try:
+                read()
+            except ClusterError as error:
+                if error.status not in (403, 404):
+                    raise
+            else:
+                yield ok(f"Kubeflow Trainer is installed, and its runtime {name} is there")
+                if in_a_pod():
+                    yield from _permitted("this pod", own_missing(self.cluster, TRAINING))
+                return
+        yield broken(f"Kubeflow Trainer is installed, but no runtime {name} can be seen", CHART)
+
+    def _check_images(self) -> Iterator[Finding]:
+        from pipelines.cluster.image_pull import pull
+
+        images = {"WORKER": WORKER, "TRAINER": TRAINER, "ENGINE": ENGINE}
+        for name, default in images.items():
+            image = os.environ.get(f"SRLM_{name}_IMAGE") or default
+            if self.pull:
+                yield pull(self.cluster, image, self.settings)
+            else:
+                yield unknown(f"whether nodes get {image} is not tested", "srlm doctor --only images --pull starts it.")
+
+
+def _permitted(who: str, missing: list[str]) -> Iterator[Finding]:
+    if not missing:
+        yield ok(f"{who}: everything that is needed is permitted")
+    for one in missing:
+        yield broken(f"{who}: not permitted to {one}", CHART)
+
+
+def _use(store: Store) -> Finding:
+    """Write, read, and the write that only the first may do: finished work is published by it."""
+    store.write("probe", b"1")
+    read = store.read("probe")
+    first, second = store.create("once", b"1"), store.create("once", b"2")
+    once = store.read("once")
+    for name in ("probe", "once"):
+        store.delete(name)
+    if read != b"1":
+        return broken(f"the store {store.uri} does not give back what was written", "Use another S3 server.")
+    if not first or second or once != b"1":
+        return broken(
+            f"the store {store.uri} lets a second writer replace what is there (no conditional put: If-None-Match)",
+            "Use a store that has it: AWS S3, MinIO, Ceph 20, SeaweedFS 4.",
+        )
+    return ok(f"the store {store.uri} writes, reads and creates only once")
+
+
+CHECKS: dict[str, Callable[[Doctor], Iterator[Finding]]] = {
+    "cluster": Doctor._check_cluster,
+    "permissions": Doctor._check_permissions,
+    "store": Doctor._check_store,
+    "registry": Doctor._check_registry,
+    "kubeflow": Doctor._check_kubeflow,
+    "gpus": Doctor._check_gpus,
+    "trainer": Doctor._check_trainer,
+    "images": Doctor._check_images,
+    "machine": lambda _: check_machine(),
+}

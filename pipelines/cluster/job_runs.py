@@ -1,0 +1,113 @@
+"""Runs that a Kubernetes Job walks, and Jobs that submit a run to Kubeflow Pipelines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from components.kubernetes.client import Cluster, connect
+from components.kubernetes.labels import COMPONENT, RUN, selector
+from components.kubernetes.troubles import last_log_lines
+from pipelines.cluster.cancel import free_servers, remove_job
+from pipelines.cluster.pod_states import OLDEST, describe, follow_pods, pods_of, refusals
+from pipelines.cluster.runs import RECENT, Run
+
+STEP = re.compile(r"^\[(\d+/\d+)\] (.+)")  # as the terminal shows the start of a step
+LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+LOG_LINES = 500
+COMPONENTS = {"job": "run", "submission": "submission", "servers": "model-server"}
+
+
+class JobRuns:
+    """The kinds `job` and `submission`; both have a Job of the run's name."""
+
+    name = "job"
+
+    def __init__(self, namespace: str = "") -> None:
+        self._namespace = namespace
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        return connect(self._namespace)
+
+    def recent(self) -> list[Run]:
+        jobs = self.cluster.batch.list_namespaced_job(self.cluster.namespace, label_selector=selector()).items
+        jobs.sort(key=lambda job: job.metadata.creation_timestamp or OLDEST, reverse=True)
+        return [_run(job) for job in jobs if RUN in job.metadata.labels][:RECENT]
+
+    def find(self, run: str) -> list[Run]:
+        jobs = self._jobs(run)
+        return [_run(job, self._step(run)) for job in jobs] or self._left_behind(run)
+
+    def _left_behind(self, run: str) -> list[Run]:
+        """Servers of a run that has no Job here: Kubeflow's, or one whose Job was removed."""
+        if not LABEL.fullmatch(run):
+            return []
+        chosen = selector("model-server", run)
+        servers = self.cluster.apps.list_namespaced_deployment(self.cluster.namespace, label_selector=chosen).items
+        since = [one.metadata.creation_timestamp for one in servers]
+        return [Run("servers", run, f"{len(servers)} without a Job", min(since))] if servers else []
+
+    def _jobs(self, run: str) -> list[Any]:
+        """The run's own Job; a name that no label may hold names none."""
+        if not LABEL.fullmatch(run):
+            return []
+        listed = self.cluster.batch.list_namespaced_job(self.cluster.namespace, label_selector=selector(run=run))
+        return [job for job in listed.items if job.metadata.labels.get(COMPONENT) in ("run", "submission")]
+
+    def _step(self, run: str) -> str:
+        """From what the run's pod last showed."""
+        pods = pods_of(self.cluster, selector("run", run))
+        for line in reversed(last_log_lines(self.cluster.core, pods[-1], "srlm", LOG_LINES) if pods else []):
+            if found := STEP.match(line):
+                return f"{found[2]} ({found[1]})"
+        return ""
+
+    def said(self, run: Run) -> list[str]:
+        lines = [line for pod in pods_of(self.cluster, selector(run=run.name)) for line in describe(self.cluster, pod)]
+        return lines + refused_pods(self.cluster, run.name)
+
+    def log(self, run: Run, follow: bool) -> Iterator[str]:
+        chosen = selector(COMPONENTS[run.kind], run.name)
+
+        def ended() -> bool:
+            return all(_state(job)[0] in ("finished", "failed") for job in self._jobs(run.name))
+
+        yield from follow_pods(self.cluster, lambda: pods_of(self.cluster, chosen), ended, follow)
+
+    def cancel(self, run: Run) -> list[str]:
+        return remove_job(self.cluster, run.name) + free_servers(self.cluster, run.name)
+
+
+def refused_pods(cluster: Cluster, run: str) -> list[str]:
+    """Jobs and servers of a run for which the cluster makes no pods."""
+    chosen, namespace = selector(run=run), cluster.namespace
+    jobs = cluster.batch.list_namespaced_job(namespace, label_selector=chosen).items
+    unfinished = [job for job in jobs if not job.status.active and _state(job)[0] == "waiting"]
+    servers = cluster.apps.list_namespaced_deployment(namespace, label_selector=chosen).items
+    lines = [line for job in unfinished for line in refusals(cluster, job, "job")]
+    return lines + [line for one in servers for line in refusals(cluster, one, "server")]
+
+
+def _run(job: Any, step: str = "") -> Run:
+    state, why = _state(job)
+    labels = job.metadata.labels
+    kind = "submission" if labels.get(COMPONENT) == "submission" else "job"
+    shown = step if state == "running" else why
+    return Run(kind, labels[RUN], state, job.metadata.creation_timestamp, shown, str(job.metadata.uid))
+
+
+def _state(job: Any) -> tuple[str, str]:
+    """The Job's state in a word, and the cause where it has failed."""
+    status = job.status
+    for condition in status.conditions or []:
+        if condition.status == "True" and condition.type in ("Complete", "Failed"):
+            done = condition.type == "Complete"
+            return ("finished", "") if done else ("failed", f"{condition.reason}: {condition.message}")
+    if job.metadata.deletion_timestamp:
+        return "ending", ""
+    if job.spec.suspend:
+        return "queued", "the Job is suspended"
+    return ("running" if status.ready else "waiting"), ""

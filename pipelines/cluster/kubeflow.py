@@ -1,0 +1,121 @@
+"""The client of Kubeflow Pipelines, and what goes wrong with it in words."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.errors import UserError
+
+if TYPE_CHECKING:
+    from kfp import Client
+
+ENDPOINT, TOKEN = "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_TOKEN"
+PROJECTED_TOKEN = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105  where Kubeflow mounts it into pods
+CONNECT_SECONDS, READ_SECONDS = 5, 60
+
+
+class KubeflowError(UserError):
+    """Kubeflow Pipelines cannot be reached or refuses. `status` is HTTP's, 0 where nobody answered."""
+
+    def __init__(self, problem: str, remedy: str, status: int = 0) -> None:
+        super().__init__(problem, remedy)
+        self.status = status
+
+
+@contextmanager
+def kfp_client(host: str = "", namespace: str = "") -> Iterator[Client]:
+    """A client for the work inside the block; whatever goes wrong with the server there raises KubeflowError.
+
+    `host` defaults to KF_PIPELINES_ENDPOINT. `namespace` is the user's, in installations with several. The token is
+    KF_PIPELINES_TOKEN, else the one that is mounted into this pod (KF_PIPELINES_SA_TOKEN_PATH names another place);
+    without either none is sent, as with a port-forward.
+    """
+    url = (host or os.environ.get(ENDPOINT, "")).rstrip("/")
+    if not url:
+        raise KubeflowError(
+            "it is not known where Kubeflow Pipelines is",
+            f"Give --host or {ENDPOINT}, e.g. http://127.0.0.1:8888 after "
+            "`kubectl -n kubeflow port-forward svc/ml-pipeline 8888`.",
+        )
+    from kfp_server_api import ApiException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield _client(url if "://" in url else f"https://{url}", namespace)
+    except ApiException as error:
+        raise _refused(url, error) from error
+    except HTTPError as error:
+        cause = str(error).rpartition("Caused by ")[2][:300]
+        raise KubeflowError(
+            f"Kubeflow Pipelines at {url} does not answer ({cause})",
+            f"Check --host or {ENDPOINT}, and that it can be reached from here (port-forward, VPN).",
+        ) from error
+
+
+def _client(url: str, namespace: str) -> Client:
+    """kfp's client; that the server is there is known at once, not after its own five patient tries."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from kfp import Client
+
+        client = _impatient(Client)(host=url, namespace=namespace or "kubeflow", existing_token=_token())
+    if namespace:
+        client._context_setting = {**client._context_setting, "namespace": namespace}
+        client.get_kfp_healthz()  # without a namespace it was asked for already
+    return client
+
+
+def _impatient(base: type[Client]) -> type[Client]:
+    """kfp's client with limits on waiting for a server that is not there."""
+
+    class Impatient(base):  # type: ignore[valid-type,misc]
+        def _load_config(self, *arguments: Any, **named: Any) -> Any:
+            from urllib3.util import Retry
+
+            configuration = super()._load_config(*arguments, **named)
+            configuration.retries = Retry(total=2, backoff_factor=0.5, read=0)
+            return configuration
+
+        def get_kfp_healthz(self, sleep_duration: int = 5) -> Any:
+            health = self._healthz_api.healthz_service_get_healthz(_request_timeout=(CONNECT_SECONDS, READ_SECONDS))
+            _refuse_pages(self._existing_config.host, self._healthz_api.api_client.last_response.data)
+            return health
+
+    return Impatient
+
+
+def _refuse_pages(url: str, answer: str | bytes) -> None:
+    """A login page, say, answers with 200 to everything; kfp's client would read from it that there are no runs."""
+    try:
+        fine = isinstance(json.loads(answer), dict)
+    except ValueError:
+        fine = False
+    if not fine:
+        raise KubeflowError(
+            f"{url} answers, but not as the API of Kubeflow Pipelines 2 (v2beta1)",
+            f"Check --host or {ENDPOINT}, and {TOKEN} where a login stands before it.",
+        )
+
+
+def _token() -> str | None:
+    path = Path(os.environ.get("KF_PIPELINES_SA_TOKEN_PATH") or PROJECTED_TOKEN)
+    return os.environ.get(TOKEN) or (path.read_text().strip() if path.is_file() else None)
+
+
+def _refused(url: str, error: Any) -> KubeflowError:
+    """kfp's client raises the same error for a refusal and for a broken connection (then without a status)."""
+    body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else error.body or ""
+    said = " ".join((body or error.reason or "").split())[:300]
+    renew = f"Put a token of a user who may into {TOKEN}, or run this in a pod with Kubeflow's token mounted."
+    if error.status == 401:
+        return KubeflowError(f"Kubeflow Pipelines at {url} does not know who we are ({said})", renew, 401)
+    if error.status == 403:
+        return KubeflowError(f"Kubeflow Pipelines at {url} does not allow this ({said})", renew, 403)
+    remedy = "Check the run's id or name." if error.status == 404 else "Its ml-pipeline pod's log says more."
+    return KubeflowError(f"Kubeflow Pipelines at {url} refuses: {said}", remedy, error.status or 0)

@@ -1,0 +1,93 @@
+"""What may be done in the namespace of the runs, and by whom: the chart's Roles and `srlm doctor` compare with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from components.kubernetes.client import Cluster
+
+
+@dataclass(frozen=True)
+class Permission:
+    """Verbs on one resource ("pods/log" is a subresource) and what they are for."""
+
+    group: str
+    resource: str
+    verbs: tuple[str, ...]
+    purpose: str
+
+
+# The service account of the runs: serving, following and removing what a run makes, and nothing else.
+RUN = (
+    Permission("apps", "deployments", ("get", "list", "create", "patch", "delete"), "to serve models"),
+    Permission("", "services", ("list", "create", "patch", "delete"), "to serve models"),
+    Permission("", "pods", ("get", "list"), "to know why a server does not come"),
+    Permission("", "pods/log", ("get",), "to say what a server said last"),
+    Permission("", "events", ("list",), "to know what the cluster says about a pod"),
+)
+# The same account, where Kubeflow Trainer is used.
+TRAINING = (
+    Permission("trainer.kubeflow.org", "trainjobs", ("get", "create", "delete"), "to train on several nodes"),
+    Permission("trainer.kubeflow.org", "trainingruntimes", ("get",), "to train on several nodes"),
+)
+# Whoever submits, follows and cancels runs with kubectl and srlm.
+PERSON = (
+    Permission("batch", "jobs", ("get", "list", "create", "delete"), "to start, follow and cancel runs"),
+    Permission("", "configmaps", ("get", "list", "create", "delete"), "for the recipes of runs"),
+    Permission("", "pods", ("get", "list"), "to follow runs"),
+    Permission("", "pods/log", ("get",), "to read logs"),
+    Permission("", "events", ("list",), "to know what the cluster says about a pod"),
+    Permission("apps", "deployments", ("list", "delete"), "to free the servers of a run"),
+    Permission("", "services", ("list", "delete"), "to free the servers of a run"),
+)
+
+
+def own_missing(cluster: Cluster, wanted: Iterable[Permission]) -> list[str]:
+    """What we may not do of it, as "delete jobs.batch (to ...)"; asked by SelfSubjectAccessReview, which everybody may.
+
+    Raises ClusterError.
+    """
+    from kubernetes import client
+
+    def allowed(attributes: Any) -> bool:
+        spec = client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes)
+        review = client.V1SelfSubjectAccessReview(spec=spec)
+        return bool(client.AuthorizationV1Api(cluster.api).create_self_subject_access_review(review).status.allowed)
+
+    return _missing(cluster.namespace, wanted, allowed)
+
+
+def missing_of(cluster: Cluster, account: str, wanted: Iterable[Permission]) -> list[str]:
+    """The same for a service account of the namespace. Only administrators may ask (others: ClusterError, 403)."""
+    from kubernetes import client
+
+    place = cluster.namespace
+
+    def allowed(attributes: Any) -> bool:
+        spec = client.V1SubjectAccessReviewSpec(
+            user=f"system:serviceaccount:{place}:{account}",
+            groups=["system:serviceaccounts", f"system:serviceaccounts:{place}", "system:authenticated"],
+            resource_attributes=attributes,
+        )
+        review = client.V1LocalSubjectAccessReview(metadata=client.V1ObjectMeta(namespace=place), spec=spec)
+        authorization = client.AuthorizationV1Api(cluster.api)
+        created = authorization.create_namespaced_local_subject_access_review(place, review)
+        return bool(created.status.allowed)
+
+    return _missing(place, wanted, allowed)
+
+
+def _missing(namespace: str, wanted: Iterable[Permission], allowed: Any) -> list[str]:
+    from kubernetes.client import V1ResourceAttributes
+
+    missing = []
+    for one in wanted:
+        resource, _, subresource = one.resource.partition("/")
+        place = {"group": one.group, "resource": resource, "subresource": subresource or None, "namespace": namespace}
+        lacking = [verb for verb in one.verbs if not allowed(V1ResourceAttributes(verb=verb, **place))]
+        if lacking:
+            group = f".{one.group}" if one.group else ""
+            missing.append(f"{', '.join(lacking)} {one.resource}{group} ({one.purpose})")
+    return missing

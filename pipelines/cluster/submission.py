@@ -1,0 +1,194 @@
+"""Submit a recipe to Kubeflow Pipelines: a pipeline of its name, a version of its content, an experiment, a run."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from components.errors import UserError
+from pipelines.cluster.kubeflow import ENDPOINT, KubeflowError, kfp_client
+from pipelines.compile import compile_recipe, version_of
+from pipelines.recipe import Recipe
+
+if TYPE_CHECKING:
+    from kfp import Client
+
+IN_CLUSTER = "http://ml-pipeline.kubeflow:8888"  # where Kubeflow's own manifests put it
+EQUALS = 1
+ENDED_BADLY = ("FAILED", "CANCELED")
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A run that Kubeflow Pipelines has taken; `again` says that it had taken it before."""
+
+    run_id: str
+    version: str
+    url: str
+    again: bool
+
+
+@dataclass(frozen=True)
+class Where:
+    """An installation of Kubeflow Pipelines, and the namespace and experiment in it; empty is the default."""
+
+    host: str = ""
+    namespace: str = ""
+    experiment: str = ""
+
+    @property
+    def address(self) -> str:
+        inside = IN_CLUSTER if "KUBERNETES_SERVICE_HOST" in os.environ else ""
+        return (self.host or os.environ.get(ENDPOINT) or inside).rstrip("/")
+
+
+def submit(recipe: Recipe, where: Where, parameters: Mapping[str, str]) -> Submitted:
+    """Start the run `parameters["run"]`, unless one of this name goes on or has succeeded.
+
+    Raises UserError where the parameters do not do for a cluster or Kubeflow Pipelines does not do as asked.
+    """
+    refuse_parameters(parameters)
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "pipeline.yaml"
+        compile_recipe(recipe, package)
+        try:
+            # kfp's client prints links, and its own are wrong where the API's address is not the UI's
+            with kfp_client(where.address, where.namespace) as client, redirect_stdout(io.StringIO()):
+                return _submit(client, recipe, where, dict(parameters), package)
+        except KubeflowError as error:
+            if error.status in (404, 405, 501):
+                raise _no_api(where.address) from error
+            raise
+
+
+def refuse_parameters(parameters: Mapping[str, str]) -> None:
+    """Raises UserError for a store or registry that no pod can reach, and for a password in an address."""
+    for name, option in (("store", "--store"), ("tracking_uri", "--tracking-uri")):
+        value = parameters.get(name, "")
+        if "://" not in value:
+            found = f"is {value!r}, a folder of this machine" if value else "is not given"
+            raise UserError(
+                f"the {name} {found}: pods on a cluster need one that they can reach",
+                f"Give {option}, or set SRLM_{name.upper()} (the chart's config map has it).",
+            )
+    for name, value in parameters.items():
+        if urlsplit(value).password:
+            raise UserError(
+                f"{name} holds a password, and pipeline parameters are shown to everybody who sees the run",
+                "Take it out of the address; keys belong into the secret that the recipe's cluster.secret names.",
+            )
+
+
+def _submit(client: Client, recipe: Recipe, where: Where, parameters: dict[str, str], package: Path) -> Submitted:
+    namespace = _namespace(client, where)
+    pipeline = _pipeline(client, recipe, namespace)
+    version, version_name = _version(client, pipeline, package)
+    experiment = _experiment(client, where.experiment or recipe.name, namespace)
+    name = parameters["run"]
+    runs = client._run_api.run_service_list_runs(experiment_id=experiment, filter=_named(name)).runs or []
+    taken = [run for run in runs if run.state not in ENDED_BADLY]
+    run = (
+        taken[0]
+        if taken
+        else client.run_pipeline(
+            experiment,
+            name,
+            params={key: value for key, value in parameters.items() if value},
+            pipeline_id=pipeline,
+            version_id=version,
+            service_account=recipe.cluster.service_account,
+        )
+    )
+    ui = os.environ.get("KF_PIPELINES_UI_ENDPOINT", where.address).rstrip("/")
+    return Submitted(run.run_id, version_name, f"{ui}/#/runs/details/{run.run_id}", bool(taken))
+
+
+def _namespace(client: Client, where: Where) -> str | None:
+    """Kubeflow for several users wants a namespace everywhere; without users it refuses one."""
+    answer = client._healthz_api.healthz_service_get_healthz(_preload_content=False)
+    try:
+        several = json.loads(answer.data).get("multi_user")
+    except (AttributeError, ValueError) as error:  # a login page, say; kfp's client would take it for an empty answer
+        raise _no_api(where.address) from error
+    if not several:
+        return None
+    namespace = where.namespace or client.get_user_namespace()
+    if not namespace:
+        raise UserError("this Kubeflow has several users and no namespace is named", "Give yours with --namespace.")
+    return namespace
+
+
+def _experiment(client: Client, name: str, namespace: str | None) -> str:
+    import kfp_server_api
+
+    api = client._experiment_api
+    wanted = {"namespace": namespace} if namespace else {}
+    new = kfp_server_api.V2beta1Experiment(display_name=name, **wanted)
+
+    def find() -> Sequence[Any]:
+        return api.experiment_service_list_experiments(filter=_named(name), **wanted).experiments or []
+
+    return str(_found_or_made(find, lambda: api.experiment_service_create_experiment(experiment=new)).experiment_id)
+
+
+def _pipeline(client: Client, recipe: Recipe, namespace: str | None) -> str:
+    """The id of the pipeline of the recipe's name, made where it is not there yet."""
+    import kfp_server_api
+
+    api = client._pipelines_api
+    wanted: dict[str, Any] = {"namespace": namespace} if namespace else {}
+    new = kfp_server_api.V2beta1Pipeline(
+        name=recipe.name, display_name=recipe.name, description=recipe.description, **wanted
+    )
+
+    def find() -> Sequence[Any]:
+        return api.pipeline_service_list_pipelines(filter=_named(recipe.name), **wanted).pipelines or []
+
+    return str(_found_or_made(find, lambda: api.pipeline_service_create_pipeline(pipeline=new)).pipeline_id)
+
+
+def _version(client: Client, pipeline: str, package: Path) -> tuple[str, str]:
+    """Id and name of the version that is exactly this package, uploaded where it is not there yet."""
+    import yaml
+
+    name = version_of(list(yaml.safe_load_all(package.read_text())))
+
+    def find() -> Sequence[Any]:
+        return client.list_pipeline_versions(pipeline, filter=_named(name)).pipeline_versions or []
+
+    made = _found_or_made(find, lambda: client.upload_pipeline_version(str(package), name, pipeline_id=pipeline))
+    return made.pipeline_version_id, name
+
+
+def _found_or_made(find: Callable[[], Sequence[Any]], make: Callable[[], Any]) -> Any:
+    """What is there, else what is made now; another who makes the same at this moment is no failure."""
+    from kfp_server_api import ApiException
+
+    if there := find():
+        return there[0]
+    try:
+        return make()
+    except ApiException as error:
+        if error.status != 409 or not (there := find()):
+            raise
+        return there[0]
+
+
+def _named(name: str) -> str:
+    return json.dumps({"predicates": [{"operation": EQUALS, "key": "display_name", "stringValue": name}]})
+
+
+def _no_api(address: str) -> UserError:
+    return UserError(
+        f"{address} answers, but not as the API of Kubeflow Pipelines 2 (v2beta1)",
+        "Check --host: it is the address of ml-pipeline (port 8888), or of Kubeflow's UI followed by /pipeline; "
+        "Kubeflow Pipelines older than 2.0 is not supported.",
+    )

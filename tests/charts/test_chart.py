@@ -1,0 +1,194 @@
+"""The chart's promises, on every set of values in ci/."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components import images
+from pipelines.cluster.permissions import RUN, TRAINING, Permission
+from tests.charts.restricted import faults
+from tests.charts.tools import (
+    CHART,
+    VALUES,
+    containers,
+    helm,
+    pick,
+    pod_specs,
+    refusal,
+    render,
+    rendered,
+)
+
+EVERYTHING = CHART / "ci" / "everything-values.yaml"
+PACKAGE = "root: {dag: {tasks: {}}}\nschemaVersion: 2.1.0\n---\nplatforms: {kubernetes: {}}\n"
+
+
+def test_lint(values: Path) -> None:
+    done = helm("lint", "--strict", str(CHART), f"--values={values}")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_pod_is_admitted_by_pod_security_restricted(values: Path) -> None:
+    found = {name: faults(spec) for name, spec in pod_specs(rendered(values))}
+    assert found and not any(found.values()), found
+
+
+@pytest.mark.parametrize("change", ["hostNetwork", "runAsNonRoot", "capabilities", "readOnlyRootFilesystem"])
+def test_the_check_of_pods_sees_each_kind_of_fault(change: str) -> None:
+    _, spec = next(pod_specs(rendered(EVERYTHING)))
+    broken = copy.deepcopy(spec)
+    broken["hostNetwork"] = change == "hostNetwork"
+    broken["securityContext"].pop(change, None)
+    broken["containers"][0]["securityContext"].pop(change, None)
+    assert len(faults(broken)) == 1
+
+
+def test_one_value_moves_every_image_to_a_registry(values: Path) -> None:
+    manifests = render(f"--values={values}", "--set=images.registry=registry.test/mirror")
+    named = [one["image"] for _, spec in pod_specs(manifests) for one in containers(spec)]
+    named += [value for key, value in pick(manifests, "ConfigMap", "srlm")["data"].items() if key.endswith("_IMAGE")]
+    assert named and all(one.startswith("registry.test/mirror/") for one in named), named
+
+
+def test_without_a_registry_the_images_are_those_that_the_code_names() -> None:
+    manifests = rendered(EVERYTHING)
+    used = {one["image"] for _, spec in pod_specs(manifests) for one in containers(spec)}
+    assert {images.WORKER, images.TRAINER, images.SERVICES} <= used
+    assert pick(manifests, "ConfigMap", "srlm")["data"]["SRLM_ENGINE_IMAGE"] == images.ENGINE
+    for engine, image in {"tgi": images.TGI, "vllm": images.VLLM}.items():
+        data = pick(render(f"--set=config.engine={engine}"), "ConfigMap", "srlm")["data"]
+        assert data["SRLM_ENGINE_IMAGE"].removeprefix("docker.io/") == image
+
+
+def test_the_role_names_what_it_allows() -> None:
+    """No wildcard, nothing of secrets; TrainJobs only where there is a runtime for them."""
+    for training in ("true", "false"):
+        manifests = render(f"--set=training.enabled={training}")
+        rules = pick(manifests, "Role", "srlm")["rules"]
+        assert not any("*" in word for rule in rules for words in rule.values() for word in words)
+        resources = {resource for rule in rules for resource in rule["resources"]}
+        assert "secrets" not in resources
+        assert ("trainjobs" in resources) == (training == "true")
+        assert not any(one["kind"].startswith("ClusterRole") for one in manifests)
+
+
+@pytest.mark.parametrize(("training", "wanted"), [("false", RUN), ("true", RUN + TRAINING)])
+def test_the_role_allows_what_a_run_needs(training: str, wanted: tuple[Permission, ...]) -> None:
+    rules = pick(render(f"--set=training.enabled={training}"), "Role", "srlm")["rules"]
+    allowed = {
+        (group, what): set(rule["verbs"]) for rule in rules for group in rule["apiGroups"] for what in rule["resources"]
+    }
+    assert all(set(one.verbs) <= allowed[one.group, one.resource] for one in wanted)
+
+
+def test_keys_are_in_secrets_alone(values: Path) -> None:
+    """Every variable whose name says that it is a key is a reference; no argument and no ConfigMap names one."""
+    secret = re.compile("SECRET|TOKEN|KEY|PASSWORD")
+    manifests = rendered(values)
+    for _, spec in pod_specs(manifests):
+        for one in containers(spec):
+            assert not any("value" in env for env in one.get("env", []) if secret.search(env["name"]))
+            assert not any(secret.search(text) for text in one.get("args", []))
+    for one in manifests:
+        if one["kind"] == "ConfigMap":
+            assert not any(secret.search(key) for key in one["data"])
+
+
+def test_the_store_for_trying_out_gets_a_key_of_its_own() -> None:
+    """20 and 40 random characters, other ones each time; whoever names a Secret gets none made."""
+    data = [pick(rendered_anew, "Secret", "srlm")["data"] for rendered_anew in (_store(), _store())]
+    assert data[0].keys() == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    assert data[0] != data[1]
+    mine = _store("--set=secret.existingSecret=mine")
+    assert not [one for one in mine if one["kind"] == "Secret"]
+    sources = dict(pod_specs(mine))["Deployment/srlm-store"]["containers"][0]["env"]
+    assert {one["valueFrom"]["secretKeyRef"]["name"] for one in sources if "valueFrom" in one} == {"mine"}
+
+
+def _store(*more: str) -> list[dict[str, Any]]:
+    return render("--set=seaweedfs.enabled=true", *more)
+
+
+def test_the_uri_of_the_database_is_no_argument() -> None:
+    spec = dict(pod_specs(rendered(CHART / "ci" / "postgres-values.yaml")))["Deployment/srlm-mlflow"]
+    uri = next(one for one in spec["containers"][0]["env"] if one["name"] == "MLFLOW_BACKEND_STORE_URI")
+    assert uri["valueFrom"]["secretKeyRef"] == {"name": "mlflow-database", "key": "uri"}
+    assert not any("persistentVolumeClaim" in volume for volume in spec["volumes"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set=mlflw.enabled=true"], "'mlflw' not allowed"),
+        (["--set=config.store=/data"], "/config/store"),
+        (["--set=judge.enabled=true"], "/judge/model"),
+        (["--set=regression.enabled=true"], "/regression/model"),
+        (["--set=seaweedfs.persistence.size=much"], "/seaweedfs/persistence/size"),
+        (["--set=images.registry=https://registry.test"], "/images/registry"),
+        (["--set=mlflow.enabled=true"], "set mlflow.artifacts, config.store or seaweedfs.enabled"),
+    ],
+)
+def test_wrong_values_are_refused_with_the_value_named(arguments: list[str], words: str) -> None:
+    assert words in refusal(*arguments)
+
+
+def test_every_value_is_described_and_every_description_has_a_value() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    schema["properties"].pop("global")  # Helm's own
+    _compare(schema, yaml.safe_load((CHART / "values.yaml").read_text()), "")
+
+
+def _compare(schema: dict[str, Any], value: object, path: str) -> None:
+    assert schema.get("description"), f"{path} is not described"
+    if isinstance(value, dict) and "properties" in schema:
+        assert schema["additionalProperties"] is False, path
+        optional = {"requests", "limits"}  # of resources, which may be empty
+        assert set(value) | optional == set(schema["properties"]) | optional, path
+        for key, one in value.items():
+            _compare(schema["properties"][key], one, f"{path}.{key}")
+
+
+def test_a_package_becomes_a_version_named_after_its_content(tmp_path: Path) -> None:
+    """A version cannot change, so another content needs another name; what was compiled arrives unchanged."""
+    names = []
+    for number in (1, 2):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(f"# {number}\n{PACKAGE}")
+        made = render("--set=pipelines.enabled=true", f"--set-file=pipelines.packages.demo={path}")
+        version = next(one for one in made if one["kind"] == "PipelineVersion")
+        spec, platform = yaml.safe_load_all(PACKAGE)
+        assert version["spec"]["pipelineSpec"] == spec and version["spec"]["platformSpec"] == platform
+        assert pick(made, "Pipeline", version["spec"]["pipelineName"])
+        names.append(version["metadata"]["name"])
+    assert names[0] != names[1]
+
+
+def test_a_shipped_package_arrives_unchanged() -> None:
+    path = CHART.parents[1] / "pipelines" / "compiled" / "demo.yaml"
+    made = render("--set=pipelines.enabled=true", f"--set-file=pipelines.packages.demo={path}")
+    version = next(one for one in made if one["kind"] == "PipelineVersion")
+    documents = list(yaml.safe_load_all(path.read_text()))
+    arrived = [version["spec"]["pipelineSpec"], *filter(None, [version["spec"].get("platformSpec")])]
+    assert [_as_json(one) for one in arrived] == [_as_json(one) for one in documents]
+
+
+def _as_json(value: Any) -> Any:
+    """As Kubernetes reads it: one kind of number, and 1e-05 is one (PyYAML, of YAML 1.1, takes it for a text)."""
+    if isinstance(value, dict):
+        return {key: _as_json(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_as_json(one) for one in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return float(value) if isinstance(value, str) and re.fullmatch(r"\d+e[-+]\d+", value) else value
+
+
+def test_there_are_at_least_five_sets_of_values() -> None:
+    assert len(VALUES) >= 5

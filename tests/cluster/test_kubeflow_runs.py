@@ -1,0 +1,117 @@
+"""Runs of Kubeflow Pipelines, asked for from a real HTTP server that answers as its API (v2beta1) does."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from pipelines.cluster.kubeflow import KubeflowError
+from pipelines.cluster.kubeflow_runs import KubeflowRuns
+
+ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+STEPS = [
+    {"display_name": "root", "state": "RUNNING"},
+    {"display_name": "sft-driver", "state": "RUNNING"},
+    {"display_name": "sft", "state": "RUNNING"},
+    {"display_name": "seed-data", "state": "SUCCEEDED"},
+]
+
+
+class Backend:
+    """One run; `page` is what a login in front of it answers to everything."""
+
+    def __init__(self) -> None:
+        self.run: dict[str, Any] = {"run_id": ID, "display_name": "toy", "state": "RUNNING"}
+        self.run |= {"created_at": "2026-01-01T00:00:00Z", "run_details": {"task_details": STEPS}}
+        self.refusal, self.page, self.terminated = 0, b"", 0
+
+    def answer(self, url: str) -> tuple[int, Any]:
+        parts = urlsplit(url)
+        if self.refusal:
+            return self.refusal, {"message": "not you"}
+        if parts.path.endswith("/healthz"):
+            return 200, {"multi_user": False}
+        if parts.path.endswith(":terminate"):
+            self.terminated += 1
+            self.run["state"] = "CANCELING"
+            return 200, {}
+        if parts.path.endswith("/runs"):
+            wanted = json.loads(parse_qs(parts.query).get("filter", ["{}"])[0]).get("predicates", [])
+            found = all(one["stringValue"] == self.run["display_name"] for one in wanted)
+            return 200, {"runs": [self.run] if found else []}
+        return (200, self.run) if parts.path.endswith(ID) else (404, {"message": "no such run"})
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Backend]:
+    """Behind KF_PIPELINES_ENDPOINT, where no cluster is known."""
+    made = Backend()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, answer = (200, None) if made.page else made.answer(self.path)
+            data = made.page or json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nosuch"))
+    yield made
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("name", ["toy", ID])
+def test_a_run_is_found_by_name_and_by_id_with_the_step_that_it_is_at(backend: Backend, name: str) -> None:
+    [found] = KubeflowRuns().find(name)
+    assert (found.name, found.state, found.step, found.id) == ("toy", "running", "sft", ID)
+    assert [run.name for run in KubeflowRuns().recent()] == ["toy"]
+
+
+@pytest.mark.parametrize("name", ["other", "00000000-0000-0000-0000-000000000000"])
+def test_a_run_that_is_not_there_is_no_error(backend: Backend, name: str) -> None:
+    assert KubeflowRuns().find(name) == []
+
+
+def test_without_a_cluster_it_says_that_the_pods_could_not_be_asked(backend: Backend) -> None:
+    lines = KubeflowRuns().said(KubeflowRuns().find("toy")[0])
+    assert "what its pods say is not known: no cluster is known here" in lines[1]
+
+
+def test_a_run_is_terminated_and_what_could_not_be_freed_is_said(backend: Backend) -> None:
+    asked, unfreed = KubeflowRuns().cancel(KubeflowRuns().find("toy")[0])
+    assert backend.terminated == 1 and ID in asked
+    assert "whether it left servers is not known" in unfreed
+    backend.run["state"] = "CANCELED"
+    KubeflowRuns().cancel(KubeflowRuns().find("toy")[0])
+    assert backend.terminated == 1, "what has ended is not ended again"
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "does not know who we are"), (403, "does not allow this")])
+def test_a_refusal_names_the_token(backend: Backend, status: int, words: str) -> None:
+    backend.refusal = status
+    with pytest.raises(KubeflowError, match=words) as refused:
+        KubeflowRuns().recent()
+    assert "KF_PIPELINES_TOKEN" in refused.value.remedy
+
+
+def test_a_login_page_in_front_of_it_is_no_kubeflow(backend: Backend) -> None:
+    backend.page = b"<html>Log in</html>"
+    with pytest.raises(KubeflowError, match="answers, but not as the API"):
+        KubeflowRuns().recent()

@@ -1,0 +1,130 @@
+"""A whole run without Kubeflow: the chart, a Job, a Deployment for each model, and nothing left of it afterwards.
+
+It is the last of this folder, because it removes the release in the end.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from components.kubernetes.client import Cluster
+from components.kubernetes.labels import selector
+from components.store import open_store
+from tests.cluster.conftest import wait_until
+from tests.cluster.release import Release, helm, kubectl, wait_for_end
+from tests.small_world import write_small_world
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+STORE = "s3://srlm/artifacts"
+RUN = "world-on-the-cluster"
+SIZES = ("evaluation.exact_answers.samples=2", "prompts.count=60", "dpo.max_steps=15")
+LONGEST_RUN = 1500  # seconds
+
+
+@pytest.fixture(scope="module")
+def manifests(release: Release, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What `srlm manifests` prints for a small world whose files lie in the release's store."""
+    folder = tmp_path_factory.mktemp("world")
+    recipe = write_small_world(folder)
+    text = recipe.read_text()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path != recipe:
+            open_store("s3://srlm/world").upload(path, str(path.relative_to(folder)))
+    recipe.write_text(text.replace(str(folder), "s3://srlm/world"))
+    command = ["manifests", str(recipe), "--runner=job", f"--run={RUN}", *(f"--set={one}" for one in SIZES)]
+    return srlm(*command, "--set=annotation.head_to_head=false", "--set=instructions=null")
+
+
+@pytest.fixture(scope="module")
+def run(release: Release, manifests: str) -> Any:
+    """The run, whose pod is taken away in its middle; gives the Job's status at its end."""
+    cluster = release.cluster
+    kubectl(release.namespace, "create", "-f", "-", given=manifests)
+    wait_until(lambda: bool(servers(cluster, "m1")), LONGEST_RUN)
+    first, server = run_pods(cluster)[0], servers(cluster, "m1")[0]
+    cluster.core.delete_namespaced_pod(first.metadata.name, release.namespace, grace_period_seconds=0)
+    wait_until(lambda: server.metadata.uid not in [one.metadata.uid for one in servers(cluster)])
+    status = wait_for_end(cluster, RUN, LONGEST_RUN)
+    assert first.metadata.uid not in [pod.metadata.uid for pod in run_pods(cluster)]
+    return status
+
+
+def servers(cluster: Cluster, model: str = "") -> list[Any]:
+    chosen = selector("model-server", RUN, model)
+    return list(cluster.apps.list_namespaced_deployment(cluster.namespace, label_selector=chosen).items)
+
+
+def run_pods(cluster: Cluster) -> list[Any]:
+    return list(cluster.core.list_namespaced_pod(cluster.namespace, label_selector=selector("run", RUN)).items)
+
+
+def srlm(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_run_that_lost_its_pod_goes_on_and_ends_well(run: Any, release: Release) -> None:
+    assert run.succeeded == 1
+    assert "stages were reused" in kubectl(release.namespace, "logs", f"job/{RUN}")
+
+
+def test_its_models_are_in_the_registry(run: Any, release: Release) -> None:
+    found = MlflowClient(release.environment["SRLM_TRACKING_URI"]).get_registered_model("small-world").aliases
+    assert {"sft", "m1", "m2", "m3", "candidate", "champion"} <= set(found)
+
+
+def test_no_server_of_it_is_left(run: Any, release: Release) -> None:
+    """Its Job stays for a day, with its log; `srlm cancel` removes that, too."""
+    cluster, chosen = release.cluster, selector("model-server", RUN)
+    assert not servers(cluster)
+    assert not cluster.core.list_namespaced_service(cluster.namespace, label_selector=chosen).items
+    assert not cluster.core.list_namespaced_pod(cluster.namespace, label_selector=chosen).items
+    assert [pod.status.phase for pod in run_pods(cluster)] == ["Succeeded"]
+
+
+def test_no_secret_is_told(run: Any, release: Release, manifests: str) -> None:
+    """The store's secret key stands in the Secret alone: in no manifest, log, tag or artifact."""
+    planted, namespace = release.environment["AWS_SECRET_ACCESS_KEY"], release.namespace
+    kinds = "configmaps,jobs,pods,deployments,services,events,replicasets"
+    told = {"manifests": manifests, "log": kubectl(namespace, "logs", f"job/{RUN}")}
+    told |= {"objects": kubectl(namespace, "get", kinds, "-o", "yaml")}
+    store = open_store(f"{STORE}/runs/{RUN}")
+    told |= {name: (store.read(name) or b"").decode() for name in store.names()}
+    client = MlflowClient(release.environment["SRLM_TRACKING_URI"])
+    told |= {one.version: str(one.tags) for one in client.search_model_versions("name = 'small-world'")}
+    assert len(planted) >= 16
+    assert [name for name, text in told.items() if planted in text] == []
+
+
+def test_status_logs_and_cancel_know_the_run(run: Any, release: Release) -> None:
+    namespace = f"--namespace={release.namespace}"
+    assert "succeeded" in srlm("status", RUN, namespace)
+    assert "reused" in srlm("logs", RUN, namespace)
+    srlm("cancel", RUN, namespace)
+    wait_until(lambda: not run_pods(release.cluster))
+    kinds = "jobs,configmaps,pods,deployments,services"
+    assert kubectl(release.namespace, "get", kinds, "-l", selector(run=RUN), "-o", "name") == ""
+
+
+def test_the_release_is_tested_upgraded_and_removed(run: Any, release: Release) -> None:
+    """An upgrade keeps the keys that the chart made; after the end only claims that are to stay are left."""
+    namespace, secret = release.namespace, "{.data.AWS_SECRET_ACCESS_KEY}"
+    before = kubectl(namespace, "get", "secret", "srlm", "-o", f"jsonpath={secret}")
+    helm("test", namespace)
+    helm("upgrade", namespace, "--reuse-values", "--set=regression.enabled=false", "--wait", "--timeout=5m")
+    assert kubectl(namespace, "get", "secret", "srlm", "-o", f"jsonpath={secret}") == before
+    helm("uninstall", namespace, "--wait")
+    assert kubectl(namespace, "get", "deployments,services,jobs,cronjobs", "-o", "name") == ""
+
+
+def test_the_recipe_that_ran_can_be_read(manifests: str) -> None:
+    config, job = yaml.safe_load_all(manifests)
+    assert yaml.safe_load(config["data"]["recipe.yaml"])["model"]["base"] == "s3://srlm/world/model"
+    assert job["metadata"]["name"] == RUN
