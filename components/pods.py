@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from components.settings import Settings
 
@@ -22,6 +22,12 @@ class PodSettings(Settings):
     shared_memory: str | None = Field(None, pattern=_QUANTITY, description="size of /dev/shm, where GPUs meet")
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: list[dict[str, Any]] = Field(default_factory=list, description="as a pod's spec has them")
+
+    @field_validator("cpu", "memory", "shared_memory", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        """YAML reads `cpu: 4` as a number."""
+        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 class TrainingPods(PodSettings):

@@ -109,12 +109,21 @@ def outcome(job: Manifest | None) -> str | None:
 
 
 def remove(job: TrainJob, cluster: Cluster) -> None:
-    """Returns when the job and its pods are gone: one of the same name may follow."""
+    """Returns when the job and its pods are gone: one of the same name may follow. It tries for two minutes."""
+    deadline = time.monotonic() + PATIENCE
+    while _is_there_to_remove(job, cluster, last_try=time.monotonic() > deadline):
+        time.sleep(PAUSE)
+
+
+def _is_there_to_remove(job: TrainJob, cluster: Cluster, last_try: bool) -> bool:
     delete = cluster.custom.delete_namespaced_custom_object
     arguments = (GROUP, VERSION, cluster.namespace, PLURAL, job.name)
-    deadline = time.monotonic() + PATIENCE
-    while if_there(delete, *arguments, propagation_policy="Foreground") and time.monotonic() < deadline:
-        time.sleep(PAUSE)
+    try:
+        return if_there(delete, *arguments, propagation_policy="Foreground") and not last_try
+    except ClusterError as error:
+        if last_try or 400 <= error.status < 500:
+            raise
+        return True
 
 
 class PodLogs:

@@ -39,7 +39,18 @@ class Asked:
 def manifests(recipe: Recipe, asked: Asked) -> str:
     """Both resources as YAML. The Job owns nothing of the cluster's; a Job of the same name is refused by it."""
     refuse_name(asked.run)
-    return yaml.safe_dump_all([_config_map(recipe, asked), _job(recipe, asked)], sort_keys=False, allow_unicode=True)
+    both = [_config_map(recipe, asked), _job(recipe, asked)]
+    return yaml.dump_all(both, Dumper=Readable, sort_keys=False, allow_unicode=True)
+
+
+class Readable(yaml.SafeDumper):
+    """Texts of several lines keep their lines: the recipe is for people, too."""
+
+
+Readable.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
+)
 
 
 def refuse_name(run: str) -> None:
@@ -56,7 +67,7 @@ def _metadata(asked: Asked) -> Manifest:
 
 
 def _config_map(recipe: Recipe, asked: Asked) -> Manifest:
-    text = yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True)
+    text = yaml.dump(recipe.plain(), Dumper=Readable, sort_keys=False, allow_unicode=True)
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(asked), "data": {"recipe.yaml": text}}
 
 

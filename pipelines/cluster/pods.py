@@ -11,7 +11,8 @@ from components.pods import ClusterSettings, PodSettings
 
 # KFP takes environment variables from a config map or a secret one by one. What a step needs beyond them are the
 # pipeline's parameters.
-FROM_CONFIG_MAP = ("AWS_ENDPOINT_URL_S3", "AWS_REGION")
+ENGINE_IMAGES = ("SRLM_TRANSFORMERS_IMAGE", "SRLM_TGI_IMAGE", "SRLM_VLLM_IMAGE")
+FROM_CONFIG_MAP = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", *ENGINE_IMAGES)
 FROM_SECRET = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "SRLM_ENDPOINT_API_KEY")
 
 

@@ -61,10 +61,10 @@ def test_without_a_registry_the_images_are_those_that_the_code_names() -> None:
     manifests = rendered(EVERYTHING)
     used = {one["image"] for _, spec in pod_specs(manifests) for one in containers(spec)}
     assert {images.WORKER, images.TRAINER, images.SERVICES} <= used
-    assert pick(manifests, "ConfigMap", "srlm")["data"]["SRLM_ENGINE_IMAGE"] == images.ENGINE
-    for engine, image in {"tgi": images.TGI, "vllm": images.VLLM}.items():
-        data = pick(render(f"--set=config.engine={engine}"), "ConfigMap", "srlm")["data"]
-        assert data["SRLM_ENGINE_IMAGE"].removeprefix("docker.io/") == image
+    data = pick(manifests, "ConfigMap", "srlm")["data"]
+    engines = {"TRANSFORMERS": images.ENGINE, "TGI": images.TGI, "VLLM": images.VLLM}
+    found = {engine: data[f"SRLM_{engine}_IMAGE"].removeprefix("docker.io/") for engine in engines}
+    assert found == engines
 
 
 def test_the_role_names_what_it_allows() -> None:
@@ -80,12 +80,12 @@ def test_the_role_names_what_it_allows() -> None:
 
 
 @pytest.mark.parametrize(("training", "wanted"), [("false", RUN), ("true", RUN + TRAINING)])
-def test_the_role_allows_what_a_run_needs(training: str, wanted: tuple[Permission, ...]) -> None:
+def test_the_role_allows_what_a_run_needs_and_nothing_else(training: str, wanted: tuple[Permission, ...]) -> None:
     rules = pick(render(f"--set=training.enabled={training}"), "Role", "srlm")["rules"]
     allowed = {
         (group, what): set(rule["verbs"]) for rule in rules for group in rule["apiGroups"] for what in rule["resources"]
     }
-    assert all(set(one.verbs) <= allowed[one.group, one.resource] for one in wanted)
+    assert allowed == {(one.group, one.resource): set(one.verbs) for one in wanted}
 
 
 def test_keys_are_in_secrets_alone(values: Path) -> None:

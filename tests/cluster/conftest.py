@@ -16,10 +16,6 @@ from tests.cluster.release import Release, installed
 IMAGE = os.environ.get("SRLM_TEST_IMAGE", "localhost/python:3.11")  # Python 3 on any base, at hand on the nodes
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "cluster: needs a real Kubernetes (SRLM_TEST_KUBECONFIG or KUBECONFIG)")
-
-
 def wait_until(seen: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not seen():

@@ -40,7 +40,7 @@ def installed() -> Iterator[Release]:
     try:
         helm("install", cluster.namespace, *(f"--set={value}" for value in VALUES), "--wait", "--timeout=5m")
         with ExitStack() as forwarded:
-            store = forwarded.enter_context(forward(cluster.namespace, "svc/srlm-s3", 8333))
+            store = forwarded.enter_context(forward(cluster.namespace, "svc/srlm-store", 8333))
             registry = forwarded.enter_context(forward(cluster.namespace, "svc/srlm-mlflow", 5000))
             keys = cluster.core.read_namespaced_secret("srlm", cluster.namespace).data
             environment = {name: base64.b64decode(value).decode() for name, value in keys.items()}

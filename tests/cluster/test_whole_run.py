@@ -5,6 +5,7 @@ It is the last of this folder, because it removes the release in the end.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -16,6 +17,7 @@ from mlflow import MlflowClient
 from components.kubernetes.client import Cluster
 from components.kubernetes.labels import selector
 from components.store import open_store
+from pipelines.cluster import permissions
 from tests.cluster.conftest import wait_until
 from tests.cluster.release import Release, helm, kubectl, wait_for_end
 from tests.small_world import write_small_world
@@ -87,6 +89,18 @@ def test_no_server_of_it_is_left(run: Any, release: Release) -> None:
     assert not cluster.core.list_namespaced_service(cluster.namespace, label_selector=chosen).items
     assert not cluster.core.list_namespaced_pod(cluster.namespace, label_selector=chosen).items
     assert [pod.status.phase for pod in run_pods(cluster)] == ["Succeeded"]
+
+
+def test_the_service_account_may_what_a_run_needs_and_nothing_else(release: Release) -> None:
+    """Beside what every account may: ask what it may, and read the API's own descriptions (the paths)."""
+    account = f"system:serviceaccount:{release.namespace}:srlm"
+    listed = kubectl(release.namespace, "auth", "can-i", "--list", f"--as={account}", "--no-headers")
+    allowed = {}
+    for line in listed.splitlines():
+        resource, *_, verbs = re.split(r"\s{2,}|(?<=\])\s+", line.strip())
+        if not resource.startswith(("[", "self")):
+            allowed[resource] = set(verbs.strip("[]").split())
+    assert allowed == {f"{one.resource}.{one.group}".rstrip("."): set(one.verbs) for one in permissions.RUN}
 
 
 def test_no_secret_is_told(run: Any, release: Release, manifests: str) -> None:

@@ -14,7 +14,7 @@ from components.stage import find_manifest
 from components.training.request import TrainingRequest
 from tests.training.test_several_processes import LORA, Toy, furthest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.containers]
 ROOT = Path(__file__).parents[2]
 
 
