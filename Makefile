@@ -7,10 +7,14 @@ BIN := $(VENV)/bin
 # A CPU build of torch saves gigabytes where there is no GPU: make demo TORCH="torch==2.13.0 --index-url URL"
 TORCH ?= torch==2.13.0
 
-.PHONY: help setup demo world proof up down test test-quick lint format clean
+DOCKER ?= docker
+# How images get to the nodes of the cluster that is tested on
+LOAD ?= kind load docker-image
+
+.PHONY: help setup demo world proof up down test test-quick test-cluster test-containers images compile lint format clean
 
 help: ## Show this help
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 setup: $(VENV)/installed ## Install everything into .venv
 
@@ -39,11 +43,25 @@ up: setup ## Start the local store and registry and keep them running
 down: setup ## Stop them
 	$(BIN)/srlm down
 
-test: setup ## All tests, the slow ones too
-	$(BIN)/python -m pytest
+test: setup ## All tests that need neither Docker nor a cluster
+	$(BIN)/python -m pytest -m "not cluster and not containers"
 
-test-quick: setup ## Tests that need no server and no training: seconds
-	$(BIN)/python -m pytest -m "not slow"
+test-quick: setup ## Tests that need no server and no training
+	$(BIN)/python -m pytest -m "not slow and not cluster and not containers"
+
+test-containers: setup images ## Each step in a container of its own; starts a Docker daemon where none runs
+	$(BIN)/python -m pytest -m containers
+
+test-cluster: setup images ## A whole run on a real Kubernetes: SRLM_TEST_KUBECONFIG or KUBECONFIG (LOAD=how images get there)
+	$(LOAD) $$($(BIN)/python -c "from components.images import *; print(WORKER, TRAINER, ENGINE, SERVICES)")
+	$(BIN)/python -m pytest -m cluster
+
+images: ## Build the images (REGISTRY=ghcr.io/you/ TAG= BASE_IMAGE= CA=bundle.pem)
+	DOCKER=$(DOCKER) images/daemon
+	DOCKER=$(DOCKER) PYTHON=$(PYTHON) TORCH="$(TORCH)" images/build
+
+compile: setup ## Write the packages of the shipped recipes into pipelines/compiled
+	$(BIN)/python -m pipelines.compiled
 
 lint: setup ## Linter, formatter and type checker
 	$(BIN)/ruff check .

@@ -191,9 +191,9 @@ def refusal(message: str) -> Trouble:
 
 
 def last_log_lines(core: CoreV1Api, pod: V1Pod, container: str, lines: int = 10) -> list[str]:
-    """What a container said last, of its earlier attempt where it is not running; none where it cannot be had."""
+    """What a container said last before it ended, if it ever did; none where it cannot be had."""
     status = next((one for one in container_statuses(pod) if one.name == container), None)
-    before = bool(status and _state(status.state).waiting and _state(status.last_state).terminated)
+    before = bool(status and not _state(status.state).terminated and _state(status.last_state).terminated)
     try:
         text = core.read_namespaced_pod_log(
             pod.metadata.name, pod.metadata.namespace, container=container, tail_lines=lines, previous=before

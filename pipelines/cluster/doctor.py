@@ -181,7 +181,7 @@ class Doctor:
     def _check_images(self) -> Iterator[Finding]:
         from pipelines.cluster.image_pull import pull
 
-        images = {"WORKER": WORKER, "TRAINER": TRAINER, "ENGINE": ENGINE}
+        images = {"WORKER": WORKER, "TRAINER": TRAINER, "TRANSFORMERS": ENGINE}
         for name, default in images.items():
             image = os.environ.get(f"SRLM_{name}_IMAGE") or default
             if self.pull:

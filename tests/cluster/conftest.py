@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from components import store as store_module
+from components.images import WORKER
 from components.kubernetes.client import Cluster, connect
 from tests.cluster.release import Release, installed
 
-IMAGE = os.environ.get("SRLM_TEST_IMAGE", "localhost/python:3.11")  # Python 3 on any base, at hand on the nodes
+IMAGE = WORKER  # a Python that the nodes have
 
 
 def wait_until(seen: Callable[[], bool], seconds: float = 120) -> None:

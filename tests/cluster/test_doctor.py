@@ -104,7 +104,7 @@ def test_the_chart_that_is_missing_is_what_a_bare_namespace_lacks(cluster: Clust
 def test_an_image_is_pulled_or_not(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SRLM_WORKER_IMAGE", IMAGE)
     monkeypatch.setenv("SRLM_TRAINER_IMAGE", "localhost/nosuch:1")
-    monkeypatch.setenv("SRLM_ENGINE_IMAGE", "Localhost/NONE:1")
+    monkeypatch.setenv("SRLM_TRANSFORMERS_IMAGE", "Localhost/NONE:1")
     found = [one for _, one in Doctor(cluster.namespace, pull=True).examine(["images"])]
     assert [one.state for one in found] == ["ok", "broken", "broken"]
     assert "localhost/nosuch:1" in found[1].text and "lowercase" in found[2].text
