@@ -119,7 +119,7 @@ def test_no_secret_is_told(run: Any, release: Release, manifests: str) -> None:
 
 def test_status_logs_and_cancel_know_the_run(run: Any, release: Release) -> None:
     namespace = f"--namespace={release.namespace}"
-    assert "succeeded" in srlm("status", RUN, namespace)
+    assert "finished" in srlm("status", RUN, namespace)
     assert "reused" in srlm("logs", RUN, namespace)
     srlm("cancel", RUN, namespace)
     wait_until(lambda: not run_pods(release.cluster))
