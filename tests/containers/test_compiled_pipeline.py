@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components import store as store_module
+from components.images import TRAINER, WORKER
 from components.store import open_store
 from pipelines.compile import compile_recipe
 from pipelines.recipe import load_recipe
@@ -24,10 +25,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.containers]
 RUN = "world-in-containers"
 STORE = f"s3://{BUCKET}/artifacts"
 ONE_ROUND = ("rounds=1", "annotation.head_to_head=false", "instructions=null", "evaluation.exact_answers.samples=2")
+# kfp.local hands an image that is a parameter to Docker as the placeholder that it is; a cluster's driver resolves it.
 WALK = """
-import json, sys
+import json, re, sys
 from kfp import components, local
-compiled, outputs, environment, parameters = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])
+from kfp.local import docker_task_handler
+compiled, outputs, environment, parameters, images = sys.argv[1], sys.argv[2], *map(json.loads, sys.argv[3:])
+docker_task_handler.add_latest_tag_if_not_present = lambda image: images[re.search("(\\\\w+)_image", image)[1]]
 local.init(runner=local.DockerRunner(network_mode="host", environment=environment), pipeline_root=outputs)
 components.load_component_from_file(compiled)(**parameters)
 """
@@ -72,7 +76,8 @@ def walk(compiled: Path, environment: dict[str, str], parameters: dict[str, str]
     outputs.mkdir(mode=0o777)
     os.chmod(outputs, 0o777)
     os.chmod(compiled.parent, 0o755)
-    command = [sys.executable, "-c", WALK, str(compiled), str(outputs), json.dumps(environment), json.dumps(parameters)]
+    given = (environment, parameters, {"worker": WORKER, "trainer": TRAINER})
+    command = [sys.executable, "-c", WALK, str(compiled), str(outputs), *map(json.dumps, given)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return done.stdout + done.stderr
