@@ -15,7 +15,6 @@ from components.pods import PodSettings
 from pipelines.recipe import Recipe
 
 TOKEN_FOLDER, TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines", "token"
-USER_ERROR = 2  # our exit code for what only the user can put right
 DAY = 86400
 SUBMISSION = PodSettings(cpu="100m", memory="1Gi")
 Manifest = dict[str, Any]
@@ -72,11 +71,9 @@ def _config_map(recipe: Recipe, asked: Asked) -> Manifest:
 
 
 def _job(recipe: Recipe, asked: Asked) -> Manifest:
-    """A user's mistake (exit code 2) ends it; a pod that the cluster takes away is no failure, others count."""
-    rules = [
-        {"action": "FailJob", "onExitCodes": {"containerName": "srlm", "operator": "In", "values": [USER_ERROR]}},
-        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-    ]
+    """A pod that fails is started again three times: what a run finished it finds again, and a store or a registry may
+    have been away for a while. A pod that the cluster takes away does not count."""
+    rules = [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
     metadata = _metadata(asked)
     if recipe.cluster.queue and _pod_settings(recipe, asked).gpus:
         metadata["labels"] = {**metadata["labels"], "kueue.x-k8s.io/queue-name": recipe.cluster.queue}

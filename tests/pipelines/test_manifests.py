@@ -106,12 +106,10 @@ def test_a_submission_is_small_and_shows_kubeflow_a_token_made_for_it_alone() ->
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
-def test_a_user_s_mistake_is_not_repeated_and_an_eviction_does_not_count(runner: str) -> None:
+def test_a_pod_that_fails_is_started_again_and_an_eviction_does_not_count(runner: str) -> None:
     _, job = made(runner)
-    mistake, eviction = job["spec"]["podFailurePolicy"]["rules"]
-    assert (mistake["action"], mistake["onExitCodes"]["values"]) == ("FailJob", [2])
+    (eviction,) = job["spec"]["podFailurePolicy"]["rules"]
     assert (eviction["action"], eviction["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget")
-    assert mistake["onExitCodes"]["containerName"] == container(job)["name"]
     assert (job["spec"]["backoffLimit"], job["spec"]["ttlSecondsAfterFinished"]) == (3, 86400)
 
 
