@@ -7,5 +7,5 @@ WORKER = f"{PREFIX}/worker:{code_version()}"  # talks to servers: starts without
 TRAINER = f"{PREFIX}/trainer:{code_version()}"  # torch and TRL; walks a whole run without Kubeflow
 ENGINE = f"{PREFIX}/engine:{code_version()}"  # the embedded engine as a server of its own
 SERVICES = f"{PREFIX}/services:{code_version()}"  # MLflow's server and SeaweedFS, for the chart
-TGI = "ghcr.io/huggingface/text-generation-inference:3.3.5"
+TGI = f"{PREFIX}/tgi:{code_version()}"  # Hugging Face's, made readable for users without rights
 VLLM = "vllm/vllm-openai:v0.11.0"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 APPLICATION = "self-rewarding"
 NAME, MANAGER, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/managed-by", "app.kubernetes.io/component"
+# Where Istio injects its proxy (the profiles of Kubeflow), init containers have no network and Jobs do not end.
+NO_SIDECAR = {"sidecar.istio.io/inject": "false"}
 RUN, MODEL = "self-rewarding-pipelines/run", "self-rewarding-pipelines/model"
 
 

@@ -38,7 +38,12 @@ class EmbeddedEngine:
     """A process on this machine. It ends by itself when the process SRLM_OWNER_PID is gone."""
 
     def check(self) -> None:
-        """Nothing can be known before there is a model."""
+        """Raises UserError in a step's pod on Kubeflow: it ends, and the server with it, before the next step asks."""
+        if os.environ.get("KFP_POD_NAME"):
+            raise UserError(
+                "the embedded engine serves from the process of a step, which on a cluster ends at once",
+                "Set the parameter engine to tgi, vllm or transformers.",
+            )
 
     def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str:
         self.stop(run, name)

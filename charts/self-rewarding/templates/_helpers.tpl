@@ -6,11 +6,12 @@
 {{- if $images.registry }}{{ trimSuffix "/" $images.registry }}/{{ end }}{{ $name }}
 {{- end }}
 
-{{/* An image of an engine: (list $ "tgi") */}}
+{{/* An image of an engine: (list $ "vllm"); TGI's is ours, because Hugging Face's needs root */}}
 {{- define "srlm.engineImage" -}}
 {{- $images := (index . 0).Values.images -}}
-{{- $engine := index $images (index . 1) -}}
-{{ trimSuffix "/" ($images.registry | default $engine.registry) }}/{{ $engine.repository }}:{{ $engine.tag }}
+{{- if eq (index . 1) "tgi" }}{{ include "srlm.image" . }}
+{{- else }}{{ trimSuffix "/" ($images.registry | default $images.vllm.registry) }}/{{ $images.vllm.repository }}:{{ $images.vllm.tag }}
+{{- end }}
 {{- end }}
 
 {{- define "srlm.secret" -}}

@@ -9,6 +9,7 @@ from components.images import ENGINE, TGI, VLLM
 from components.serving.settings import ServingSettings
 
 PORT = 8080
+QUEUE = 1024  # requests that may wait at TGI (its default is 128): recipes ask with up to 256 at once for each stage
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,16 @@ def _transformers(model: ServedModel, settings: ServingSettings) -> list[str]:
 
 
 def _tgi(model: ServedModel, settings: ServingSettings) -> list[str]:
-    """Text Generation Inference's launcher; it finds the data type by itself where none is named."""
+    """Text Generation Inference's launcher. It has no fp32, and finds the data type by itself where none is named."""
     arguments = [
         f"--model-id={model.path}",
         f"--port={PORT}",
         f"--num-shard={max(1, settings.pod.gpus)}",
         f"--max-total-tokens={settings.max_total_tokens}",
         f"--max-input-tokens={settings.max_total_tokens - 1}",
+        f"--max-concurrent-requests={QUEUE}",
     ]
-    arguments += [f"--dtype={settings.dtype}"] if settings.dtype != "auto" and not settings.quantize else []
+    arguments += [f"--dtype={settings.dtype}"] if settings.dtype == "bfloat16" and not settings.quantize else []
     return arguments + ([f"--quantize={settings.quantize}"] if settings.quantize else [])
 
 
@@ -56,7 +58,8 @@ def _vllm(model: ServedModel, settings: ServingSettings) -> list[str]:
     """vLLM's OpenAI-compatible server. It refuses names that it does not serve: our client sends the last."""
     arguments = [
         f"--model={model.path}",
-        f"--served-model-name={model.digest}",
+        "--served-model-name",
+        model.digest,
         "dummy",
         f"--port={PORT}",
         f"--tensor-parallel-size={max(1, settings.pod.gpus)}",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components.identity import content_hash
-from components.kubernetes.labels import labels
+from components.kubernetes.labels import NO_SIDECAR, labels
 from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY, environment_sources, resources
 from components.pods import ClusterSettings
 from components.serving.kubernetes.launch import LAUNCHES, PORT, ServedModel
@@ -66,7 +66,7 @@ def deployment(server: Server) -> Manifest:
             "selector": {"matchLabels": server.labels},
             "template": {
                 "metadata": {
-                    "labels": metadata["labels"],
+                    "labels": metadata["labels"] | NO_SIDECAR,
                     "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
                 },
                 "spec": _pod(server),
@@ -114,7 +114,7 @@ def _weights(server: Server) -> Manifest:
         "command": ["python3", "-m", "components.serving.weights", server.model.uri],
         "env": [{"name": "SRLM_HOME", "value": CACHE}, {"name": "HOME", "value": SCRATCH}],
         "envFrom": environment_sources(server.cluster),
-        "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}},
+        "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}},
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [{"name": "models", "mountPath": CACHE}, {"name": "tmp", "mountPath": SCRATCH}],
     }
@@ -131,6 +131,7 @@ def _server(server: Server) -> Manifest:
         "args": [*launch.arguments(server.model, settings), *settings.arguments],
         "env": [
             {"name": "HOME", "value": SCRATCH},
+            {"name": "USER", "value": "srlm"},  # torch asks for the user's name, which no passwd file has
             {"name": "HF_HUB_OFFLINE", "value": "1"},  # the weights are here
         ],
         "ports": [{"name": "http", "containerPort": PORT}],
