@@ -1,4 +1,4 @@
-"""`python -m components.serving.kubernetes.guard RUN`: stands beside a run without Kubeflow and ends its servers with it.
+"""`python -m components.serving.kubernetes.guard RUN`: stands beside a run without Kubeflow; ends its servers with it.
 
 Kubernetes tells it to end when the run's own container has ended, however that happened: a failed pod stays for its
 log, and servers that it owns would stay with it.

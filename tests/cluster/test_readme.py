@@ -1,0 +1,65 @@
+"""README's three commands for a bare cluster, as they stand there, in a namespace of their own."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.kubernetes.client import Cluster, connect
+from tests.charts.tools import helm_program
+from tests.cluster.release import RESTRICTED
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+ROOT = Path(__file__).parents[2]
+FAR_ENOUGH = "m0/base-model"  # the demo goes on for minutes; that its pod works with store and registry shows here
+
+
+@pytest.fixture
+def bare(release: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A new namespace that is kubectl's current one, with helm and srlm on PATH."""
+    cluster = connect(f"srlm-readme-{secrets.token_hex(3)}")
+    cluster.core.create_namespace({"metadata": {"name": cluster.namespace, "labels": RESTRICTED}})
+    config = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text())
+    for context in config["contexts"]:
+        context["context"]["namespace"] = cluster.namespace
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    programs = [str(Path(sys.executable).parent), str(Path(helm_program()).parent), os.environ["PATH"]]
+    monkeypatch.setenv("PATH", ":".join(programs))
+    for name in ("SRLM_TRACKING_URI", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    yield cluster
+    cluster.core.delete_namespace(cluster.namespace)
+
+
+def commands() -> list[str]:
+    """The first block of the section on clusters."""
+    section = (ROOT / "README.md").read_text().partition("## On a cluster")[2]
+    found = re.search(r"```\n(.*?)```", section, re.DOTALL)
+    assert found
+    return found[1].strip().splitlines()
+
+
+def test_the_demo_starts_with_three_commands(bare: Cluster) -> None:
+    install, create, follow = commands()
+    for command in (install, create):
+        done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    with subprocess.Popen(["bash", "-c", f"exec {follow}"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as following:
+        seen = []
+        for line in following.stdout or []:
+            seen.append(line)
+            if FAR_ENOUGH in line:
+                break
+        following.terminate()
+    assert any(FAR_ENOUGH in line for line in seen), "".join(seen)
+    done = subprocess.run(["srlm", "cancel", "demo-1"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
