@@ -44,7 +44,7 @@ down: setup ## Stop them
 	$(BIN)/srlm down
 
 test: setup ## All tests that need neither Docker nor a cluster
-	$(BIN)/python -m pytest -m "not cluster and not containers"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not cluster and not containers"
 
 test-quick: setup ## Tests that need no server and no training
 	$(BIN)/python -m pytest -m "not slow and not cluster and not containers"
