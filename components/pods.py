@@ -34,6 +34,7 @@ class TrainingPods(PodSettings):
     """The pods of SFT and DPO; everything but `nodes` is for each of them."""
 
     nodes: int = Field(1, ge=1, description="more than one become a TrainJob of Kubeflow Trainer")
+    schedule_timeout: int = Field(600, ge=1, description="seconds that a TrainJob's pods may find no node")
 
 
 class ClusterSettings(Settings):

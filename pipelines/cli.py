@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -15,6 +16,19 @@ from rich.table import Table
 
 from components.errors import UserError
 from pipelines import cli_operations, cli_submission
+from pipelines.cli_options import (
+    AnnotatorEndpoint,
+    Debug,
+    Endpoint,
+    EngineImage,
+    JudgeEndpoint,
+    NewRun,
+    Overrides,
+    RecipeName,
+    TrainerImage,
+    WorkerImage,
+    console,
+)
 
 if TYPE_CHECKING:
     from pipelines.local import Where
@@ -25,21 +39,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-console = Console() if sys.stdout.isatty() else Console(width=110)  # a log has no width of its own
-
-RecipeName = Annotated[str, typer.Argument(help="A shipped recipe (demo, llama3-8b, llama2-70b-paper) or a YAML file.")]
-Overrides = Annotated[
-    list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; may be repeated.")
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 Store = Annotated[
     str, typer.Option(envvar="SRLM_STORE", help="s3://bucket/prefix or a folder; default: a local S3 server.")
 ]
 TrackingUri = Annotated[str, typer.Option(envvar="SRLM_TRACKING_URI", help="An MLflow server; default: a local one.")]
-AnnotatorEndpoint = Annotated[
-    str, typer.Option(envvar="SRLM_ANNOTATOR_ENDPOINT", help="URL of the annotator; default: M0 on this machine.")
-]
 EngineName = Annotated[str, typer.Option(help="embedded, endpoint; in a pod also transformers, tgi or vllm.")]
 
 
@@ -56,25 +60,21 @@ def run(
     store: Store = "",
     tracking_uri: TrackingUri = "",
     engine: EngineName = "embedded",
-    endpoint: Annotated[str, typer.Option(help="URL for --engine endpoint; {model} stands for sft, m1, ...")] = "",
-    judge_endpoint: Annotated[
-        str, typer.Option(envvar="SRLM_JUDGE_ENDPOINT", help="URL of another judge than the policy.")
-    ] = "",
+    endpoint: Endpoint = "",
+    judge_endpoint: JudgeEndpoint = "",
     annotator_endpoint: AnnotatorEndpoint = "",
-    worker_image: Annotated[
-        str, typer.Option(envvar="SRLM_WORKER_IMAGE", help="What fetches a server's weights on a cluster.")
-    ] = "",
-    engine_image: Annotated[
-        str, typer.Option(help="The server on a cluster; default: SRLM_TGI_IMAGE, ..., else the engine's own.")
-    ] = "",
-    name: Annotated[str, typer.Option("--run", help="The run's name; default: recipe, date and time.")] = "",
+    worker_image: WorkerImage = "",
+    trainer_image: TrainerImage = "",
+    engine_image: EngineImage = "",
+    name: NewRun = "",
     debug: Debug = False,
 ) -> None:
     """Run the whole loop of a recipe on this machine. Run again to continue or to reuse."""
     from pipelines.local import Where, run_recipe
     from pipelines.recipe import load_recipe
 
-    where = Where(store, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint, worker_image, engine_image)
+    images = {"worker_image": worker_image, "trainer_image": trainer_image, "engine_image": engine_image}
+    where = Where(store, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint, **images)
     try:
         run_recipe(load_recipe(recipe, overrides), where, console, debug, name)
     except KeyboardInterrupt:
@@ -228,6 +228,7 @@ app.add_typer(cli_operations.commands)
 def main() -> None:
     """Entry point: a UserError is one message and exit code 2; --debug shows its traceback."""
     os.environ.setdefault("SRLM_HOME", str(Path(".srlm").absolute()))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the first process of a container would pass over it
     try:
         app()
     except UserError as error:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.cli_options import Debug, Host, Namespace, console
+
 if TYPE_CHECKING:
-    from pipelines.cluster.runs import Asked, Run
+    from pipelines.cluster.runs import Answers, Run
 
 commands = typer.Typer()
-console = Console() if sys.stdout.isatty() else Console(width=110)  # a log has no width of its own
 
 RunName = Annotated[str, typer.Argument(help="The run's name, or Kubeflow's id of it.")]
-Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The runs' namespace; default: the current one.")]
-Host = Annotated[str, typer.Option(envvar="KF_PIPELINES_ENDPOINT", help="Kubeflow Pipelines' address.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 MARKS = {"ok": "[green]ok[/green]    ", "broken": "[red]BROKEN[/red]", "unknown": "[yellow]?[/yellow]     "}
 
 
@@ -35,13 +31,13 @@ def status(
 
     kinds = every_kind(host, namespace)
     if not run:
-        asked = recent(kinds)
-        _show_table([found for _, found in asked.runs])
-        _show_silent(asked)
+        answers = recent(kinds)
+        _show_table([found for _, found in answers.runs])
+        _show_silent(answers)
         return
-    asked = find(kinds, run)
-    asked.require(run)
-    for kind, found in asked.runs:
+    answers = find(kinds, run)
+    answers.require(run)
+    for kind, found in answers.runs:
         step = f", at {found.step}" if found.step and found.state == "running" else f": {found.step}" * bool(found.step)
         _line(f"{found.name} ({found.kind}, started {found.age} ago): {found.state}{step}")
         for line in kind.said(found):
@@ -59,10 +55,10 @@ def logs(
     """Show the log of a run."""
     from pipelines.cluster.runs import every_kind, find
 
-    asked = find(every_kind(host, namespace), run)
-    asked.require(run)
-    # a run that was submitted by a Job has that Job's name
-    kind, found = min(asked.runs, key=lambda one: one[1].kind == "submission")
+    answers = find(every_kind(host, namespace), run)
+    answers.require(run)
+    # a run that was submitted by a Job has that Job's name, and its servers are found by it, too
+    kind, found = min(answers.runs, key=lambda one: one[1].kind in ("submission", "rest"))
     try:
         for line in kind.log(found, follow):
             print(line, flush=follow)
@@ -75,14 +71,14 @@ def cancel(run: RunName, namespace: Namespace = "", host: Host = "", debug: Debu
     """End a run and free its servers. What it has finished is kept."""
     from pipelines.cluster.runs import every_kind, find
 
-    asked = find(every_kind(host, namespace), run)
-    for kind, found in asked.runs:
+    answers = find(every_kind(host, namespace), run)
+    for kind, found in answers.runs:
         for line in kind.cancel(found):
             _line(line)
         _line(f"{found.name} ({found.kind}): nothing of it runs any more, or it is ending")
-    if not asked.runs:
+    if not answers.runs:
         _line(f"there is no run {run!r} to cancel")
-        _show_silent(asked)
+        _show_silent(answers)
 
 
 @commands.command()
@@ -125,6 +121,6 @@ def _show_table(runs: list[Run]) -> None:
     console.print(shown)
 
 
-def _show_silent(asked: Asked) -> None:
-    for reason in asked.silent:
+def _show_silent(answers: Answers) -> None:
+    for reason in answers.silent:
         _line(f"not asked: {reason}")

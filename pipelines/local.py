@@ -20,7 +20,9 @@ from rich.console import Console
 
 from components.errors import UserError
 from components.processes import end
+from components.serving.kubernetes.launch import LAUNCHES
 from components.store import home, join, open_store
+from pipelines.cluster.names import refuse_name
 from pipelines.compile import compile_recipe
 from pipelines.recipe import Recipe, refuse_missing_files
 from pipelines.services import BUCKET, services
@@ -38,22 +40,26 @@ class Where:
     judge_endpoint: str = ""
     annotator_endpoint: str = ""
     worker_image: str = ""
+    trainer_image: str = ""
     engine_image: str = ""
 
     def parameters(self) -> dict[str, str]:
         """The compiled pipeline's parameters that do not depend on servers of this machine; its defaults stay."""
-        named = ("engine", "endpoint", "judge_endpoint", "annotator_endpoint", "worker_image", "engine_image")
-        return {name: value for name in named if (value := getattr(self, name))}
+        elsewhere = ("store", "tracking_uri")
+        return {name: value for name, value in vars(self).items() if value and name not in elsewhere}
 
 
 def run_recipe(recipe: Recipe, where: Where, console: Console, debug: bool = False, run: str = "") -> dict[str, Any]:
     """Run to the end and return the summary, which is also left in `.srlm/runs/<run>/summary.json`.
 
-    `run` is the run's name, else it gets a new one. Raises UserError with the failed step's problem and remedy.
+    `run` is the run's name, else it gets a new one; the servers of an engine on Kubernetes are named after it. Raises
+    UserError with the failed step's problem and remedy.
     """
     started = time.monotonic()
     refuse_missing_files(recipe)
     run = run or new_run(recipe.name)
+    if where.engine in LAUNCHES:
+        refuse_name(run)
     compiled = run_folder(run) / "pipeline.yaml"
     compile_recipe(recipe, compiled)
     with servers(where, console) as place:

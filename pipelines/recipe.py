@@ -115,6 +115,17 @@ class Recipe(Settings):
             raise ValueError("dpo.early_stop needs prompts to look at: set data.validation_prompts (the paper: 253)")
         return self
 
+    @model_validator(mode="after")
+    def _early_stop_has_whole_weights(self) -> Recipe:
+        """Else it would be told when DPO begins, days after the run did."""
+        pods = self.resources
+        if self.dpo.early_stop and self.dpo.sharding != "none" and pods.nodes * pods.gpus > 1:
+            raise ValueError(
+                f"dpo.early_stop cannot answer with weights that are sharded over {pods.nodes * pods.gpus} GPUs: set "
+                "dpo.sharding to none, where each GPU can hold the whole model, or dpo.early_stop to null"
+            )
+        return self
+
 
 DERIVED = (("evaluation",), ("dpo", "early_stop"))  # sections that sample and judge as the rounds do
 
@@ -168,20 +179,21 @@ def recipe_from(raw: dict[str, Any], overrides: Sequence[str] = (), name: str = 
         ) from error
 
 
-def refuse_missing_files(recipe: Recipe) -> None:
-    """Raises UserError that names every file of this machine (./, ../ or /) that the recipe needs and is not there."""
+def local_files(recipe: Recipe) -> dict[str, str]:
+    """The files of this machine (./, ../ or /) that a recipe names, by setting."""
     raw = recipe.plain()
     named = {dotted: _inside(raw, dotted.split(".")) for dotted in PATHS}
-    missing = [f"{dotted}: {path}" for dotted, path in named.items() if path and _is_missing(path)]
+    return {dotted: path for dotted, path in named.items() if path and path.startswith(("./", "../", "/"))}
+
+
+def refuse_missing_files(recipe: Recipe) -> None:
+    """Raises UserError that names every file of this machine that the recipe needs and is not there."""
+    missing = [f"{dotted}: {path}" for dotted, path in local_files(recipe).items() if not Path(path).exists()]
     if missing:
         raise UserError(
             f"files of the recipe {recipe.name} are not there ({'; '.join(missing)})",
             f"Make them with: {recipe.made_by}" if recipe.made_by else "Correct the paths in the recipe or with --set.",
         )
-
-
-def _is_missing(path: str) -> bool:
-    return path.startswith(("./", "../", "/")) and not Path(path).exists()
 
 
 def _find(name_or_path: str) -> Path:

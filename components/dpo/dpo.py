@@ -126,12 +126,13 @@ def make_trainer(
     from trl import DPOConfig
 
     from components.training.epochs import DpoRanks
-    from components.training.model import load_policy, lora_config
+    from components.training.model import load_policy, load_reference, lora_config
     from components.training.ranks import world_size
     from components.training.trainer import trainer_arguments
 
     return DpoRanks(
         model=load_policy(policy, settings),
+        ref_model=load_reference(policy, settings),
         args=DPOConfig(
             **(trainer_arguments(settings, folder) | _kept_checkpoints(settings)),
             **_loss(settings),

@@ -19,6 +19,10 @@ CONTAINER_SECURITY: dict[str, Any] = {
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
+# What steps and trainers read from the environment, where variables are named one by one. A session token belongs to
+# keys that are lent for a time.
+FROM_CONFIG_MAP = ("AWS_ENDPOINT_URL_S3", "AWS_REGION")
+FROM_SECRET = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "SRLM_ENDPOINT_API_KEY")
 
 
 def environment_sources(cluster: ClusterSettings) -> list[dict[str, Any]]:

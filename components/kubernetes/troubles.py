@@ -165,9 +165,11 @@ def _tail(message: str) -> str:
 def refusal_of(owner: Any, events: Iterable[Any] = ()) -> Trouble | None:
     """Why a Deployment's or a Job's pods cannot even be made; None where they can.
 
-    A Deployment has it in its conditions, a Job in the events about it alone (`events`, newest last).
+    A Deployment has it in its conditions, a Job in the events about it alone (`events`, newest last; `owner` may then
+    be None).
     """
-    conditions = [one for one in (owner.status.conditions if owner.status else None) or [] if one.status == "True"]
+    status = owner.status if owner else None
+    conditions = [one for one in (status.conditions if status else None) or [] if one.status == "True"]
     messages = [one.message for one in conditions if one.type == "ReplicaFailure"]
     messages += [one.message for one in events if one.reason == "FailedCreate"]
     return refusal(messages[-1] or "") if messages else None

@@ -91,8 +91,9 @@ def unserve(run: str, name: str, engine: str, endpoint: str, note: str, finished
 def finish(
     root: str, run: str, job: str, tracking_uri: str, engine: str, endpoint: str, table: dsl.Output[dsl.HTML]
 ) -> None:
-    """Whatever happened: leave no server behind, register what MLflow did not take before, write the summary."""
+    """Whatever happened: leave no server or TrainJob behind, register what MLflow did not take, write the summary."""
     from components.gate.settle import settle_what_is_left
+    from components.kubernetes.removal import end_training
     from components.report.report import summarise
     from components.report.tables import summary_html
     from components.serving.engines import open_engine
@@ -101,6 +102,7 @@ def finish(
     name = run or job
     with explained("finish"):
         open_engine(engine, endpoint).stop(name)
+        end_training(name)
         settle_what_is_left(root, tracking_uri, name)
         with open(table.path, "w") as page:
             page.write(summary_html(summarise(root, name)))

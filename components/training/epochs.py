@@ -20,6 +20,7 @@ from transformers import Trainer
 from trl import DPOTrainer, SFTTrainer
 
 from components.training import ranks
+from components.training.sharded import ShardingTrainer
 
 
 class LastStep:
@@ -53,7 +54,7 @@ class FilledUp(Sampler[int]):
         yield from islice(filling, len(self) - len(order))
 
 
-class SftRanks(SFTTrainer):
+class SftRanks(ShardingTrainer, SFTTrainer):
     """An example without labels counts nothing: SFT's loss is a sum over tokens by their number on all ranks."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
@@ -79,7 +80,7 @@ class SftRanks(SFTTrainer):
         )
 
 
-class DpoRanks(DPOTrainer):
+class DpoRanks(ShardingTrainer, DPOTrainer):
     """DPO's loss is a mean of the micro-batches' means, so those that only fill up get the weight 0."""
 
     _step, _micro_batch = -1, 0

@@ -11,11 +11,11 @@ from typing import Any
 from components.errors import UserError
 from components.kubernetes.client import Cluster, ClusterError, connect
 from components.kubernetes.removal import if_there
-from components.kubernetes.troubles import trouble_of
 from components.progress import say, warn
 from components.serving.kubernetes.owner import owner_of_this_step
 from components.training.logs import Log, ending_with_this_process
 from components.training.trainjob import GROUP, NODE, PLURAL, VERSION, Manifest, TrainJob, manifest
+from components.training.waiting import Wait
 
 JOB_SET = "jobset.sigs.k8s.io/jobset-name"  # the label of a TrainJob's pods, with its name
 PAUSE = 3.0  # seconds between two looks
@@ -31,8 +31,8 @@ def follow(job: TrainJob, cluster: Cluster | None = None) -> None:
     _make(job, cluster)
     log = Log()
     with ending_with_this_process(lambda: remove(job, cluster)):
-        logs = PodLogs(job, cluster, log)
-        while (ended := _look(job, cluster, logs)) is None:
+        logs, wait = PodLogs(job, cluster, log), Wait(job, cluster)
+        while (ended := _look(job, cluster, logs, wait)) is None:
             time.sleep(PAUSE)
         logs.finish()
     remove(job, cluster)
@@ -40,11 +40,13 @@ def follow(job: TrainJob, cluster: Cluster | None = None) -> None:
         raise log.error(f"the TrainJob {job.name} failed ({ended})")
 
 
-def _look(job: TrainJob, cluster: Cluster, logs: PodLogs) -> str | None:
+def _look(job: TrainJob, cluster: Cluster, logs: PodLogs, wait: Wait) -> str | None:
     """The job's outcome; None while it goes on, and while the API server is away, which says nothing about the job."""
     try:
-        ended = outcome(found(job, cluster))
-        logs.look()
+        ended = outcome(there := found(job, cluster))
+        pods = logs.look()
+        if there and ended is None:
+            wait.look(there, pods)
     except ClusterError as error:
         if 400 <= error.status < 500:
             raise
@@ -65,7 +67,7 @@ def _make(job: TrainJob, cluster: Cluster) -> None:
         if error.status == 404:
             raise UserError(
                 f"the cluster knows no TrainJob, which training on {job.pods.nodes} nodes takes",
-                "Install Kubeflow Trainer 2, or set resources.nodes to 1.",
+                "Install Kubeflow Trainer 2.3, or set resources.nodes to 1.",
             ) from error
         if error.status != 409:
             raise
@@ -127,34 +129,22 @@ def _is_there_to_remove(job: TrainJob, cluster: Cluster, last_try: bool) -> bool
 
 
 class PodLogs:
-    """Streams the logs of a job's pods, each from the moment when it runs, and says why one does not."""
+    """Streams the logs of a job's pods, each from the moment when it runs."""
 
     def __init__(self, job: TrainJob, cluster: Cluster, log: Log) -> None:
         self.job, self.cluster, self.log = job, cluster, log
         self._threads: dict[str, threading.Thread] = {}
-        self._told: set[str] = set()
 
-    def look(self) -> None:
-        """Follow pods that are new. Raises UserError for what waiting does not help against."""
+    def look(self) -> list[Any]:
+        """Follow pods that are new; returns all of them."""
         chosen = f"{JOB_SET}={self.job.name}"
-        for pod in self.cluster.core.list_namespaced_pod(self.cluster.namespace, label_selector=chosen).items:
-            if pod.status.phase == "Pending":
-                self._tell(pod)
-            elif pod.metadata.name not in self._threads:
+        pods = self.cluster.core.list_namespaced_pod(self.cluster.namespace, label_selector=chosen).items
+        for pod in pods:
+            if pod.status.phase != "Pending" and pod.metadata.name not in self._threads:
                 thread = threading.Thread(target=self._follow, args=(pod.metadata.name,), daemon=True)
                 self._threads[pod.metadata.name] = thread
                 thread.start()
-
-    def _tell(self, pod: Any) -> None:
-        trouble = trouble_of(pod)
-        if trouble and trouble.final:
-            raise UserError(
-                f"training {self.job.model}: {trouble.text}",
-                "Correct the recipe's resources or cluster, then run again.",
-            )
-        if trouble and trouble.text not in self._told:
-            self._told.add(trouble.text)
-            say(f"training {self.job.model} waits: {trouble.text}")
+        return list(pods)
 
     def finish(self) -> None:
         """Read the ended pods' logs to their end."""

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from components.errors import UserError
 from components.training import ranks
 from components.training.settings import TrainingSettings
+from components.training.sharded import model_without_weights, sharded_reference, with_untouched_memory
 
 Model = PreTrainedModel | PeftModel
 
@@ -44,11 +45,30 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def load_policy(folder: Path, settings: TrainingSettings) -> PreTrainedModel:
     """The weights to train: fp32, but bf16 for the frozen ones under LoRA on a GPU (on CPUs bf16 is slower).
 
-    Without LoRA, dropout is put on the attention weights of the policy; the reference of DPO never sees it, because its
-    log-probabilities are computed beforehand with dropout off.
+    Without LoRA, dropout is put on the attention weights of the policy; the reference of DPO never sees it, because it
+    is asked with dropout off. Where weights are sharded the first rank alone has them in its memory: the others get a
+    model without, and their shards when training begins.
     """
+    if is_sharded(settings) and not ranks.is_first():
+        return with_untouched_memory(model_without_weights(folder, *_kind(settings)))
+    return _with_weights(folder, settings)
+
+
+def load_reference(folder: Path, settings: TrainingSettings) -> PreTrainedModel | None:
+    """The reference of DPO where the policy is sharded; None where TRL needs none (LoRA, one process) or makes it (DDP)."""
+    if settings.lora or not is_sharded(settings):
+        return None
+    empty = model_without_weights(folder, *_kind(settings))
+    return sharded_reference(empty, lambda: _with_weights(folder, settings))
+
+
+def _kind(settings: TrainingSettings) -> tuple[torch.dtype, dict[str, Any]]:
     dtype = torch.bfloat16 if on_gpu() and settings.lora else torch.float32
-    options: dict[str, Any] = {} if settings.lora else {"attention_dropout": settings.dropout}
+    return dtype, {} if settings.lora else {"attention_dropout": settings.dropout}
+
+
+def _with_weights(folder: Path, settings: TrainingSettings) -> PreTrainedModel:
+    dtype, options = _kind(settings)
     return AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
     )

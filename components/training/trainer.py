@@ -62,10 +62,14 @@ def _schedule(settings: TrainingSettings) -> dict[str, Any]:
 
 
 def _sharding(settings: TrainingSettings) -> dict[str, Any]:
-    """FSDP2: every layer's weights are spread over all devices and gathered while they are needed."""
+    """FSDP2: every layer's weights are spread over all devices and gathered while they are needed.
+
+    They come from the first rank (`cpu_ram_efficient_loading`), see model.load_policy.
+    """
     if not is_sharded(settings):
         return {}
-    return {"fsdp": True, "fsdp_config": {"version": 2, "state_dict_type": "FULL_STATE_DICT"}}
+    config = {"version": 2, "state_dict_type": "FULL_STATE_DICT", "cpu_ram_efficient_loading": True}
+    return {"fsdp": True, "fsdp_config": config}
 
 
 def _accumulation(settings: TrainingSettings) -> int:

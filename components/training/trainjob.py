@@ -8,15 +8,13 @@ from typing import Any
 
 from components.identity import content_hash
 from components.kubernetes.labels import labels
-from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY, resources
+from components.kubernetes.pods import CONTAINER_SECURITY, FROM_CONFIG_MAP, FROM_SECRET, POD_SECURITY, resources
+from components.kubernetes.removal import TRAIN_JOBS
 from components.pods import ClusterSettings, TrainingPods
 from components.training.request import TrainingRequest
 
-GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
+GROUP, VERSION, PLURAL = TRAIN_JOBS
 NODE = "node"  # Kubeflow Trainer's name for the job and the container that train
-# What the workers read from the environment; the API takes variables one by one there, each by reference.
-FROM_CONFIG_MAP = ("AWS_ENDPOINT_URL_S3", "AWS_REGION")
-FROM_SECRET = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "SRLM_ENDPOINT_API_KEY")
 Manifest = dict[str, Any]
 
 

@@ -6,10 +6,9 @@ import time
 
 from components.kubernetes.client import Cluster, ClusterError
 from components.kubernetes.labels import selector
-from components.kubernetes.removal import if_there, remove_servers
+from components.kubernetes.removal import if_there, remove_servers, remove_train_jobs
 
 PATIENCE = 90.0  # seconds for a Job and its pod to go
-TRAINER = ("trainer.kubeflow.org", "v1alpha1")
 
 
 def remove_job(cluster: Cluster, run: str) -> list[str]:
@@ -42,14 +41,9 @@ def free_servers(cluster: Cluster, run: str) -> list[str]:
 
 
 def _remove_train_jobs(cluster: Cluster, run: str) -> list[str]:
-    """Nothing where the Trainer is not installed, which to who may not ask looks like a refusal."""
-    chosen, where = selector(run=run), (*TRAINER, cluster.namespace, "trainjobs")
     try:
-        found = cluster.custom.list_namespaced_custom_object(*where, label_selector=chosen)["items"]
+        return [f"removed the TrainJob {name}" for name in remove_train_jobs(cluster, run)]
     except ClusterError as error:
-        if error.status not in (403, 404):
+        if error.status != 403:
             raise
-        return ["TrainJobs, if it has any, are left: they may not be asked for"] if error.status == 403 else []
-    names = [one["metadata"]["name"] for one in found]
-    remove = cluster.custom.delete_namespaced_custom_object
-    return [f"removed the TrainJob {name}" for name in names if if_there(remove, *where, name)]
+        return ["TrainJobs, if it has any, are left: they may not be asked for"]

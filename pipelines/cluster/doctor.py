@@ -17,7 +17,7 @@ from components.store import Store, join, open_store
 from pipelines.cluster.findings import Finding, broken, ok, unknown
 from pipelines.cluster.kubeflow import ENDPOINT, kfp_client
 from pipelines.cluster.machine import check_machine
-from pipelines.cluster.permissions import PERSON, RUN, TRAINING, missing_of, own_missing
+from pipelines.cluster.permissions import PERSON, PERSON_TRAINING, RUN, TRAINING, missing_of, own_missing
 
 TRAINER_GROUP = ("trainer.kubeflow.org", "v1alpha1")
 CHART = "helm upgrade --install the chart (charts/self-rewarding) in this namespace."
@@ -173,8 +173,9 @@ class Doctor:
                     raise
             else:
                 yield ok(f"Kubeflow Trainer is installed, and its runtime {name} is there")
-                if in_a_pod():
-                    yield from _permitted("this pod", own_missing(self.cluster, TRAINING))
+                here = in_a_pod()
+                who, wanted = ("this pod", TRAINING) if here else ("you", PERSON_TRAINING)
+                yield from _permitted(who, own_missing(self.cluster, wanted))
                 return
         yield broken(f"Kubeflow Trainer is installed, but no runtime {name} can be seen", CHART)
 

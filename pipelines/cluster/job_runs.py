@@ -11,17 +11,17 @@ from components.kubernetes.client import Cluster, connect
 from components.kubernetes.labels import COMPONENT, RUN, selector
 from components.kubernetes.troubles import last_log_lines
 from pipelines.cluster.cancel import free_servers, remove_job
+from pipelines.cluster.names import is_label_value
 from pipelines.cluster.pod_states import OLDEST, describe, follow_pods, pods_of, refusals
 from pipelines.cluster.runs import RECENT, Run
 
 STEP = re.compile(r"^\[(\d+/\d+)\] (.+)")  # as the terminal shows the start of a step
-LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 LOG_LINES = 500
-COMPONENTS = {"job": "run", "submission": "submission", "servers": "model-server"}
+COMPONENTS = {"job": "run", "submission": "submission", "rest": "model-server"}
 
 
 class JobRuns:
-    """The kinds `job` and `submission`; both have a Job of the run's name."""
+    """The kinds `job` and `submission`, which have a Job of the run's name, and `rest`: what is left without one."""
 
     name = "job"
 
@@ -42,17 +42,19 @@ class JobRuns:
         return [_run(job, self._step(run)) for job in jobs] or self._left_behind(run)
 
     def _left_behind(self, run: str) -> list[Run]:
-        """Servers of a run that has no Job here: Kubeflow's, or one whose Job was removed."""
-        if not LABEL.fullmatch(run):
+        """Servers and recipes of a run that has no Job here: Kubeflow's, or one whose Job is gone."""
+        if not is_label_value(run):
             return []
-        chosen = selector("model-server", run)
-        servers = self.cluster.apps.list_namespaced_deployment(self.cluster.namespace, label_selector=chosen).items
-        since = [one.metadata.creation_timestamp for one in servers]
-        return [Run("servers", run, f"{len(servers)} without a Job", min(since))] if servers else []
+        place, server = self.cluster.namespace, selector("model-server", run)
+        servers = self.cluster.apps.list_namespaced_deployment(place, label_selector=server).items
+        recipes = self.cluster.core.list_namespaced_config_map(place, label_selector=selector(run=run)).items
+        since = [one.metadata.creation_timestamp for one in (*servers, *recipes)]
+        left = f"servers: {len(servers)}, recipes: {len(recipes)}, without a Job"
+        return [Run("rest", run, left, min(since))] if since else []
 
     def _jobs(self, run: str) -> list[Any]:
         """The run's own Job; a name that no label may hold names none."""
-        if not LABEL.fullmatch(run):
+        if not is_label_value(run):
             return []
         listed = self.cluster.batch.list_namespaced_job(self.cluster.namespace, label_selector=selector(run=run))
         return [job for job in listed.items if job.metadata.labels.get(COMPONENT) in ("run", "submission")]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ENDPOINT, TOKEN = "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_TOKEN"
 PROJECTED_TOKEN = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105  where Kubeflow mounts it into pods
+EQUALS = 1  # as the API's filters count operations
 CONNECT_SECONDS, READ_SECONDS = 5, 60
 
 
@@ -97,10 +98,22 @@ def _refuse_pages(url: str, answer: str | bytes) -> None:
     except ValueError:
         fine = False
     if not fine:
-        raise KubeflowError(
-            f"{url} answers, but not as the API of Kubeflow Pipelines 2 (v2beta1)",
-            f"Check --host or {ENDPOINT}, and {TOKEN} where a login stands before it.",
-        )
+        raise not_its_api(url)
+
+
+def not_its_api(url: str, status: int = 0) -> KubeflowError:
+    """Something else answers there, or an older version."""
+    return KubeflowError(
+        f"{url} answers, but not as the API of Kubeflow Pipelines 2 (v2beta1)",
+        f"Check --host or {ENDPOINT}: it is the address of ml-pipeline (port 8888), or of Kubeflow's UI followed by "
+        f"/pipeline; set {TOKEN} where a login stands before it. Versions older than 2.0 are not supported.",
+        status,
+    )
+
+
+def named(name: str) -> str:
+    """The API's filter for what has this display name."""
+    return json.dumps({"predicates": [{"operation": EQUALS, "key": "display_name", "stringValue": name}]})
 
 
 def _token() -> str | None:

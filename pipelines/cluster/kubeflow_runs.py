@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from functools import cached_property
@@ -13,12 +12,12 @@ from components.kubernetes.client import Cluster, connect
 from components.kubernetes.labels import selector
 from pipelines.cluster.cancel import free_servers
 from pipelines.cluster.job_runs import refused_pods
-from pipelines.cluster.kubeflow import KubeflowError, kfp_client
+from pipelines.cluster.kubeflow import KubeflowError, kfp_client, named
+from pipelines.cluster.names import is_label_value
 from pipelines.cluster.pod_states import describe, follow_pods, pods_of
 from pipelines.cluster.runs import RECENT, Run
 
 RUN_ID = "pipeline/runid"  # the label that Kubeflow gives to the pods of a run
-EQUALS = 1
 OVER = ("succeeded", "failed", "canceled", "skipped")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -43,9 +42,8 @@ class KubeflowRuns:
     def find(self, run: str) -> list[Run]:
         if _UUID.fullmatch(run):
             return self._by_id(run)
-        named = {"predicates": [{"operation": EQUALS, "key": "display_name", "stringValue": run}]}
         with kfp_client(self._host, self._namespace) as client:
-            listed = client.list_runs(page_size=RECENT, sort_by="created_at desc", filter=json.dumps(named)).runs
+            listed = client.list_runs(page_size=RECENT, sort_by="created_at desc", filter=named(run)).runs
             return [_run(client.get_run(one.run_id)) for one in listed or []]
 
     def _by_id(self, run_id: str) -> list[Run]:
@@ -63,9 +61,9 @@ class KubeflowRuns:
     def said(self, run: Run) -> list[str]:
         lines = [] if not run.id else [f"its id is {run.id}"]
         try:
-            pods = self._pods(run) + pods_of(self.cluster, selector(run=run.name))
+            pods = self._pods(run) + [pod for one in run.labels for pod in pods_of(self.cluster, selector(run=one))]
             lines += [line for pod in pods if _counts(pod) for line in describe(self.cluster, pod)]
-            return lines + refused_pods(self.cluster, run.name)
+            return lines + [line for one in run.labels for line in refused_pods(self.cluster, one)]
         except UserError as error:
             return [*lines, f"what its pods say is not known: {error.problem}"]
 
@@ -86,7 +84,8 @@ class KubeflowRuns:
                 client.terminate_run(run.id)
             done.append(f"asked Kubeflow Pipelines to end the run {run.id}; its exit step still runs")
         try:
-            return done + free_servers(self.cluster, run.name)
+            freed = [line for one in run.labels for line in free_servers(self.cluster, one)]
+            return [*done, *dict.fromkeys(freed)]  # a refusal is the same for each
         except UserError as error:
             return [*done, f"whether it left servers is not known: {error.problem}"]
 
@@ -98,7 +97,15 @@ def _counts(pod: Any) -> bool:
 
 def _run(found: Any) -> Run:
     state = str(found.state or "unknown").lower()
-    return Run("kubeflow", found.display_name, state, found.created_at, _cause(found) or _steps(found), found.run_id)
+    step = _cause(found) or _steps(found)
+    return Run("kubeflow", found.display_name, state, found.created_at, step, found.run_id, _labels(found))
+
+
+def _labels(found: Any) -> tuple[str, ...]:
+    """What the run may call itself: its parameter `run`; its id where that is empty; its name, as srlm submits it."""
+    given = (found.runtime_config.parameters if found.runtime_config else None) or {}
+    names = (found.run_id, str(given.get("run") or ""), found.display_name)
+    return tuple(dict.fromkeys(name for name in names if is_label_value(name)))
 
 
 def _cause(found: Any) -> str:

@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 import yaml
 
-from components.errors import UserError
+from components.identity import content_hash
 from components.images import TRAINER, WORKER
-from components.kubernetes.labels import labels
+from components.kubernetes.labels import NO_SIDECAR, labels
 from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY, environment_sources, resources
 from components.pods import PodSettings
+from components.serving.kubernetes.launch import LAUNCHES
+from pipelines.cluster.names import refuse_name
 from pipelines.recipe import Recipe
 
 TOKEN_FOLDER, TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines", "token"
@@ -21,7 +23,7 @@ Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Asked:
+class JobRequest:
     """Which run, by what, and where; an empty image or namespace is the default."""
 
     run: str
@@ -34,11 +36,24 @@ class Asked:
     def component(self) -> str:
         return "submission" if self.runner == "kubeflow" else "run"
 
+    @property
+    def walks_with(self) -> str:
+        """The engine of a run without Kubeflow."""
+        return self.engine or "transformers"
 
-def manifests(recipe: Recipe, asked: Asked) -> str:
-    """Both resources as YAML. The Job owns nothing of the cluster's; a Job of the same name is refused by it."""
-    refuse_name(asked.run)
-    both = [_config_map(recipe, asked), _job(recipe, asked)]
+    @property
+    def serves_beside(self) -> bool:
+        """Whether its pod makes the servers of models."""
+        return self.runner == "job" and self.walks_with in LAUNCHES
+
+
+def manifests(recipe: Recipe, request: JobRequest) -> str:
+    """Both resources as YAML. The Job owns nothing of the cluster's; a Job of the same name is refused by it.
+
+    Raises UserError for a name that the Job cannot have.
+    """
+    refuse_name(request.run)
+    both = [_config_map(recipe, request), _job(recipe, request)]
     return yaml.dump_all(both, Dumper=Readable, sort_keys=False, allow_unicode=True)
 
 
@@ -52,30 +67,43 @@ Readable.add_representer(
 )
 
 
-def refuse_name(run: str) -> None:
-    """Raises UserError for a name that Kubernetes does not take for a Job, whose pods carry it as a label."""
-    import re
-
-    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", run):
-        raise UserError(f"a Job cannot be named {run!r}", "Give --run small letters, digits and -, 63 at most.")
+def _metadata(request: JobRequest) -> Manifest:
+    place = {"namespace": request.namespace} if request.namespace else {}
+    return {"name": request.run, **place, "labels": labels(request.component, request.run)}
 
 
-def _metadata(asked: Asked) -> Manifest:
-    place = {"namespace": asked.namespace} if asked.namespace else {}
-    return {"name": asked.run, **place, "labels": labels(asked.component, asked.run)}
+def gpu_note(recipe: Recipe, request: JobRequest) -> str:
+    """How many GPUs a run takes at once whose Job's pod keeps the trainer's while models are served; "" for others."""
+    held, serving = _pod_settings(recipe, request).gpus, recipe.serving
+    if not held or not request.serves_beside:
+        return ""
+    servers = serving.replicas * serving.pod.gpus
+    return (
+        f"the Job's pod holds the trainer's GPUs ({held}) for the whole run, and a model's server needs {servers} "
+        f"more: {held + servers} in all; Kubeflow (--runner kubeflow) frees them between steps"
+    )
 
 
-def _config_map(recipe: Recipe, asked: Asked) -> Manifest:
+def _recipe_name(recipe: Recipe, request: JobRequest) -> str:
+    """The config map's, told by its content: another recipe never finds that of an earlier run of the same name.
+
+    At most 72 characters of the 253 that it may have.
+    """
+    return f"{request.run}-{content_hash(recipe.plain())[:8]}"
+
+
+def _config_map(recipe: Recipe, request: JobRequest) -> Manifest:
+    metadata = {**_metadata(request), "name": _recipe_name(recipe, request)}
     text = yaml.dump(recipe.plain(), Dumper=Readable, sort_keys=False, allow_unicode=True)
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(asked), "data": {"recipe.yaml": text}}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"recipe.yaml": text}}
 
 
-def _job(recipe: Recipe, asked: Asked) -> Manifest:
+def _job(recipe: Recipe, request: JobRequest) -> Manifest:
     """A pod that fails is started again three times: what a run finished it finds again, and a store or a registry may
     have been away for a while. A pod that the cluster takes away does not count."""
     rules = [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
-    metadata = _metadata(asked)
-    if recipe.cluster.queue and _pod_settings(recipe, asked).gpus:
+    metadata = _metadata(request)
+    if recipe.cluster.queue and _pod_settings(recipe, request).gpus:
         metadata["labels"] = {**metadata["labels"], "kueue.x-k8s.io/queue-name": recipe.cluster.queue}
     return {
         "apiVersion": "batch/v1",
@@ -88,39 +116,55 @@ def _job(recipe: Recipe, asked: Asked) -> Manifest:
             "ttlSecondsAfterFinished": DAY,
             "template": {
                 "metadata": {
-                    "labels": labels(asked.component, asked.run),
+                    "labels": labels(request.component, request.run) | NO_SIDECAR,
                     "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
                 },
-                "spec": _pod(recipe, asked),
+                "spec": _pod(recipe, request),
             },
         },
     }
 
 
-def _pod(recipe: Recipe, asked: Asked) -> Manifest:
-    pod, cluster = _pod_settings(recipe, asked), recipe.cluster
+def _pod(recipe: Recipe, request: JobRequest) -> Manifest:
+    pod, cluster = _pod_settings(recipe, request), recipe.cluster
     spec = {
         "restartPolicy": "Never",
         "serviceAccountName": cluster.service_account,
-        "automountServiceAccountToken": asked.runner == "job",  # that makes servers; a submission asks Kubeflow alone
+        "automountServiceAccountToken": request.runner == "job",  # that makes servers; a submission asks Kubeflow alone
         "enableServiceLinks": False,
         "securityContext": POD_SECURITY,
         "imagePullSecrets": [{"name": name} for name in cluster.image_pull_secrets],
         "nodeSelector": pod.node_selector,
         "tolerations": pod.tolerations,
-        "containers": [_container(recipe, asked)],
-        "volumes": _volumes(pod, asked),
+        "initContainers": [_guard(request)] if request.serves_beside else [],
+        "containers": [_container(recipe, request)],
+        "volumes": _volumes(recipe, request),
     }
     return {name: value for name, value in spec.items() if value not in ([], {})}
 
 
-def _container(recipe: Recipe, asked: Asked) -> Manifest:
+def _guard(request: JobRequest) -> Manifest:
+    """A sidecar (an init container that goes on): it is told to end after the run's container has, and ends servers."""
+    return {
+        "name": "guard",
+        "restartPolicy": "Always",
+        "image": request.image or TRAINER,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "-m", "components.serving.kubernetes.guard", request.run],
+        "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108
+        "resources": {"requests": {"cpu": "10m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
+    }
+
+
+def _container(recipe: Recipe, request: JobRequest) -> Manifest:
     environment: list[Manifest] = [
         {"name": "HOME", "value": "/work"},
         {"name": "SRLM_HOME", "value": "/work/.srlm"},
     ]
     places = {"recipe": "/recipe", "work": "/work", "tmp": "/tmp"}  # noqa: S108
-    if asked.runner == "kubeflow":
+    if request.runner == "kubeflow":
         environment.append({"name": "KF_PIPELINES_SA_TOKEN_PATH", "value": f"{TOKEN_FOLDER}/{TOKEN_FILE}"})
         environment.append({"name": "NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}})
         places["kubeflow-token"] = TOKEN_FOLDER
@@ -129,41 +173,42 @@ def _container(recipe: Recipe, asked: Asked) -> Manifest:
         places["shm"] = "/dev/shm"  # noqa: S108
     return {
         "name": "srlm",
-        "image": asked.image or (WORKER if asked.runner == "kubeflow" else TRAINER),
+        "image": request.image or (WORKER if request.runner == "kubeflow" else TRAINER),
         "imagePullPolicy": "IfNotPresent",
-        "command": _command(asked),
+        "command": _command(request),
         "workingDir": "/work",
         "env": environment,
         "envFrom": environment_sources(recipe.cluster),
-        "resources": resources(_pod_settings(recipe, asked)),
+        "resources": resources(_pod_settings(recipe, request)),
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": name, "mountPath": path} for name, path in places.items()],
     }
 
 
-def _command(asked: Asked) -> list[str]:
-    if asked.runner == "kubeflow":
-        engine = [f"--engine={asked.engine}"] if asked.engine else []
-        return ["srlm", "submit", "/recipe/recipe.yaml", f"--run={asked.run}", "--namespace=$(NAMESPACE)", *engine]
-    return ["srlm", "run", "/recipe/recipe.yaml", f"--run={asked.run}", f"--engine={asked.engine or 'transformers'}"]
+def _command(request: JobRequest) -> list[str]:
+    if request.runner == "kubeflow":
+        engine = [f"--engine={request.engine}"] if request.engine else []
+        return ["srlm", "submit", "/recipe/recipe.yaml", f"--run={request.run}", "--namespace=$(NAMESPACE)", *engine]
+    return ["srlm", "run", "/recipe/recipe.yaml", f"--run={request.run}", f"--engine={request.walks_with}"]
 
 
-def _volumes(pod: PodSettings, asked: Asked) -> list[Manifest]:
+def _volumes(recipe: Recipe, request: JobRequest) -> list[Manifest]:
     volumes: list[Manifest] = [
-        {"name": "recipe", "configMap": {"name": asked.run}},
+        {"name": "recipe", "configMap": {"name": _recipe_name(recipe, request)}},
         {"name": "work", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
     ]
-    if asked.runner == "job":
-        size = {"sizeLimit": pod.shared_memory} if pod.shared_memory else {}
+    if request.runner == "job":
+        shared_memory = _pod_settings(recipe, request).shared_memory
+        size = {"sizeLimit": shared_memory} if shared_memory else {}
         return [*volumes, {"name": "shm", "emptyDir": {"medium": "Memory", **size}}]
     token = {"audience": "pipelines.kubeflow.org", "expirationSeconds": 3600, "path": TOKEN_FILE}
     return [*volumes, {"name": "kubeflow-token", "projected": {"sources": [{"serviceAccountToken": token}]}}]
 
 
-def _pod_settings(recipe: Recipe, asked: Asked) -> PodSettings:
+def _pod_settings(recipe: Recipe, request: JobRequest) -> PodSettings:
     """A Job walks the pipeline itself and so trains in its pod, unless several nodes do that; a submission is small."""
-    if asked.runner == "kubeflow":
+    if request.runner == "kubeflow":
         return SUBMISSION
     return recipe.resources if recipe.resources.nodes == 1 else PodSettings(cpu="1", memory="4Gi")

@@ -29,7 +29,7 @@ RUN = (
 )
 # The same account, where Kubeflow Trainer is used.
 TRAINING = (
-    Permission("trainer.kubeflow.org", "trainjobs", ("get", "create", "delete"), "to train on several nodes"),
+    Permission("trainer.kubeflow.org", "trainjobs", ("get", "list", "create", "delete"), "to train on several nodes"),
     Permission("trainer.kubeflow.org", "trainingruntimes", ("get",), "to train on several nodes"),
 )
 # Whoever submits, follows and cancels runs with kubectl and srlm.
@@ -41,6 +41,10 @@ PERSON = (
     Permission("", "events", ("list",), "to know what the cluster says about a pod"),
     Permission("apps", "deployments", ("list", "delete"), "to free the servers of a run"),
     Permission("", "services", ("list", "delete"), "to free the servers of a run"),
+)
+# The same person, where Kubeflow Trainer is used.
+PERSON_TRAINING = (
+    Permission("trainer.kubeflow.org", "trainjobs", ("list", "delete"), "to end training on several nodes"),
 )
 
 

@@ -7,13 +7,11 @@ from typing import Any
 
 from kfp import kubernetes
 
+from components.kubernetes.pods import FROM_CONFIG_MAP, FROM_SECRET
 from components.pods import ClusterSettings, PodSettings
 
-# KFP takes environment variables from a config map or a secret one by one. What a step needs beyond them are the
-# pipeline's parameters.
+# Beside what all pods take from the config map; the rest of what a step needs are the pipeline's parameters.
 ENGINE_IMAGES = ("SRLM_TRANSFORMERS_IMAGE", "SRLM_TGI_IMAGE", "SRLM_VLLM_IMAGE")
-FROM_CONFIG_MAP = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", *ENGINE_IMAGES)
-FROM_SECRET = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "SRLM_ENDPOINT_API_KEY")
 
 
 def set_up_pod(task: Any, cluster: ClusterSettings) -> Any:
@@ -22,7 +20,8 @@ def set_up_pod(task: Any, cluster: ClusterSettings) -> Any:
     KFP does everything that Pod Security "restricted" asks for but this: that root is refused.
     """
     kubernetes.set_security_context(task, run_as_non_root=True)
-    kubernetes.use_config_map_as_env(task, cluster.config_map, {name: name for name in FROM_CONFIG_MAP}, optional=True)
+    places = (*FROM_CONFIG_MAP, *ENGINE_IMAGES)
+    kubernetes.use_config_map_as_env(task, cluster.config_map, {name: name for name in places}, optional=True)
     kubernetes.use_secret_as_env(task, cluster.secret, {name: name for name in FROM_SECRET}, optional=True)
     kubernetes.set_image_pull_policy(task, "IfNotPresent")  # an image's tag is a version
     if cluster.image_pull_secrets:

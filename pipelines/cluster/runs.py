@@ -17,7 +17,7 @@ Answer = TypeVar("Answer")
 class Run:
     """A run: who walks it, its state in a word, since when, and the step that it is at (empty where not known).
 
-    `id` is what its own system calls it.
+    `id` is what its own system calls it; `labels` are the values that the run's label of its objects may have.
     """
 
     kind: str
@@ -26,6 +26,7 @@ class Run:
     started: datetime | None = None
     step: str = ""
     id: str = ""
+    labels: tuple[str, ...] = ()
 
     @property
     def age(self) -> str:
@@ -54,7 +55,7 @@ class Kind(Protocol):
 
 
 @dataclass
-class Asked:
+class Answers:
     """What the kinds answered, and why some could not be asked."""
 
     runs: list[tuple[Kind, Run]] = field(default_factory=list)
@@ -70,22 +71,22 @@ class Asked:
             )
 
 
-def recent(kinds: Sequence[Kind]) -> Asked:
+def recent(kinds: Sequence[Kind]) -> Answers:
     return _ask(kinds, lambda kind: kind.recent())
 
 
-def find(kinds: Sequence[Kind], run: str) -> Asked:
+def find(kinds: Sequence[Kind], run: str) -> Answers:
     return _ask(kinds, lambda kind: kind.find(run))
 
 
-def _ask(kinds: Sequence[Kind], question: Callable[[Kind], list[Run]]) -> Asked:
-    asked = Asked()
+def _ask(kinds: Sequence[Kind], question: Callable[[Kind], list[Run]]) -> Answers:
+    answers = Answers()
     for kind in kinds:
         try:
-            asked.runs += [(kind, run) for run in question(kind)]
+            answers.runs += [(kind, run) for run in question(kind)]
         except UserError as error:
-            asked.silent.append(f"{kind.name}: {error.problem}")
-    return asked
+            answers.silent.append(f"{kind.name}: {error.problem}")
+    return answers
 
 
 def age(since: datetime | None) -> str:

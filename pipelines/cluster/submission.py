@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from components.errors import UserError
-from pipelines.cluster.kubeflow import ENDPOINT, KubeflowError, kfp_client
+from pipelines.cluster.kubeflow import ENDPOINT, KubeflowError, kfp_client, named, not_its_api
+from pipelines.cluster.names import refuse_name
 from pipelines.compile import compile_recipe, version_of
 from pipelines.recipe import Recipe
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from kfp import Client
 
 IN_CLUSTER = "http://ml-pipeline.kubeflow:8888"  # where Kubeflow's own manifests put it
-EQUALS = 1
 ENDED_BADLY = ("FAILED", "CANCELED")
 
 
@@ -37,7 +36,7 @@ class Submitted:
 
 
 @dataclass(frozen=True)
-class Where:
+class Destination:
     """An installation of Kubeflow Pipelines, and the namespace and experiment in it; empty is the default."""
 
     host: str = ""
@@ -50,11 +49,12 @@ class Where:
         return (self.host or os.environ.get(ENDPOINT) or inside).rstrip("/")
 
 
-def submit(recipe: Recipe, where: Where, parameters: Mapping[str, str]) -> Submitted:
+def submit(recipe: Recipe, where: Destination, parameters: Mapping[str, str]) -> Submitted:
     """Start the run `parameters["run"]`, unless one of this name goes on or has succeeded.
 
-    Raises UserError where the parameters do not do for a cluster or Kubeflow Pipelines does not do as asked.
+    Raises UserError where name or parameters do not do for a cluster, or Kubeflow Pipelines does not do as asked.
     """
+    refuse_name(parameters["run"])
     refuse_parameters(parameters)
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "pipeline.yaml"
@@ -65,7 +65,7 @@ def submit(recipe: Recipe, where: Where, parameters: Mapping[str, str]) -> Submi
                 return _submit(client, recipe, where, dict(parameters), package)
         except KubeflowError as error:
             if error.status in (404, 405, 501):
-                raise _no_api(where.address) from error
+                raise not_its_api(where.address, error.status) from error
             raise
 
 
@@ -87,13 +87,13 @@ def refuse_parameters(parameters: Mapping[str, str]) -> None:
             )
 
 
-def _submit(client: Client, recipe: Recipe, where: Where, parameters: dict[str, str], package: Path) -> Submitted:
+def _submit(client: Client, recipe: Recipe, where: Destination, parameters: dict[str, str], package: Path) -> Submitted:
     namespace = _namespace(client, where)
     pipeline = _pipeline(client, recipe, namespace)
     version, version_name = _version(client, pipeline, package)
     experiment = _experiment(client, where.experiment or recipe.name, namespace)
     name = parameters["run"]
-    runs = client._run_api.run_service_list_runs(experiment_id=experiment, filter=_named(name)).runs or []
+    runs = client._run_api.run_service_list_runs(experiment_id=experiment, filter=named(name)).runs or []
     taken = [run for run in runs if run.state not in ENDED_BADLY]
     run = (
         taken[0]
@@ -111,14 +111,9 @@ def _submit(client: Client, recipe: Recipe, where: Where, parameters: dict[str, 
     return Submitted(run.run_id, version_name, f"{ui}/#/runs/details/{run.run_id}", bool(taken))
 
 
-def _namespace(client: Client, where: Where) -> str | None:
+def _namespace(client: Client, where: Destination) -> str | None:
     """Kubeflow for several users wants a namespace everywhere; without users it refuses one."""
-    answer = client._healthz_api.healthz_service_get_healthz(_preload_content=False)
-    try:
-        several = json.loads(answer.data).get("multi_user")
-    except (AttributeError, ValueError) as error:  # a login page, say; kfp's client would take it for an empty answer
-        raise _no_api(where.address) from error
-    if not several:
+    if not client.get_kfp_healthz().multi_user:
         return None
     namespace = where.namespace or client.get_user_namespace()
     if not namespace:
@@ -134,7 +129,7 @@ def _experiment(client: Client, name: str, namespace: str | None) -> str:
     new = kfp_server_api.V2beta1Experiment(display_name=name, **wanted)
 
     def find() -> Sequence[Any]:
-        return api.experiment_service_list_experiments(filter=_named(name), **wanted).experiments or []
+        return api.experiment_service_list_experiments(filter=named(name), **wanted).experiments or []
 
     return str(_found_or_made(find, lambda: api.experiment_service_create_experiment(experiment=new)).experiment_id)
 
@@ -150,7 +145,7 @@ def _pipeline(client: Client, recipe: Recipe, namespace: str | None) -> str:
     )
 
     def find() -> Sequence[Any]:
-        return api.pipeline_service_list_pipelines(filter=_named(recipe.name), **wanted).pipelines or []
+        return api.pipeline_service_list_pipelines(filter=named(recipe.name), **wanted).pipelines or []
 
     return str(_found_or_made(find, lambda: api.pipeline_service_create_pipeline(pipeline=new)).pipeline_id)
 
@@ -162,7 +157,7 @@ def _version(client: Client, pipeline: str, package: Path) -> tuple[str, str]:
     name = version_of(list(yaml.safe_load_all(package.read_text())))
 
     def find() -> Sequence[Any]:
-        return client.list_pipeline_versions(pipeline, filter=_named(name)).pipeline_versions or []
+        return client.list_pipeline_versions(pipeline, filter=named(name)).pipeline_versions or []
 
     made = _found_or_made(find, lambda: client.upload_pipeline_version(str(package), name, pipeline_id=pipeline))
     return made.pipeline_version_id, name
@@ -180,15 +175,3 @@ def _found_or_made(find: Callable[[], Sequence[Any]], make: Callable[[], Any]) -
         if error.status != 409 or not (there := find()):
             raise
         return there[0]
-
-
-def _named(name: str) -> str:
-    return json.dumps({"predicates": [{"operation": EQUALS, "key": "display_name", "stringValue": name}]})
-
-
-def _no_api(address: str) -> UserError:
-    return UserError(
-        f"{address} answers, but not as the API of Kubeflow Pipelines 2 (v2beta1)",
-        "Check --host: it is the address of ml-pipeline (port 8888), or of Kubeflow's UI followed by /pipeline; "
-        "Kubeflow Pipelines older than 2.0 is not supported.",
-    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from components.kubernetes.labels import COMPONENT, MANAGER, RUN
 from pipelines.cluster.kubeflow import KubeflowError
 from pipelines.cluster.kubeflow_runs import KubeflowRuns
 
@@ -31,9 +34,12 @@ class Backend:
         self.run: dict[str, Any] = {"run_id": ID, "display_name": "toy", "state": "RUNNING"}
         self.run |= {"created_at": "2026-01-01T00:00:00Z", "run_details": {"task_details": STEPS}}
         self.refusal, self.page, self.terminated = 0, b"", 0
+        self.selectors: set[str] = set()
 
     def answer(self, url: str) -> tuple[int, Any]:
         parts = urlsplit(url)
+        if parts.path.startswith(("/api/", "/apis/apps", "/apis/batch", "/apis/trainer")):
+            return self.of_the_cluster(parse_qs(parts.query)["labelSelector"][0])
         if self.refusal:
             return self.refusal, {"message": "not you"}
         if parts.path.endswith("/healthz"):
@@ -47,6 +53,12 @@ class Backend:
             found = all(one["stringValue"] == self.run["display_name"] for one in wanted)
             return 200, {"runs": [self.run] if found else []}
         return (200, self.run) if parts.path.endswith(ID) else (404, {"message": "no such run"})
+
+    def of_the_cluster(self, selector: str) -> tuple[int, Any]:
+        """An empty cluster, which as a real one refuses a selector that no label fits."""
+        self.selectors.add(selector)
+        legal = all(re.fullmatch(r"[\w./-]+=[\w.-]{0,63}", part, re.ASCII) for part in selector.split(","))
+        return (200, {"items": []}) if legal else (400, {"message": "unable to parse requirement"})
 
 
 @pytest.fixture
@@ -101,6 +113,29 @@ def test_a_run_is_terminated_and_what_could_not_be_freed_is_said(backend: Backen
     backend.run["state"] = "CANCELED"
     KubeflowRuns().cancel(KubeflowRuns().find("toy")[0])
     assert backend.terminated == 1, "what has ended is not ended again"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "labels"),
+    [("toy", "toy", {ID, "toy"}), ("Run of toy (2)", "", {ID}), ("Run of toy (2)", "mine", {ID, "mine"})],
+)
+def test_a_run_s_objects_are_asked_for_by_what_it_calls_itself(
+    backend: Backend, tmp_path: Path, name: str, parameter: str, labels: set[str]
+) -> None:
+    """Its parameter, which is KFP's id where it is empty; the UI's names of runs have spaces, which no label has."""
+    cluster = {"name": "c", "cluster": {"server": os.environ["KF_PIPELINES_ENDPOINT"]}}
+    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+    known = {"clusters": [cluster], "contexts": [context], "current-context": "c", "users": [{"name": "u", "user": {}}]}
+    (tmp_path / "nosuch").write_text(json.dumps(known))
+    backend.run |= {"display_name": name, "runtime_config": {"parameters": {"run": parameter}}}
+    kubeflow = KubeflowRuns()
+    [found] = kubeflow.find(name)
+    assert kubeflow.said(found) == [f"its id is {ID}"]
+    wanted = {f"{MANAGER}=srlm,{RUN}={one}" for one in labels}
+    assert backend.selectors == {f"pipeline/runid={ID}", *wanted}
+    backend.selectors.clear()
+    assert len(kubeflow.cancel(found)) == 1, "it had nothing on the cluster"
+    assert backend.selectors >= {f"{MANAGER}=srlm,{COMPONENT}=model-server,{RUN}={one}" for one in labels}
 
 
 @pytest.mark.parametrize(("status", "words"), [(401, "does not know who we are"), (403, "does not allow this")])

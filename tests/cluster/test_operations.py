@@ -24,7 +24,7 @@ from pipelines.cluster.job_runs import JobRuns
 from pipelines.cluster.kubeflow import KubeflowError, kfp_client
 from pipelines.cluster.local_runs import LocalRuns
 from pipelines.cluster.pod_states import _lines
-from pipelines.cluster.runs import Asked, age, recent
+from pipelines.cluster.runs import Answers, Run, age, recent
 from tests.cluster.conftest import IMAGE, wait_until
 
 RUN = "toy-20260101-000000-abcd"
@@ -142,7 +142,29 @@ def test_a_kind_that_cannot_be_asked_is_named_and_does_not_hide_the_others(folde
     assert [run.name for _, run in asked.runs] == [RUN]
     assert asked.silent == ["kubeflow: nobody there"]
     with pytest.raises(UserError, match="kubeflow: nobody there"):
-        Asked(silent=asked.silent).require("nosuch")
+        Answers(silent=asked.silent).require("nosuch")
+
+
+class Known:
+    """A kind of runs that knows one, whose log is one line."""
+
+    def __init__(self, kind: str) -> None:
+        self.name = kind
+
+    def find(self, run: str) -> list[Run]:
+        return [Run(self.name, run, "running")]
+
+    def log(self, run: Run, follow: bool) -> list[str]:
+        return [f"told by {run.kind}"]
+
+
+@pytest.mark.parametrize("beside", ["submission", "rest"])
+def test_the_log_is_the_run_s_not_that_of_its_submission_or_its_servers(
+    beside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While Kubeflow serves a model, the server goes by the run's name as well."""
+    monkeypatch.setattr("pipelines.cluster.runs.every_kind", lambda *_: [Known(beside), Known("kubeflow")])
+    assert CliRunner().invoke(commands, ["logs", "toy"]).stdout == "told by kubeflow\n"
 
 
 def test_no_kubeflow_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,9 +217,21 @@ def test_servers_whose_job_is_gone_are_found_and_freed(cluster: Cluster) -> None
     cluster.apps.create_namespaced_deployment(cluster.namespace, server_of("orphan"))
     jobs = JobRuns(cluster.namespace)
     [found] = jobs.find("orphan")
-    assert found.state == "1 without a Job"
+    assert found.state == "servers: 1, recipes: 0, without a Job"
     assert jobs.cancel(found) == ["removed the server orphan-m1"]
     assert jobs.find("orphan") == []
+
+
+@pytest.mark.cluster
+def test_a_recipe_whose_job_is_gone_is_removed_with_the_run_s_name_alone(cluster: Cluster) -> None:
+    """A finished Job goes after a day; its config map stays. That of another run is not touched."""
+    space = cluster.namespace
+    for name, run in (("toy-01234567", "toy"), ("toy-2-01234567", "toy-2")):
+        cluster.core.create_namespaced_config_map(space, {"metadata": {"name": name, "labels": labels("run", run)}})
+    shown = CliRunner().invoke(commands, ["cancel", "toy", "-n", space]).stdout
+    assert "removed the ConfigMap toy-01234567" in shown
+    assert JobRuns(space).find("toy") == []
+    assert JobRuns(space).find("toy-2")[0].state == "servers: 0, recipes: 1, without a Job"
 
 
 @pytest.mark.cluster

@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from components.base_model.base_model import import_model
 from components.base_model.settings import BaseModelSettings
 from components.errors import UserError
 from components.kubernetes.client import Cluster, connect
+from components.kubernetes.labels import selector
 from components.kubernetes.removal import remove_servers
 from components.serving.kubernetes.engine import KubernetesEngine
 from components.serving.kubernetes.manifests import server_name
 from components.serving.settings import ServingSettings
 from components.store import join
+from pipelines.cluster.manifests import JobRequest, manifests
+from pipelines.recipe import load_recipe
 from tests.cluster.conftest import wait_until
 from tests.cluster.release import RESTRICTED, Release
 from tests.tiny_model import make_tiny_model
@@ -172,3 +176,21 @@ def test_a_folder_is_no_store_of_a_cluster(served: Served, tmp_path: Path) -> No
         KubernetesEngine("transformers", _connected=served.cluster).start(
             served.run, "m1", str(tmp_path), ServingSettings()
         )
+
+
+def test_the_guard_ends_the_servers_of_a_run_that_failed(served: Served) -> None:
+    """The run's container ends with an error and is not started again; its pod stays, its server does not."""
+    served.start()
+    recipe, namespace = load_recipe("world"), served.cluster.namespace
+    _, job = yaml.safe_load_all(manifests(recipe, JobRequest(served.run, "job")))
+    spec = job["spec"]["template"]["spec"]
+    spec["containers"][0]["command"] = ["sh", "-c", "exit 1"]
+    spec["volumes"] = [one for one in spec["volumes"] if "configMap" not in one]
+    mounts = spec["containers"][0]["volumeMounts"]
+    spec["containers"][0]["volumeMounts"] = [one for one in mounts if one["name"] != "recipe"]
+    served.cluster.batch.create_namespaced_job(namespace, job | {"spec": job["spec"] | {"backoffLimit": 0}})
+    chosen = selector("model-server", served.run)
+    wait_until(lambda: not served.cluster.apps.list_namespaced_deployment(namespace, label_selector=chosen).items)
+    failed = served.cluster.core.list_namespaced_pod(namespace, label_selector=selector("run", served.run)).items
+    assert [pod.status.container_statuses[0].state.terminated.exit_code for pod in failed] == [1]
+    served.cluster.batch.delete_namespaced_job(served.run, namespace, propagation_policy="Background")

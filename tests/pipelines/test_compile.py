@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.cluster.pods import FROM_CONFIG_MAP, FROM_SECRET, whole
+from components.kubernetes.pods import FROM_CONFIG_MAP, FROM_SECRET
+from pipelines.cluster.pods import ENGINE_IMAGES, whole
 from pipelines.compile import compile_manifests, compile_recipe, load_recipe_for_elsewhere, version_of
 from pipelines.recipe import shipped_recipes
 from pipelines.self_rewarding import self_rewarding_pipeline
@@ -68,8 +69,10 @@ def test_the_pods_of_all_steps_are_refused_root_and_get_their_environment_by_ref
         (config_map,), (secret,) = pod["configMapAsEnv"], pod["secretAsEnv"]
         assert (config_map["configMapName"], config_map["optional"]) == ("where", True)
         assert (secret["secretName"], secret["optional"]) == ("keys", True)
-        assert [one["envVar"] for one in config_map["keyToEnv"]] == list(FROM_CONFIG_MAP)
+        assert [one["envVar"] for one in config_map["keyToEnv"]] == [*FROM_CONFIG_MAP, *ENGINE_IMAGES]
         assert [one["secretKey"] for one in secret["keyToEnv"]] == list(FROM_SECRET)
+        lent = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}  # keys for a time have all three
+        assert lent <= {one["envVar"] for one in secret["keyToEnv"]}
     images = {executor["container"]["image"] for executor in executors(spec).values()}
     assert images == {f"{{{{$.inputs.parameters['pipelinechannel--{name}_image']}}}}" for name in ("worker", "trainer")}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -16,10 +17,12 @@ from typer.testing import CliRunner
 
 from components.errors import UserError
 from components.images import TRAINER, WORKER
+from components.kubernetes.labels import RUN
 from pipelines.cli_submission import commands
-from pipelines.cluster.manifests import Asked, manifests
+from pipelines.cluster.manifests import JobRequest, manifests
 from pipelines.compile import load_recipe_for_elsewhere
 from pipelines.recipe import load_recipe, shipped_recipes
+from tests.charts.tools import CHART, helm, pick, render
 
 RUNNERS = ("kubeflow", "job")
 ASKED = [
@@ -38,7 +41,7 @@ KUBECONFIG = os.environ.get("SRLM_TEST_KUBECONFIG") or os.environ.get("KUBECONFI
 def made(runner: str, *overrides: str, **asked: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Config map and Job of the recipe `demo`."""
     recipe = load_recipe_for_elsewhere("demo", overrides)
-    text = manifests(recipe, Asked("demo-1", runner, **asked))  # type: ignore[arg-type]
+    text = manifests(recipe, JobRequest("demo-1", runner, **asked))  # type: ignore[arg-type]
     config_map, job = yaml.safe_load_all(text)
     return config_map, job
 
@@ -61,7 +64,7 @@ def printed(*arguments: str) -> tuple[str, str]:
 def test_the_config_map_holds_the_recipe_whole(name: str, tmp_path: Path) -> None:
     """What the pod reads is the recipe that was asked for, overrides and files of the recipe included."""
     recipe = load_recipe_for_elsewhere(name, ["rounds=3"])
-    config_map, _ = yaml.safe_load_all(manifests(recipe, Asked("a-run")))
+    config_map, _ = yaml.safe_load_all(manifests(recipe, JobRequest("a-run")))
     (tmp_path / "recipe.yaml").write_text(config_map["data"]["recipe.yaml"])
     assert load_recipe_for_elsewhere(str(tmp_path / "recipe.yaml")) == recipe
     assert load_recipe(str(tmp_path / "recipe.yaml")).rounds == 3
@@ -106,6 +109,37 @@ def test_a_submission_is_small_and_shows_kubeflow_a_token_made_for_it_alone() ->
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
+def test_another_recipe_under_a_run_s_name_never_gets_the_old_one(runner: str) -> None:
+    """A config map outlives its Job; where one of its name is there, `kubectl create` refuses it but makes the Job."""
+    maps = []
+    for override in ("seed=17", "seed=18", "seed=17"):
+        config_map, job = made(runner, override)
+        (mounted,) = [one["configMap"] for one in job["spec"]["template"]["spec"]["volumes"] if "configMap" in one]
+        assert mounted == {"name": config_map["metadata"]["name"]}
+        assert config_map["metadata"]["labels"][RUN] == job["metadata"]["name"] == "demo-1", "srlm cancel finds it"
+        maps.append(mounted["name"])
+    assert maps[0] != maps[1] and maps[0] == maps[2]
+    assert re.fullmatch("demo-1-[0-9a-f]{8}", maps[0])
+
+
+def test_gpus_that_a_job_holds_beside_its_servers_are_told() -> None:
+    """8 of the trainer and 2 replicas with 4 each are 16. On several nodes the pod itself holds none."""
+    pods = ["--set=resources.gpus=8", "--set=serving.replicas=2", "--set=serving.pod.gpus=4"]
+    _, told = printed("demo", "--runner=job", *pods)
+    (line,) = told.splitlines()
+    assert "16 in all" in line and "Kubeflow (--runner kubeflow) frees them between steps" in line
+    others = (["--runner=job"], ["--runner=kubeflow", *pods], ["--runner=job", "--engine=endpoint", *pods])
+    for other in (*others, ["--runner=job", "--set=resources.nodes=2", *pods]):
+        assert printed("demo", *other)[1] == "", other
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_istio_puts_no_proxy_beside_a_job_that_has_to_end(runner: str) -> None:
+    _, job = made(runner)
+    assert job["spec"]["template"]["metadata"]["labels"]["sidecar.istio.io/inject"] == "false"
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
 def test_a_pod_that_fails_is_started_again_and_an_eviction_does_not_count(runner: str) -> None:
     _, job = made(runner)
     (eviction,) = job["spec"]["podFailurePolicy"]["rules"]
@@ -119,15 +153,27 @@ def test_stdout_holds_yaml_alone_and_each_call_names_another_run() -> None:
         output, told = printed("world", "--runner", "job", "--image", "here/trainer:2")
         config_map, job = yaml.safe_load_all(output)
         assert container(job)["image"] == "here/trainer:2"
-        assert config_map["metadata"] == job["metadata"] | {"labels": config_map["metadata"]["labels"]}
+        assert config_map["metadata"]["labels"] == job["metadata"]["labels"]
         assert "model.base: ./world/model" in told, "a pod has no file of this machine"
         names.append(job["metadata"]["name"])
     assert len(set(names)) == 2
 
 
+@pytest.mark.parametrize("moved", [[], ["--set=images.registry=registry.test/mirror"], ["--set=images.tag=2.0.0"]])
+def test_the_commands_that_the_chart_prints_start_its_own_images_and_need_no_gpu(moved: list[str]) -> None:
+    """Whoever installs it copies them: the Job's image is the one that the chart's config map names."""
+    values = ["--set=config.pipelinesEndpoint=http://ml-pipeline.kubeflow:8888", *moved]
+    notes = helm("install", "srlm", str(CHART), "--namespace=runs", "--dry-run=client", *values).stdout
+    commands = [line.split("|")[0].split()[2:] for line in notes.splitlines() if "srlm manifests" in line]
+    works = [container(list(yaml.safe_load_all(printed(*command)[0]))[1]) for command in commands]
+    named = pick(render(*values), "ConfigMap", "srlm")["data"]
+    assert [work["image"] for work in works] == [named["SRLM_TRAINER_IMAGE"], named["SRLM_WORKER_IMAGE"]]
+    assert all("--engine=transformers" in work["command"] for work in works)
+
+
 def test_a_name_that_kubernetes_refuses_and_an_unknown_runner_are_told() -> None:
     with pytest.raises(UserError, match="cannot be named 'My_Run'"):
-        manifests(load_recipe_for_elsewhere("demo"), Asked("My_Run"))
+        manifests(load_recipe_for_elsewhere("demo"), JobRequest("My_Run"))
     result = CliRunner().invoke(commands, ["manifests", "demo", "--runner", "argo"])
     assert isinstance(result.exception, UserError)
     assert "there is no runner 'argo'" in str(result.exception)
@@ -158,7 +204,7 @@ def kubectl(*arguments: str, document: str = "") -> str:
 def test_a_real_api_server_takes_them_and_admits_the_pod(restricted: str, runner: str, overrides: list[str]) -> None:
     """Admission looks at pods alone, so the Job's pod is asked for by itself too."""
     overrides = [*overrides, "cluster.service_account=runner"]
-    text = manifests(load_recipe_for_elsewhere("demo", overrides), Asked("demo-1", runner))  # type: ignore[arg-type]
+    text = manifests(load_recipe_for_elsewhere("demo", overrides), JobRequest("demo-1", runner))  # type: ignore[arg-type]
     create = ("-n", restricted, "create", "--dry-run=server", "--validate=strict", "-f", "-")
     assert "job.batch/demo-1 created" in kubectl(*create, document=text)
     template = list(yaml.safe_load_all(text))[1]["spec"]["template"]

@@ -85,6 +85,21 @@ def test_the_seed_and_the_generation_settings_reach_every_section() -> None:
     assert (recipe.evaluation.judging.max_tokens, recipe.evaluation.answers.max_tokens) == (33, 44)
 
 
+EARLY_STOP = ["dpo.early_stop={every: 100}", "data.validation_prompts=10"]
+
+
+@pytest.mark.parametrize("more", [["resources.gpus=2"], ["resources.nodes=2", "resources.gpus=1", "dpo.sharding=fsdp"]])
+def test_early_stop_with_sharded_weights_is_refused_before_the_run(more: list[str]) -> None:
+    """With the default (auto) several GPUs shard."""
+    with pytest.raises(UserError, match=r"over 2 GPUs: set dpo.sharding to none.*or dpo.early_stop to null"):
+        load_recipe("llama3-8b", [*EARLY_STOP, *more])
+
+
+@pytest.mark.parametrize("more", [["resources.gpus=2", "dpo.sharding=none"], ["resources.gpus=1"]])
+def test_early_stop_with_whole_weights_is_not_refused(more: list[str]) -> None:
+    assert load_recipe("llama3-8b", [*EARLY_STOP, *more]).dpo.early_stop
+
+
 @pytest.mark.parametrize("override", ["sampling", "=3", "a..b=1", "name.x=1", "rounds=[1"])
 def test_an_override_that_makes_no_sense_is_refused(override: str) -> None:
     with pytest.raises(UserError):

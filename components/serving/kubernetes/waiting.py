@@ -8,6 +8,7 @@ from typing import Any
 
 from components.errors import UserError
 from components.kubernetes.client import Cluster, ClusterError
+from components.kubernetes.events import node_is_coming
 from components.kubernetes.labels import selector
 from components.kubernetes.troubles import Trouble, last_log_lines, refusal_of, trouble_of
 from components.progress import say
@@ -104,13 +105,9 @@ class Wait:
 
     def _patience(self, trouble: Trouble, pod: Any) -> float:
         """Seconds. Nodes come free within `serving.schedule_timeout` or are added; queues move when they move."""
-        if trouble.kind == "unschedulable" and not self._node_is_coming(pod):
+        if trouble.kind == "unschedulable" and not node_is_coming(self.cluster, pod):
             return self.server.settings.schedule_timeout
         return PULL_PATIENCE if trouble.kind == "image" else math.inf
-
-    def _node_is_coming(self, pod: Any) -> bool:
-        about = f"involvedObject.name={pod.metadata.name},reason=TriggeredScaleUp"
-        return bool(self.cluster.core.list_namespaced_event(self.cluster.namespace, field_selector=about).items)
 
     def _failure(self, trouble: Trouble, pod: Any = None) -> UserError:
         remedy = REMEDIES.get(trouble.kind, "kubectl describe pod says more.")

@@ -1,0 +1,36 @@
+"""Arguments and options that several commands of `srlm` have in common, and where they print."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+console = Console() if sys.stdout.isatty() else Console(width=110)  # a log has no width of its own
+
+RecipeName = Annotated[
+    str, typer.Argument(help="A shipped recipe (demo, llama2-70b-paper, llama3-8b, world) or a YAML file.")
+]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; may be repeated.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]  # main() looks for it in the command line
+
+Endpoint = Annotated[str, typer.Option(help="URL for --engine endpoint; {model} stands for sft, m1, ...")]
+JudgeEndpoint = Annotated[str, typer.Option(envvar="SRLM_JUDGE_ENDPOINT", help="URL of another judge than the policy.")]
+AnnotatorEndpoint = Annotated[
+    str, typer.Option(envvar="SRLM_ANNOTATOR_ENDPOINT", help="URL of the annotator; default: M0, served by the run.")
+]
+WorkerImage = Annotated[
+    str, typer.Option(envvar="SRLM_WORKER_IMAGE", help="On a cluster: of steps that ask, and what fetches weights.")
+]
+TrainerImage = Annotated[str, typer.Option(envvar="SRLM_TRAINER_IMAGE", help="On a cluster: of what trains.")]
+EngineImage = Annotated[
+    str, typer.Option(help="The server on a cluster; default: SRLM_TGI_IMAGE, ..., else the engine's own.")
+]
+
+Host = Annotated[str, typer.Option(envvar="KF_PIPELINES_ENDPOINT", help="Kubeflow Pipelines' address.")]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The runs' namespace; default: the current one.")]
+NewRun = Annotated[str, typer.Option("--run", help="The run's name; default: recipe, date and time.")]
