@@ -130,9 +130,10 @@ def make_trainer(
     from components.training.ranks import world_size
     from components.training.trainer import trainer_arguments
 
+    reference = load_reference(policy, settings)  # first, so that no process holds both at once
     return DpoRanks(
         model=load_policy(policy, settings),
-        ref_model=load_reference(policy, settings),
+        ref_model=reference,
         args=DPOConfig(
             **(trainer_arguments(settings, folder) | _kept_checkpoints(settings)),
             **_loss(settings),

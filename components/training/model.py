@@ -55,7 +55,7 @@ def load_policy(folder: Path, settings: TrainingSettings) -> PreTrainedModel:
 
 
 def load_reference(folder: Path, settings: TrainingSettings) -> PreTrainedModel | None:
-    """The reference of DPO where the policy is sharded; None where TRL needs none (LoRA, one process) or makes it (DDP)."""
+    """The reference of DPO where the policy is sharded; None where TRL needs none (LoRA) or makes it (DDP)."""
     if settings.lora or not is_sharded(settings):
         return None
     empty = model_without_weights(folder, *_kind(settings))

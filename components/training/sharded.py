@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from accelerate import DistributedType, PartialState, init_empty_weights
-from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from accelerate.utils.fsdp_utils import fsdp2_load_full_state_dict
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, Trainer
 
@@ -57,8 +58,7 @@ def sharded_reference(empty: PreTrainedModel, load: Callable[[], PreTrainedModel
         if type(module).__name__ in (empty._no_split_modules or []):
             fully_shard(module, mp_policy=precision)
     fully_shard(empty, mp_policy=precision)
-    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
-    set_model_state_dict(empty, weights, options=options)
+    fsdp2_load_full_state_dict(SimpleNamespace(is_main_process=ranks.is_first()), empty, weights)
     empty.tie_weights()
     device = torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu")
     return empty.to(device).eval()  # type: ignore[arg-type]

@@ -119,9 +119,10 @@ TRAININGS = {
 }
 
 
-# each training once, each way to spread it over devices with full weights and with LoRA
+# each training once, each way to spread it over devices with full weights and with LoRA; DPO's own reference with both
 @pytest.mark.parametrize(
-    ("training", "sharding"), [("sft-full", "fsdp"), ("sft-lora", "none"), ("dpo-full", "none"), ("dpo-lora", "fsdp")]
+    ("training", "sharding"),
+    [("sft-full", "fsdp"), ("sft-lora", "none"), ("dpo-full", "none"), ("dpo-full", "fsdp"), ("dpo-lora", "fsdp")],
 )
 def test_two_processes_have_the_curve_and_the_weights_of_one(
     toy: Toy, other: Toy, training: str, sharding: str
@@ -134,6 +135,50 @@ def test_two_processes_have_the_curve_and_the_weights_of_one(
     difference = furthest(alone, shared)
     assert difference["loss"] < 1e-4
     assert difference["weights"] < 1e-3
+
+
+RANK = """
+import os, sys
+from pathlib import Path
+from torch import distributed
+from components.dpo.dpo import make_trainer
+from components.dpo.settings import DpoSettings
+from components.training.model import load_policy, load_tokenizer
+distributed.init_process_group("gloo")
+folder, settings = Path(sys.argv[1]), DpoSettings(sharding="fsdp", batch_size=4, max_length=96)
+resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+before = resident()
+policy = load_policy(folder, settings)
+grown = resident() - before
+size = sum(4 * one.numel() for one in policy.parameters())
+say = lambda text: [{"role": "assistant", "content": text}]
+rows = [{"prompt": [{"role": "user", "content": "add 1"}], "chosen": say("2"), "rejected": say("3")}] * 4
+trainer = make_trainer(folder, load_tokenizer(folder), rows, settings, Path(sys.argv[2]))
+held = sum(4 * one.to_local().numel() for one in trainer.ref_model.parameters())
+print(f"\\nrank {os.environ['RANK']} {grown / size} {held / size} {trainer.is_fsdp_enabled}", flush=True)
+distributed.destroy_process_group()
+"""
+
+
+def test_sharded_weights_are_read_by_the_first_process_alone(tmp_path: Path, toy: Toy) -> None:
+    """Of a model of 150 MB the second holds nothing before training begins, and each half of the reference.
+
+    That FSDP is on is not a matter of course: accelerate takes DDP on CPUs.
+    """
+    folder = make_tiny_model(tmp_path / "wide")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    wide = type(model)(type(model.config)(**{**model.config.to_dict(), "intermediate_size": 100_000}))
+    wide.to(torch.bfloat16).save_pretrained(folder)  # as it is stored on GPUs: reading it to fp32 takes memory
+    (tmp_path / "rank.py").write_text(RANK)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += [str(tmp_path / "rank.py"), str(folder), str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    ranks = sorted(line.split()[1:] for line in ended.stdout.splitlines() if line.startswith("rank "))
+    assert [one[0] for one in ranks] == ["0", "1"], ended.stderr
+    assert float(ranks[0][1]) > 0.9
+    assert float(ranks[1][1]) < 0.3
+    assert all(0.45 < float(one[2]) < 0.55 and one[3] == "True" for one in ranks), ranks
 
 
 @pytest.mark.parametrize(("kind", "left"), [("sft", 1), ("dpo", 5)])
