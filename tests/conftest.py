@@ -12,7 +12,6 @@ import pytest
 from tests.scripted_endpoint import Script, served
 from tests.small_world import SmallWorld, make_small_world
 
-
 LONGEST = ("test_loop.py", "test_several_processes.py")
 
 
