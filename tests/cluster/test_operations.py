@@ -261,7 +261,11 @@ SICK = {
     "image": (pod("image", image="localhost/nosuch:1"), "image", "localhost/nosuch:1"),
     "name": (pod("name", image="Localhost/NONE:1"), "image", "must be lowercase"),
     "secret": (pod("secret", envFrom=[{"secretRef": {"name": "nosuch"}}]), "config", 'secret "nosuch" not found'),
-    "root": (pod("root", securityContext={"runAsNonRoot": True}), "config", "will run as root"),
+    "root": (
+        pod("root", securityContext={"runAsNonRoot": True, "runAsUser": 0}),
+        "config",
+        "breaks non-root policy",
+    ),
     "crash": (pod("crash", command=["sh", "-c", "echo no weights; exit 3"]), "crash", "exit code 3"),
     "memory": (
         pod("memory", command=["python3", "-c", "bytearray(400_000_000)"], resources={"limits": {"memory": "64Mi"}}),
