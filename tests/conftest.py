@@ -12,6 +12,7 @@ import pytest
 from tests.scripted_endpoint import Script, served
 from tests.small_world import SmallWorld, make_small_world
 
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The file that takes longest first: of two processes neither waits long for the other in the end."""
     items.sort(key=lambda item: item.path.name != "test_loop.py")
