@@ -79,14 +79,14 @@ def _loop(recipe: Recipe) -> Any:
         endpoints = {"endpoint": endpoint, "judge_endpoint": judge_endpoint, "annotator_endpoint": annotator_endpoint}
         where = {"tracking_uri": tracking_uri, "engine": engine, **endpoints}
         images = {"worker_image": worker_image, "engine_image": engine_image}
-        opened = open_run(root=store, run=run, job=job, recipe=recipe.plain(), **where, **images)
+        opened = open_run(root=store, run=run, job=job, recipe=recipe.plain(), **where)
         name = set_up(opened, recipe.cluster, worker_image).outputs["Output"]
         place = Place(recipe.cluster, store=store, run=name, trainer_image=trainer_image, **where, **images)
         seeds = place.worker(seed_data(settings=recipe.data.plain(), **place.stage())).outputs["Output"]
         asked = import_instructions(place, recipe)
-        base = import_model(place, recipe, "m0", recipe.model)
-        writer = import_model(place, recipe, "writer", recipe.writer) if recipe.writer else base
-        annotator = import_model(place, recipe, "annotator", recipe.annotator) if recipe.annotator else base
+        base = import_model(place, "m0", recipe.model)
+        writer = import_model(place, "writer", recipe.writer) if recipe.writer else base
+        annotator = import_model(place, "annotator", recipe.annotator) if recipe.annotator else base
         data = MeasuredWith(seeds, asked, import_questions(place, recipe), annotator)
         baseline = _fine_tune(place, recipe, "sft", base, seeds).outputs["Output"]
         targets, opponent, measured = _measure_baseline(place, recipe, baseline, data)
@@ -169,7 +169,7 @@ def import_questions(place: Place, recipe: Recipe) -> Any:
     return place.worker(questions(settings=exact.only_questions().plain(), **place.stage())).outputs["Output"]
 
 
-def import_model(place: Place, recipe: Recipe, name: str, settings: BaseModelSettings) -> Any:
+def import_model(place: Place, name: str, settings: BaseModelSettings) -> Any:
     """A model from outside as a stage; returns its URI."""
     return place.importer(base_model(name=name, settings=settings.plain(), **place.stage())).outputs["Output"]
 

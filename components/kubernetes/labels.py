@@ -6,6 +6,8 @@ APPLICATION = "self-rewarding"
 NAME, MANAGER, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/managed-by", "app.kubernetes.io/component"
 # Where Istio injects its proxy (the profiles of Kubeflow), init containers have no network and Jobs do not end.
 NO_SIDECAR = {"sidecar.istio.io/inject": "false"}
+QUEUE = "kueue.x-k8s.io/queue-name"  # Kueue's, of its local queue
+KEEP = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}  # annotation: moving the pod would lose its work
 RUN, MODEL = "self-rewarding-pipelines/run", "self-rewarding-pipelines/model"
 
 

@@ -38,3 +38,9 @@ def resources(pod: PodSettings) -> dict[str, Any]:
     asked: dict[str, Any] = {"memory": pod.memory} if pod.memory else {}
     asked |= {pod.gpu_type: str(pod.gpus)} if pod.gpus else {}
     return {"requests": asked | ({"cpu": pod.cpu} if pod.cpu else {}), "limits": asked}
+
+
+def shared_memory(pod: PodSettings) -> dict[str, Any]:
+    """The volume `shm` for /dev/shm, where GPUs meet: a container has 64 MB of it by itself."""
+    size = {"sizeLimit": pod.shared_memory} if pod.shared_memory else {}
+    return {"name": "shm", "emptyDir": {"medium": "Memory", **size}}

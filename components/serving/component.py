@@ -16,8 +16,6 @@ def open_run(
     endpoint: str,
     judge_endpoint: str,
     annotator_endpoint: str,
-    worker_image: str,
-    engine_image: str,
 ) -> str:
     """Check that store, registry and endpoints can be used and note the recipe; returns the run's name."""
     from components.registry.client import check_tracking

@@ -10,9 +10,9 @@ from typing import Any
 
 from components.errors import UserError
 from components.kubernetes.client import Cluster, ClusterError, connect
+from components.kubernetes.owner import owner_of_this_step
 from components.kubernetes.removal import if_there
 from components.progress import say, warn
-from components.serving.kubernetes.owner import owner_of_this_step
 from components.training.logs import Log, ending_with_this_process
 from components.training.trainjob import GROUP, NODE, PLURAL, VERSION, Manifest, TrainJob, manifest
 from components.training.waiting import Wait

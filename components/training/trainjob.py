@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.identity import content_hash
-from components.kubernetes.labels import labels
-from components.kubernetes.pods import CONTAINER_SECURITY, FROM_CONFIG_MAP, FROM_SECRET, POD_SECURITY, resources
+from components.kubernetes.labels import QUEUE, labels
+from components.kubernetes.pods import (
+    CONTAINER_SECURITY,
+    FROM_CONFIG_MAP,
+    FROM_SECRET,
+    POD_SECURITY,
+    resources,
+    shared_memory,
+)
 from components.kubernetes.removal import TRAIN_JOBS
 from components.pods import ClusterSettings, TrainingPods
 from components.training.request import TrainingRequest
@@ -42,7 +49,7 @@ class TrainJob:
 
 def manifest(job: TrainJob, runtime_kind: str, owner: Mapping[str, Any] | None = None) -> Manifest:
     """The TrainJob. `owner` goes into ownerReferences: with it the job goes."""
-    queue = {"kueue.x-k8s.io/queue-name": job.cluster.queue} if job.cluster.queue and job.pods.gpus else {}
+    queue = {QUEUE: job.cluster.queue} if job.cluster.queue and job.pods.gpus else {}
     owners = {"ownerReferences": [dict(owner)]} if owner else {}
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
@@ -83,7 +90,6 @@ def _patch(job: TrainJob) -> Manifest:
 
 def _pod(job: TrainJob) -> Manifest:
     pods = job.pods
-    shared = {"sizeLimit": pods.shared_memory} if pods.shared_memory else {}
     pod = {
         "serviceAccountName": job.cluster.service_account,
         "securityContext": POD_SECURITY,
@@ -93,7 +99,7 @@ def _pod(job: TrainJob) -> Manifest:
         "volumes": [
             {"name": "work", "emptyDir": {}},
             {"name": "tmp", "emptyDir": {}},
-            {"name": "shm", "emptyDir": {"medium": "Memory", **shared}},
+            shared_memory(pods),
         ],
         "containers": [
             {

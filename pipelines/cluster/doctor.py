@@ -11,6 +11,7 @@ from functools import cached_property
 from components.errors import UserError
 from components.images import ENGINE, TRAINER, WORKER
 from components.kubernetes.client import Cluster, ClusterError, connect, in_a_pod
+from components.kubernetes.removal import TRAIN_JOBS
 from components.pods import ClusterSettings
 from components.registry.client import check_tracking
 from components.store import Store, join, open_store
@@ -19,7 +20,6 @@ from pipelines.cluster.kubeflow import ENDPOINT, kfp_client
 from pipelines.cluster.machine import check_machine
 from pipelines.cluster.permissions import PERSON, PERSON_TRAINING, RUN, TRAINING, missing_of, own_missing
 
-TRAINER_GROUP = ("trainer.kubeflow.org", "v1alpha1")
 CHART = "helm upgrade --install the chart (charts/self-rewarding) in this namespace."
 
 
@@ -153,9 +153,10 @@ class Doctor:
     def _check_trainer(self) -> Iterator[Finding]:
         """Runtimes are there for the whole cluster or for a namespace; one of the name is enough."""
         name, custom, place = self.settings.training_runtime, self.cluster.custom, self.cluster.namespace
+        group, version, plural = TRAIN_JOBS
         without = "Not needed while dpo and sft train on one node."
         try:
-            custom.list_namespaced_custom_object(*TRAINER_GROUP, place, "trainjobs", limit=1)
+            custom.list_namespaced_custom_object(group, version, place, plural, limit=1)
         except ClusterError as error:
             if error.status not in (403, 404):
                 raise
@@ -163,8 +164,8 @@ class Doctor:
             yield unknown(f"Kubeflow Trainer {said}", without)
             return
         for read in (
-            lambda: custom.get_namespaced_custom_object(*TRAINER_GROUP, place, "trainingruntimes", name),
-            lambda: custom.get_cluster_custom_object(*TRAINER_GROUP, "clustertrainingruntimes", name),
+            lambda: custom.get_namespaced_custom_object(group, version, place, "trainingruntimes", name),
+            lambda: custom.get_cluster_custom_object(group, version, "clustertrainingruntimes", name),
         ):
             try:
                 read()

@@ -9,8 +9,14 @@ import yaml
 
 from components.identity import content_hash
 from components.images import TRAINER, WORKER
-from components.kubernetes.labels import NO_SIDECAR, labels
-from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY, environment_sources, resources
+from components.kubernetes.labels import KEEP, NO_SIDECAR, QUEUE, labels
+from components.kubernetes.pods import (
+    CONTAINER_SECURITY,
+    POD_SECURITY,
+    environment_sources,
+    resources,
+    shared_memory,
+)
 from components.pods import PodSettings
 from components.serving.kubernetes.launch import LAUNCHES
 from pipelines.cluster.names import refuse_name
@@ -104,7 +110,7 @@ def _job(recipe: Recipe, request: JobRequest) -> Manifest:
     rules = [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
     metadata = _metadata(request)
     if recipe.cluster.queue and _pod_settings(recipe, request).gpus:
-        metadata["labels"] = {**metadata["labels"], "kueue.x-k8s.io/queue-name": recipe.cluster.queue}
+        metadata["labels"] = {**metadata["labels"], QUEUE: recipe.cluster.queue}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -117,7 +123,7 @@ def _job(recipe: Recipe, request: JobRequest) -> Manifest:
             "template": {
                 "metadata": {
                     "labels": labels(request.component, request.run) | NO_SIDECAR,
-                    "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
+                    "annotations": KEEP,
                 },
                 "spec": _pod(recipe, request),
             },
@@ -200,9 +206,7 @@ def _volumes(recipe: Recipe, request: JobRequest) -> list[Manifest]:
         {"name": "tmp", "emptyDir": {}},
     ]
     if request.runner == "job":
-        shared_memory = _pod_settings(recipe, request).shared_memory
-        size = {"sizeLimit": shared_memory} if shared_memory else {}
-        return [*volumes, {"name": "shm", "emptyDir": {"medium": "Memory", **size}}]
+        return [*volumes, shared_memory(_pod_settings(recipe, request))]
     token = {"audience": "pipelines.kubeflow.org", "expirationSeconds": 3600, "path": TOKEN_FILE}
     return [*volumes, {"name": "kubeflow-token", "projected": {"sources": [{"serviceAccountToken": token}]}}]
 

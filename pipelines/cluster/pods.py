@@ -7,6 +7,7 @@ from typing import Any
 
 from kfp import kubernetes
 
+from components.kubernetes.labels import KEEP, QUEUE
 from components.kubernetes.pods import FROM_CONFIG_MAP, FROM_SECRET
 from components.pods import ClusterSettings, PodSettings
 
@@ -45,8 +46,9 @@ def give_resources(task: Any, pod: PodSettings, cluster: ClusterSettings) -> Any
     for toleration in pod.tolerations:
         kubernetes.add_toleration_json(task, _as_kfp_names_it(toleration))
     if pod.gpus and cluster.queue:
-        kubernetes.add_pod_label(task, "kueue.x-k8s.io/queue-name", cluster.queue)
-    kubernetes.add_pod_annotation(task, "cluster-autoscaler.kubernetes.io/safe-to-evict", "false")
+        kubernetes.add_pod_label(task, QUEUE, cluster.queue)
+    for name, value in KEEP.items():
+        kubernetes.add_pod_annotation(task, name, value)
     return task
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components.identity import content_hash
-from components.kubernetes.labels import NO_SIDECAR, labels
-from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY, environment_sources, resources
+from components.kubernetes.labels import KEEP, NO_SIDECAR, QUEUE, labels
+from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY, environment_sources, resources, shared_memory
 from components.pods import ClusterSettings
 from components.serving.kubernetes.launch import LAUNCHES, PORT, ServedModel
 from components.serving.settings import ServingSettings
@@ -54,7 +54,7 @@ def deployment(server: Server) -> Manifest:
     queue = server.cluster.queue if server.settings.pod.gpus else None
     metadata = server.metadata
     if queue:
-        metadata["labels"] = {**metadata["labels"], "kueue.x-k8s.io/queue-name": queue}
+        metadata["labels"] = {**metadata["labels"], QUEUE: queue}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -67,7 +67,7 @@ def deployment(server: Server) -> Manifest:
             "template": {
                 "metadata": {
                     "labels": metadata["labels"] | NO_SIDECAR,
-                    "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
+                    "annotations": KEEP,
                 },
                 "spec": _pod(server),
             },
@@ -84,7 +84,6 @@ def service(server: Server) -> Manifest:
 
 def _pod(server: Server) -> Manifest:
     pod, cluster = server.settings.pod, server.cluster
-    memory = {"sizeLimit": pod.shared_memory} if pod.shared_memory else {}
     claim = {"persistentVolumeClaim": {"claimName": cluster.model_cache}} if cluster.model_cache else {"emptyDir": {}}
     return {
         "serviceAccountName": cluster.service_account,  # with a workload identity it is what may read the store
@@ -100,7 +99,7 @@ def _pod(server: Server) -> Manifest:
         "volumes": [
             {"name": "models", **claim},
             {"name": "tmp", "emptyDir": {}},
-            {"name": "shm", "emptyDir": {"medium": "Memory", **memory}},
+            shared_memory(pod),
         ],
     }
 

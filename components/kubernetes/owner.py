@@ -1,4 +1,4 @@
-"""Who owns a server: with its owner the cluster removes it."""
+"""Who owns what a step makes: with its owner the cluster removes it."""
 
 from __future__ import annotations
 
