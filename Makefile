@@ -53,7 +53,7 @@ test-containers: setup images ## Each step in a container of its own; starts a D
 	$(BIN)/python -m pytest -m containers
 
 test-cluster: setup images ## A whole run on a real Kubernetes: SRLM_TEST_KUBECONFIG or KUBECONFIG (LOAD=how images get there)
-	$(LOAD) $$($(BIN)/python -c "from components.images import *; print(WORKER, TRAINER, ENGINE, SERVICES)")
+	$(LOAD) $$($(BIN)/python -c "from components.core.images import *; print(WORKER, TRAINER, ENGINE, SERVICES)")
 	$(BIN)/python -m pytest -m cluster
 
 images: ## Build the images (REGISTRY=ghcr.io/you/ TAG= BASE_IMAGE= CA=bundle.pem)

@@ -13,11 +13,11 @@ import yaml
 from kfp import compiler
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
-from components.errors import UserError
-from components.identity import content_hash
+from components.core.errors import UserError
+from components.core.hashing import content_hash
+from pipelines.graph.self_rewarding import self_rewarding_pipeline
 from pipelines.lint import lint
 from pipelines.recipe import Recipe, load_recipe, shipped_recipes
-from pipelines.self_rewarding import self_rewarding_pipeline
 
 
 def compile_recipe(recipe: Recipe, path: Path) -> None:

@@ -12,26 +12,26 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
-from components.annotation.settings import AnnotationSettings
 from components.base_model.settings import BaseModelSettings
-from components.benchmarks.settings import BenchmarksSettings
-from components.dpo.settings import DpoSettings
+from components.core.errors import UserError
+from components.core.settings import Settings
 from components.eft.ranks import refuse_another_scale
 from components.eft.settings import EftSettings
-from components.errors import UserError
+from components.evaluation.alpaca_eval.instructions_settings import InstructionsSettings
+from components.evaluation.alpaca_eval.settings import AnnotationSettings
+from components.evaluation.lm_eval.settings import BenchmarksSettings
+from components.evaluation.mt_bench.settings import MtBenchSettings
 from components.evaluation.settings import EvaluationSettings
 from components.gate.settings import GatePolicy
-from components.instructions.settings import InstructionsSettings
 from components.judging.settings import JudgingSettings
-from components.mt_bench.settings import MtBenchSettings
+from components.kubernetes.settings import ClusterSettings, TrainingPods
 from components.pairs.settings import PairsSettings
-from components.pods import ClusterSettings, TrainingPods
 from components.prompts.settings import PromptsSettings
 from components.sampling.settings import SamplingSettings
 from components.seed_data.settings import SeedDataSettings
 from components.serving.settings import ServingSettings
-from components.settings import Settings
-from components.sft.settings import SftSettings
+from components.training.dpo.settings import DpoSettings
+from components.training.sft.settings import SftSettings
 
 SHIPPED = Path(__file__).parent / "recipes"
 PATHS = (

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripted_endpoint import Script, served
-from tests.small_world import SmallWorld, make_small_world
+from tests.helpers.scripted_endpoint import Script, served
+from tests.helpers.small_world import SmallWorld, make_small_world
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,8 +35,8 @@ def serve() -> Iterator[Callable[[Script], str]]:
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URI of a real MLflow server, one for all tests; each uses names of its own."""
-    from components.processes import end
-    from pipelines import services
+    from components.core.processes import end
+    from pipelines.local import services
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SRLM_HOME", str(tmp_path_factory.mktemp("mlflow")))

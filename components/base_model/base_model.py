@@ -6,9 +6,10 @@ from pathlib import Path
 
 from components.base_model.settings import BaseModelSettings
 from components.base_model.sources import SMOLLM2, fetch, identify, smollm2_gguf
-from components.progress import say
-from components.records import Counts, Manifest
-from components.stage import Stage, adopt_folder
+from components.core.model_files import adopt_folder
+from components.core.progress import say
+from components.core.records import Counts, Manifest
+from components.core.stage import Stage
 
 
 def import_model(root: str, settings: BaseModelSettings) -> Manifest:

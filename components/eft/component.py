@@ -1,6 +1,6 @@
 from kfp import dsl
 
-from components.images import WORKER
+from components.core.images import WORKER
 
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)
@@ -15,10 +15,10 @@ def eft(
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
     """Judge prompts with the judgements that M1 learns to write; returns their URI."""
+    from components.core.step import run_stage
     from components.eft.eft import make_eft
     from components.eft.settings import EftSettings
     from components.judging.settings import JudgingSettings
-    from components.step import run_stage
 
     judge_prompt = JudgingSettings(**judging).judge_prompt()
     return run_stage(

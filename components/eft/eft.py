@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from components.core.errors import UserError
+from components.core.records import Counts, Example, Judgement, Manifest, Parent, SeedPrompt
+from components.core.sources import Source, fetch
+from components.core.stage import Stage, parent, read_records
 from components.eft.accept import accept
 from components.eft.file import read_judgements, targets_from_file
 from components.eft.ranks import refuse_another_scale, targets_from_ranks
 from components.eft.settings import EftSettings
 from components.eft.targets import Target, cap_classes
-from components.errors import UserError
 from components.judging.judging import TextToJudge, judge_texts, parse_rate
 from components.judging.parser import ScoreFormat
 from components.judging.prompt import JudgePrompt
-from components.records import Counts, Example, Judgement, Manifest, Parent, SeedPrompt
-from components.sources import Source, fetch
-from components.stage import Stage, parent, read_records
 
 REMEDIES = {
     "model": "Raise seed_data.eft_prompts, eft.samples or eft.max_class_share, or use eft.source: ranks",

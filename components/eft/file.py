@@ -9,9 +9,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from components.core.errors import UserError
+from components.core.hashing import short_id
 from components.eft.targets import Target
-from components.errors import UserError
-from components.identity import short_id
 from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat, parse_score
 from components.seed_data.first_turns import normalised
 from components.seed_data.json_lines import read_json_lines

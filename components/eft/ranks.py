@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from components.core.errors import UserError
+from components.core.hashing import seed_from
+from components.core.records import SeedPrompt
 from components.eft.targets import Target
-from components.errors import UserError
-from components.identity import seed_from
 from components.judging.parser import ScoreFormat
-from components.records import SeedPrompt
 
 # The rubric's five points (Yuan et al. 2024, figure 2), each said in a few ways: earned, and not earned. The first one
 # is always earned, since the scale of the ranks ends at 1.

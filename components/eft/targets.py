@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from components.identity import content_hash
+from components.core.hashing import content_hash
 from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat
 
 

@@ -1,6 +1,6 @@
 from kfp import dsl
 
-from components.images import WORKER
+from components.core.images import WORKER
 
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)
@@ -17,9 +17,9 @@ def evaluation(
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
     """Measure the served model; returns the evaluation's URI."""
+    from components.core.step import run_stage
     from components.evaluation.evaluation import EvaluationInputs, evaluate
     from components.evaluation.settings import EvaluationSettings
-    from components.step import run_stage
 
     inputs = EvaluationInputs(model, seed_data, instructions, questions)
     return run_stage(

@@ -7,17 +7,27 @@ from dataclasses import dataclass, fields
 from itertools import chain
 from statistics import fmean
 
+from components.core.records import (
+    Candidate,
+    Counts,
+    Instruction,
+    Judgement,
+    Manifest,
+    Parent,
+    Prompt,
+    Question,
+    SeedPrompt,
+)
+from components.core.stage import Stage, parent, read_records
+from components.evaluation.exact_answers.answering import Answers, ExactAnswers, answer_questions, compare
 from components.evaluation.reward_modelling import agreement, undefined_correlations, unscored_pairs
 from components.evaluation.settings import EvaluationSettings
-from components.exact_answers.answering import Answers, ExactAnswers, answer_questions, compare
 from components.judging.health import judge_health, score_shares
 from components.judging.judging import TextToJudge, count_judgements, judge_texts, mean_scores
 from components.judging.parser import ScoreFormat
 from components.metrics.bootstrap import Resampling
 from components.metrics.observations import figures, observations
-from components.records import Candidate, Counts, Instruction, Judgement, Manifest, Parent, Prompt, Question, SeedPrompt
 from components.sampling.sampling import answer_prompts, count_candidates
-from components.stage import Stage, parent, read_records
 
 Values = dict[str, tuple[float, ...]]
 

@@ -11,8 +11,8 @@ from itertools import combinations
 
 from scipy.stats import kendalltau, spearmanr
 
+from components.core.records import Reply, SeedPrompt
 from components.pairs.pairs import SCORE_TOLERANCE
-from components.records import Reply, SeedPrompt
 
 Values = dict[str, tuple[float, ...]]
 

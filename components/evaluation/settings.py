@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from components.exact_answers.settings import ExactAnswersSettings
+from components.core.settings import Settings
+from components.evaluation.exact_answers.settings import ExactAnswersSettings
 from components.judging.settings import JudgingSettings
 from components.serving.settings import Generation
-from components.settings import Settings
 
 
 class EvaluationSettings(Settings):

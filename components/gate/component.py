@@ -2,7 +2,7 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from components.images import WORKER
+from components.core.images import WORKER
 
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)
@@ -19,14 +19,14 @@ def gate(
     metrics: dsl.Output[dsl.Metrics],
 ) -> NamedTuple("Gated", decision=str, version=str):  # type: ignore[valid-type]
     """Decide about a measured model, register it and follow the verdict: promote, hold or stop."""
+    from components.core.records import Check
+    from components.core.stage import read_records
+    from components.core.step import explained, run_stage
     from components.gate.gate import Candidate, pass_gate, read_decision
     from components.gate.markdown import verdict_markdown
+    from components.gate.register import settle
     from components.gate.settings import GateSettings
-    from components.gate.settle import settle
-    from components.records import Check
     from components.registry.registry import TrainedModel
-    from components.stage import read_records
-    from components.step import explained, run_stage
 
     policy, candidate = GateSettings(**settings), Candidate(model, measured, list(filter(None, previous)))
     uri = run_stage(root, run, f"{name}/gate", lambda: pass_gate(root, policy, candidate, tracking_uri), metrics)
@@ -55,12 +55,12 @@ def comparison(
 
     With `fail_on_regression` the step, and so its run, fails with the reasons where the gate would stop.
     """
+    from components.core.records import Check
+    from components.core.stage import read_records
+    from components.core.step import run_stage
     from components.gate.gate import Candidate, compare_models, read_decision
     from components.gate.markdown import verdict_markdown
     from components.gate.settings import GatePolicy
-    from components.records import Check
-    from components.stage import read_records
-    from components.step import run_stage
 
     policy, one, other = GatePolicy(**settings), Candidate(model, measured), Candidate(against, against_measured)
     uri = run_stage(root, run, "comparison", lambda: compare_models(root, policy, one, other), metrics)

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from components.core.records import Check
 from components.gate.settings import GatePolicy
 from components.metrics.bootstrap import Estimate, Observed, difference, growth, interval
 from components.metrics.observations import Measured
 from components.metrics.statistics import METRICS
-from components.records import Check
 
 LENGTH, BETTER = "answer_length", "lc_win_rate"
 

@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.errors import UserError
+from components.core.errors import UserError
+from components.core.progress import warn
+from components.core.records import Counts, Decision, Manifest, Parent
+from components.core.stage import Stage, parent, read_manifest, read_records
 from components.gate.decide import Verdict, decide
 from components.gate.settings import GatePolicy, GateSettings
 from components.metrics.observations import read_measured
-from components.progress import warn
-from components.records import Counts, Decision, Manifest, Parent
 from components.registry.champion import RegisteredModel, find_champion
 from components.registry.client import RegistryError, registry
-from components.stage import Stage, parent, read_manifest, read_records
 
 
 @dataclass(frozen=True)

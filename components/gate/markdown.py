@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.records import Check, Decision
+from components.core.records import Check, Decision
 
 MEANING = {
     "promote": "better than the champion, by proof",

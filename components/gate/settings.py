@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from components.core.settings import Settings
 from components.metrics.bootstrap import Resampling
 from components.metrics.statistics import METRICS
-from components.settings import Settings
 
 
 class GatePolicy(Settings):

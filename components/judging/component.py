@@ -1,6 +1,6 @@
 from kfp import dsl
 
-from components.images import WORKER
+from components.core.images import WORKER
 
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)
@@ -16,9 +16,9 @@ def judging(
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
     """Judge each candidate K times, by Mt or by an external judge; returns the judgements' URI."""
+    from components.core.step import run_stage
     from components.judging.judging import judge_candidates
     from components.judging.settings import JudgingSettings
-    from components.step import run_stage
 
     return run_stage(
         root,

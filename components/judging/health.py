@@ -8,8 +8,8 @@ from statistics import fmean, variance
 
 from scipy.stats import spearmanr
 
+from components.core.records import Judgement
 from components.judging.parser import ScoreFormat
-from components.records import Judgement
 
 SAME_SCORE = 1e-6  # means of K scores are sums of floats
 Values = dict[str, tuple[float, ...]]

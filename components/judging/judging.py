@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from components.identity import seed_from
+from components.core.hashing import seed_from
+from components.core.records import Candidate, Counts, Judgement, Manifest
+from components.core.stage import Stage, parent, read_records
 from components.judging.health import judge_health, score_shares
 from components.judging.parser import ScoreFormat, parse_score
 from components.judging.prompt import JudgePrompt
@@ -15,11 +17,9 @@ from components.judging.settings import JudgingSettings
 from components.metrics.bootstrap import Observed, Resampling
 from components.metrics.observations import figures, observations
 from components.metrics.statistics import ROUND
-from components.records import Candidate, Counts, Judgement, Manifest
 from components.serving.client import PROMPT_TOO_LONG, Completion, Request
 from components.serving.completions import answering_model, complete
 from components.serving.settings import Generation
-from components.stage import Stage, parent, read_records
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from components.patterns import last_match
+from components.core.regex import last_match
 
 # "Score: 4", "**Score:** 3.5", "Score: <4>/5": the number must end where a number ends, so that 45 is not 4.
 _SCORE = re.compile(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from components.errors import UserError
-from components.identity import content_hash
+from components.core.errors import UserError
+from components.core.hashing import content_hash
 from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat
 
 BUILT_IN = Path(__file__).with_name("judge_prompt.txt")

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from components.core.regex import checked
 from components.judging.parser import ScoreFormat
 from components.judging.prompt import JudgePrompt, built_in_judge_prompt
-from components.patterns import checked
 from components.serving.settings import Generation
 
 

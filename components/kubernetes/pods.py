@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.pods import ClusterSettings, PodSettings
+from components.kubernetes.settings import ClusterSettings, PodSettings
 
 USER = 65532  # as in images/Dockerfile
 POD_SECURITY: dict[str, Any] = {

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from components.core.progress import say
 from components.kubernetes.client import Cluster, ClusterError, connect, in_a_pod
 from components.kubernetes.labels import selector
-from components.progress import say
 
 PATIENCE = 120  # seconds for pods to go
 TRAIN_JOBS = "trainer.kubeflow.org", "v1alpha1", "trainjobs"

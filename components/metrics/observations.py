@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from components.core.records import Observation
+from components.core.stage import read_records
 from components.metrics.bootstrap import Estimate, Observed, Resampling, interval
 from components.metrics.statistics import METRICS
-from components.records import Observation
-from components.stage import read_records
 
 Measured = Mapping[str, Observed]  # observed values by metric and item
 

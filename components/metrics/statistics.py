@@ -51,7 +51,7 @@ def length_controlled(rows: Rows) -> float:
     """AlpacaEval's length-controlled win rate, fitted anew; values: preference, lengths of model and reference in
     characters, the regularisation that cross-validation chose, then, where known,
     the instruction's difficulty, and preference and standardised length of each gamed baseline."""
-    from components.annotation.length_control import gamed_rows, refit_win_rate
+    from components.metrics.length_control import gamed_rows, refit_win_rate
 
     if not len(rows):
         return math.nan

@@ -1,6 +1,6 @@
 from kfp import dsl
 
-from components.images import WORKER
+from components.core.images import WORKER
 
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)
@@ -14,9 +14,9 @@ def pairs(
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
     """Best against worst of each prompt; returns the preference pairs' URI."""
+    from components.core.step import run_stage
     from components.pairs.pairs import make_pairs
     from components.pairs.settings import PairsSettings
-    from components.step import run_stage
 
     return run_stage(
         root,

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from components.errors import UserError
-from components.identity import seed_from
+from components.core.errors import UserError
+from components.core.hashing import seed_from
+from components.core.progress import warn
+from components.core.records import Candidate, Counts, Judgement, Manifest, Pair
+from components.core.stage import Stage, parent, read_records
 from components.judging.judging import mean_scores
 from components.pairs.settings import PairsSettings
-from components.progress import warn
-from components.records import Candidate, Counts, Judgement, Manifest, Pair
-from components.stage import Stage, parent, read_records
 
 # Means of K scores are sums of floats; on any real grid (1/K, half points) different means are much further apart.
 SCORE_TOLERANCE = 1e-6

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from components.settings import Settings
+from components.core.settings import Settings
 
 Rho = Annotated[float, Field(ge=0, le=0.5)]
 

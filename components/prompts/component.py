@@ -1,6 +1,6 @@
 from kfp import dsl
 
-from components.images import WORKER
+from components.core.images import WORKER
 
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)
@@ -16,10 +16,10 @@ def prompts(
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
     """Write the new prompts of a round, or take them from a file; returns their URI."""
+    from components.core.step import run_stage
     from components.prompts.pool import take_prompts
     from components.prompts.prompts import write_prompts
     from components.prompts.settings import PromptsSettings
-    from components.step import run_stage
 
     wanted = PromptsSettings(**settings)
     return run_stage(

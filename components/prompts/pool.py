@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.errors import UserError
-from components.identity import short_id
+from components.core.errors import UserError
+from components.core.hashing import short_id
+from components.core.records import Counts, Manifest, Prompt
+from components.core.sources import fetch
+from components.core.stage import Stage, parent, read_records
 from components.prompts.settings import PromptsSettings
-from components.records import Counts, Manifest, Prompt
 from components.seed_data.json_lines import read_json_lines
-from components.sources import fetch
-from components.stage import Stage, parent, read_records
 
 
 def take_prompts(root: str, settings: PromptsSettings, earlier: Sequence[str]) -> Manifest:

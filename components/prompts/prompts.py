@@ -11,16 +11,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from components.errors import UserError
-from components.identity import seed_from, short_id
-from components.progress import say
+from components.core.errors import UserError
+from components.core.hashing import seed_from, short_id
+from components.core.progress import say
+from components.core.records import Counts, Example, Manifest, Prompt, PromptAttempt
+from components.core.stage import Stage, parent, read_records
 from components.prompts.filters import unfit
 from components.prompts.novelty import NoveltyPool, mean_novelty
 from components.prompts.settings import PromptsSettings
-from components.records import Counts, Example, Manifest, Prompt, PromptAttempt
 from components.serving.client import Completion, Request
 from components.serving.completions import complete
-from components.stage import Stage, parent, read_records
 
 STOP = ("\nTask", "\n\n\n")
 INSTRUCTION = (

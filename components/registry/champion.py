@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.errors import UserError
-from components.progress import say
+from components.core.errors import UserError
+from components.core.model_files import check_files
+from components.core.progress import say
+from components.core.stage import read_manifest
 from components.registry.client import DIGEST, MEASURED, STAGE, find_alias, write
-from components.stage import check_files, read_manifest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

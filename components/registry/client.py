@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from components.errors import UserError
+from components.core.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

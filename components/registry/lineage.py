@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from components.errors import UserError
-from components.records import Manifest
-from components.stage import VERSIONS, find_manifest
+from components.core.errors import UserError
+from components.core.records import Manifest
+from components.core.stage import VERSIONS, find_manifest
 
 _STAGE = re.compile(rf"/(?:{'|'.join(VERSIONS)})/[0-9a-f]{{16}}$")
 

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from components.errors import UserError
+from components.core.errors import UserError
+from components.core.stage import read_manifest
 from components.registry.champion import RegisteredModel, registered
 from components.registry.client import RUN, STAGE, not_there, registry
-from components.stage import read_manifest
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

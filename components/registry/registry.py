@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.records import CurvePoint
+from components.core.model_files import model_place
+from components.core.records import CurvePoint
+from components.core.stage import read_manifest, read_records
+from components.core.store import join
 from components.registry.client import DIGEST, MEASURED, MLFLOW_RUN, RUN, STAGE, write
-from components.stage import model_place, read_manifest, read_records
-from components.store import join
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -1,6 +1,6 @@
 from kfp import dsl
 
-from components.images import WORKER
+from components.core.images import WORKER
 
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)
@@ -15,9 +15,9 @@ def sampling(
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
     """Mt answers each prompt N times; returns the candidates' URI."""
+    from components.core.step import run_stage
     from components.sampling.sampling import sample_candidates
     from components.sampling.settings import SamplingSettings
-    from components.step import run_stage
 
     return run_stage(
         root,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from components.identity import seed_from
-from components.records import Candidate, Counts, Manifest, Prompt
+from components.core.hashing import seed_from
+from components.core.records import Candidate, Counts, Manifest, Prompt
+from components.core.stage import Stage, parent, read_records
 from components.sampling.settings import SamplingSettings
 from components.serving.client import PROMPT_TOO_LONG, Completion, Request, Sampling
 from components.serving.completions import complete
 from components.serving.settings import Generation
-from components.stage import Stage, parent, read_records
 
 
 def sample_candidates(root: str, settings: SamplingSettings, model: str, prompts: str, endpoint: str) -> Manifest:

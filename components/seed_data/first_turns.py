@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from components.records import Reply, SeedPrompt
+from components.core.records import Reply, SeedPrompt
 from components.seed_data.messages import Message
 
 # Only trees in this state are finished: in the others replies and ranks may be missing, or moderators stopped them.

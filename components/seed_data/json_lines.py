@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, cast
 
 from pydantic_core import from_json
 
-from components.errors import UserError
+from components.core.errors import UserError
 
 # A published message tree with all its events stays below one megabyte; the bound keeps a file without line breaks,
 # or a gzip bomb, out of memory.

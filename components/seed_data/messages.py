@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from components.errors import UserError
+from components.core.errors import UserError
 from components.seed_data.json_lines import read_json_lines
 from components.seed_data.parquet import is_parquet, read_rows
 

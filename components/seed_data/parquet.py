@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from components.errors import UserError
+from components.core.errors import UserError
 
 _MAGIC = b"PAR1"
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.errors import UserError
-from components.progress import warn
-from components.records import Counts, Manifest
+from components.core.errors import UserError
+from components.core.progress import warn
+from components.core.records import Counts, Manifest
+from components.core.sources import Source, fetch
+from components.core.stage import Stage
 from components.seed_data.first_turns import FirstTurns, first_turns
 from components.seed_data.messages import read_messages
 from components.seed_data.settings import SeedDataSettings
 from components.seed_data.splits import Splits, split
-from components.sources import Source, fetch
-from components.stage import Stage
 
 BUILT_IN = Path(__file__).with_name("builtin")
 

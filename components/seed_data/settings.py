@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from components.settings import Settings
+from components.core.settings import Settings
 
 
 class SeedDataSettings(Settings):

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.identity import content_hash
-from components.records import Example, Prompt, SeedPrompt
+from components.core.hashing import content_hash
+from components.core.records import Example, Prompt, SeedPrompt
 from components.seed_data.first_turns import PROMPT_DROPPED
 from components.seed_data.settings import SeedDataSettings
 

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from components.errors import UserError
-from components.identity import content_hash
-from components.progress import warn
-from components.records import Messages
+from components.core.errors import UserError
+from components.core.hashing import content_hash
+from components.core.progress import warn
+from components.core.records import Messages
 
 RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 PROMPT_TOO_LONG = "prompt_too_long"

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from components.errors import UserError
-from components.progress import Progress, say
-from components.records import Parent, Record
+from components.core.errors import UserError
+from components.core.progress import Progress, say
+from components.core.records import Parent, Record
+from components.core.stage import Stage, parent
 from components.serving.client import Client, Completion, Request, endpoint_identity
-from components.stage import Stage, parent
 
 SECONDS_BETWEEN_SAVES = 5.0  # what a killed run loses at most
 R = TypeVar("R", bound=Record)

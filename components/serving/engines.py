@@ -11,14 +11,15 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
-from components.errors import UserError
-from components.processes import end
-from components.progress import say
+from components.core.errors import UserError
+from components.core.model_files import model_folder
+from components.core.processes import end
+from components.core.progress import say
+from components.core.stage import read_manifest
+from components.core.store import home
 from components.serving.client import endpoint_info
 from components.serving.kubernetes.launch import LAUNCHES
 from components.serving.settings import ServingSettings
-from components.stage import model_folder, read_manifest
-from components.store import home
 
 
 class Engine(Protocol):

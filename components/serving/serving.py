@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from components.identity import content_hash
-from components.progress import say
+from components.core.hashing import content_hash
+from components.core.progress import say
+from components.core.stage import VERSIONS, find_manifest, read_manifest
+from components.core.store import join, open_store
 from components.serving.engines import Engine
 from components.serving.settings import ServingSettings
-from components.stage import VERSIONS, find_manifest, read_manifest
-from components.store import join, open_store
 
 
 class Served(NamedTuple):

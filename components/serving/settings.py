@@ -6,9 +6,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from components.pods import PodSettings
+from components.core.settings import Settings
+from components.kubernetes.settings import PodSettings
 from components.serving.client import Sampling
-from components.settings import Settings
 
 
 class Generation(Settings):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from components.stage import model_folder
-from components.step import explained
+from components.core.model_files import model_folder
+from components.core.step import explained
 
 
 def main() -> None:

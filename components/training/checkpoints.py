@@ -10,8 +10,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from components.progress import Progress, say
-from components.stage import Stage
+from components.core.progress import Progress, say
+from components.core.stage import Stage
 from components.training import ranks
 
 PLACE = "progress/checkpoints"

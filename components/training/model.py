@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-from components.errors import UserError
+from components.core.errors import UserError
 from components.training import ranks
 from components.training.settings import TrainingSettings
 from components.training.sharded import model_without_weights, sharded_reference, with_untouched_memory

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from components.settings import Settings
+from components.core.settings import Settings
 
 
 class LoraSettings(Settings):

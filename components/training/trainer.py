@@ -10,10 +10,11 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase, Trainer
 
-from components.errors import UserError
-from components.records import Counts, CurvePoint, Manifest, Messages, Record
-from components.stage import Stage, adopt_folder, read_manifest
-from components.store import home
+from components.core.errors import UserError
+from components.core.model_files import adopt_folder
+from components.core.records import Counts, CurvePoint, Manifest, Messages, Record
+from components.core.stage import Stage, read_manifest
+from components.core.store import home
 from components.training import ranks
 from components.training.checkpoints import CheckpointUploader, StepProgress, fetch_latest_checkpoint
 from components.training.model import Model, is_sharded, on_gpu, save_model, whole_model

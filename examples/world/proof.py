@@ -21,7 +21,7 @@ from examples.world.conditions import METHOD, SHUFFLED, TOO_HARD, Condition
 from examples.world.make import make_world
 from examples.world.outcome import Claim, Outcome, claims, read_outcome
 from examples.world.show import draw, table
-from pipelines.local import Where, run_recipe, servers
+from pipelines.local.run import Where, run_recipe, servers
 
 
 @dataclass(frozen=True)

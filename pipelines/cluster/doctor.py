@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from components.errors import UserError
-from components.images import ENGINE, TRAINER, WORKER
+from components.core.errors import UserError
+from components.core.images import ENGINE, TRAINER, WORKER
+from components.core.store import Store, join, open_store
 from components.kubernetes.client import Cluster, ClusterError, connect, in_a_pod
 from components.kubernetes.removal import TRAIN_JOBS
-from components.pods import ClusterSettings
+from components.kubernetes.settings import ClusterSettings
 from components.registry.client import check_tracking
-from components.store import Store, join, open_store
 from pipelines.cluster.findings import Finding, broken, ok, unknown
 from pipelines.cluster.kubeflow import ENDPOINT, kfp_client
-from pipelines.cluster.machine import check_machine
 from pipelines.cluster.permissions import PERSON, PERSON_TRAINING, RUN, TRAINING, missing_of, own_missing
+from pipelines.local.doctor import check_machine
 
 CHART = "helm upgrade --install the chart (charts/self-rewarding) in this namespace."
 

@@ -10,8 +10,8 @@ from components.kubernetes.client import Cluster
 from components.kubernetes.labels import COMPONENT, MANAGER, NAME
 from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY
 from components.kubernetes.removal import if_there
+from components.kubernetes.settings import ClusterSettings
 from components.kubernetes.troubles import trouble_of
-from components.pods import ClusterSettings
 from pipelines.cluster.findings import Finding, broken, ok
 
 PATIENCE = 600.0  # seconds; an image with CUDA has 10 GB

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.errors import UserError
+from components.core.errors import UserError
 
 if TYPE_CHECKING:
     from kfp import Client

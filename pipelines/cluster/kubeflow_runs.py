@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
-from components.errors import UserError
+from components.core.errors import UserError
 from components.kubernetes.client import Cluster, connect
 from components.kubernetes.labels import selector
 from pipelines.cluster.cancel import free_servers

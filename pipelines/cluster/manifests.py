@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import yaml
 
-from components.identity import content_hash
-from components.images import TRAINER, WORKER
+from components.core.hashing import content_hash
+from components.core.images import TRAINER, WORKER
 from components.kubernetes.labels import KEEP, NO_SIDECAR, QUEUE, labels
 from components.kubernetes.pods import (
     CONTAINER_SECURITY,
@@ -17,7 +17,7 @@ from components.kubernetes.pods import (
     resources,
     shared_memory,
 )
-from components.pods import PodSettings
+from components.kubernetes.settings import PodSettings
 from components.serving.kubernetes.launch import LAUNCHES
 from pipelines.cluster.names import refuse_name
 from pipelines.recipe import Recipe

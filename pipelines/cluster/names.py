@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from components.errors import UserError
+from components.core.errors import UserError
 
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
-from components.errors import UserError
+from components.core.errors import UserError
 
 RECENT = 20  # runs of a kind in a table
 Answer = TypeVar("Answer")
@@ -98,12 +98,3 @@ def age(since: datetime | None) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def every_kind(host: str = "", namespace: str = "") -> list[Kind]:
-    """All kinds; none is asked for anything yet."""
-    from pipelines.cluster.job_runs import JobRuns
-    from pipelines.cluster.kubeflow_runs import KubeflowRuns
-    from pipelines.cluster.local_runs import LocalRuns
-
-    return [LocalRuns(), JobRuns(namespace), KubeflowRuns(host, namespace)]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from components.errors import UserError
+from components.core.errors import UserError
 from pipelines.cluster.kubeflow import ENDPOINT, KubeflowError, kfp_client, named, not_its_api
 from pipelines.cluster.names import refuse_name
 from pipelines.compile import compile_recipe, version_of

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.charts.tools import VALUES
+from tests.helpers.chart import VALUES
 
 
 @pytest.fixture(params=VALUES, ids=lambda path: path.stem.removesuffix("-values"))

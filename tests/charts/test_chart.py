@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from components import images
+from components.core import images
 from pipelines.cluster.permissions import RUN, TRAINING, Permission
-from tests.charts.restricted import faults
-from tests.charts.tools import (
+from tests.helpers.chart import (
     CHART,
     VALUES,
     containers,
@@ -25,6 +24,7 @@ from tests.charts.tools import (
     render,
     rendered,
 )
+from tests.helpers.restricted import faults
 
 EVERYTHING = CHART / "ci" / "everything-values.yaml"
 PACKAGE = "root: {dag: {tasks: {}}}\nschemaVersion: 2.1.0\n---\nplatforms: {kubernetes: {}}\n"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.charts.tools import Manifest, pick, render, rendered
+from tests.helpers.chart import Manifest, pick, render, rendered
 
 Kubectl = Callable[..., "subprocess.CompletedProcess[str]"]
 FOREIGN = {"monitoring.coreos.com", "pipelines.kubeflow.org", "trainer.kubeflow.org"}  # not Kubernetes' own

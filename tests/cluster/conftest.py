@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from components import store as store_module
-from components.images import WORKER
+from components.core import store as store_module
+from components.core.images import WORKER
 from components.kubernetes.client import Cluster, connect
-from tests.cluster.release import Release, installed
+from tests.helpers.release import Release, installed
 
 IMAGE = WORKER  # a Python that the nodes have
 

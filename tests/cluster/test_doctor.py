@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from components.errors import UserError
+from components.core.errors import UserError
+from components.core.store import DirectoryStore
 from components.kubernetes.client import Cluster
-from components.store import DirectoryStore
-from pipelines.cli_operations import commands
+from pipelines.cli.runs import commands
 from pipelines.cluster.doctor import Doctor, _use
 from pipelines.cluster.permissions import PERSON, RUN, TRAINING, missing_of, own_missing
 from tests.cluster.conftest import IMAGE

@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from components.errors import UserError
+from components.core.errors import UserError
+from components.core.processes import alive, end
 from components.kubernetes.client import Cluster
 from components.kubernetes.labels import labels
 from components.kubernetes.troubles import Trouble, last_log_lines, trouble_of
-from components.processes import alive, end
-from pipelines.cli_operations import commands
+from pipelines.cli.runs import commands
 from pipelines.cluster.job_runs import JobRuns
 from pipelines.cluster.kubeflow import KubeflowError, kfp_client
-from pipelines.cluster.local_runs import LocalRuns
 from pipelines.cluster.pod_states import _lines
 from pipelines.cluster.runs import Answers, Run, age, recent
+from pipelines.local.runs import LocalRuns
 from tests.cluster.conftest import IMAGE, wait_until
 
 RUN = "toy-20260101-000000-abcd"
@@ -82,7 +82,7 @@ def start_owner(folder: Path, seconds: int) -> subprocess.Popen[bytes]:
     walk = "import os, sys, time\nparent = os.getppid()\nwhile os.getppid() == parent: time.sleep(0.1)"
     owner = f"""
         import subprocess, sys, time
-        subprocess.Popen([sys.executable, "-c", {walk!r}, "pipelines.walk", {str(folder / "pipeline.yaml")!r}])
+        subprocess.Popen([sys.executable, "-c", {walk!r}, "pipelines.local.execute", {str(folder / "pipeline.yaml")!r}])
         time.sleep({seconds})
     """
     return subprocess.Popen([sys.executable, "-c", textwrap.dedent(owner)])

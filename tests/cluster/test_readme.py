@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from components.kubernetes.client import Cluster, connect
-from tests.charts.tools import helm_program
-from tests.cluster.release import RESTRICTED
+from tests.helpers.chart import helm_program
+from tests.helpers.paths import ROOT
+from tests.helpers.release import RESTRICTED
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
-ROOT = Path(__file__).parents[2]
 FAR_ENOUGH = "m0/base-model"  # the demo goes on for minutes; that its pod works with store and registry shows here
 
 

@@ -14,19 +14,19 @@ import yaml
 
 from components.base_model.base_model import import_model
 from components.base_model.settings import BaseModelSettings
-from components.errors import UserError
+from components.core.errors import UserError
+from components.core.store import join
 from components.kubernetes.client import Cluster, connect
 from components.kubernetes.labels import selector
 from components.kubernetes.removal import remove_servers
 from components.serving.kubernetes.engine import KubernetesEngine
 from components.serving.kubernetes.manifests import server_name
 from components.serving.settings import ServingSettings
-from components.store import join
 from pipelines.cluster.manifests import JobRequest, manifests
 from pipelines.recipe import load_recipe
 from tests.cluster.conftest import wait_until
-from tests.cluster.release import RESTRICTED, Release
-from tests.tiny_model import make_tiny_model
+from tests.helpers.release import RESTRICTED, Release
+from tests.helpers.tiny_model import make_tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 STORE = "s3://srlm/artifacts"

@@ -14,13 +14,13 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from components.core.store import open_store
 from components.kubernetes.client import Cluster
 from components.kubernetes.labels import selector
-from components.store import open_store
 from pipelines.cluster import permissions
 from tests.cluster.conftest import wait_until
-from tests.cluster.release import Release, helm, kubectl, wait_for_end
-from tests.small_world import write_small_world
+from tests.helpers.release import Release, helm, kubectl, wait_for_end
+from tests.helpers.small_world import write_small_world
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 STORE = "s3://srlm/artifacts"
@@ -67,7 +67,7 @@ def run_pods(cluster: Cluster) -> list[Any]:
 
 
 def srlm(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "pipelines.cli.main", *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components import store as store_module
-from components.images import TRAINER, WORKER
-from components.store import open_store
+from components.core import store as store_module
+from components.core.images import TRAINER, WORKER
+from components.core.store import open_store
 from pipelines.compile import compile_recipe
+from pipelines.local.services import BUCKET, services
 from pipelines.recipe import load_recipe
-from pipelines.services import BUCKET, services
-from tests.containers.daemon import require_images
-from tests.containers.farm import farm
-from tests.small_world import write_small_world
+from tests.helpers.docker_daemon import require_images
+from tests.helpers.server_farm import farm
+from tests.helpers.small_world import write_small_world
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 RUN = "world-in-containers"

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from components.annotation.head_to_head import comparison_prompt, parse_verdict
-from components.annotation.preferences import annotator_prompt
-from components.instructions.instructions import import_instructions
-from components.records import Instruction
-from components.stage import read_records
-from components.store import join
+from components.core.records import Instruction
+from components.core.stage import read_records
+from components.core.store import join
+from components.evaluation.alpaca_eval.head_to_head import comparison_prompt, parse_verdict
+from components.evaluation.alpaca_eval.instructions import import_instructions
+from components.evaluation.alpaca_eval.preferences import annotator_prompt
 from examples.world.truth import true_score
 from pipelines.recipe import Recipe, load_recipe
-from tests.small_world import SIZES, verdict, write_small_world
+from tests.helpers.small_world import SIZES, verdict, write_small_world
 
 
 @pytest.fixture(scope="module")

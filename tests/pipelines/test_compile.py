@@ -13,12 +13,12 @@ import pytest
 import yaml
 
 from components.kubernetes.pods import FROM_CONFIG_MAP, FROM_SECRET
-from pipelines.cluster.pods import ENGINE_IMAGES, whole
 from pipelines.compile import compile_manifests, compile_recipe, load_recipe_for_elsewhere, version_of
+from pipelines.graph.pods import ENGINE_IMAGES, whole
+from pipelines.graph.self_rewarding import self_rewarding_pipeline
 from pipelines.recipe import shipped_recipes
-from pipelines.self_rewarding import self_rewarding_pipeline
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 TRAINING = ("sft", "dpo")
 POD = [
     "resources.gpus=8",

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from kfp import compiler, dsl
 
-from components.errors import UserError
+from components.core.errors import UserError
 from pipelines.compile import compile_pipeline, load_recipe_for_elsewhere
-from pipelines.evaluation import evaluation_pipeline
+from pipelines.graph.evaluation import evaluation_pipeline
 from pipelines.lint import lint
 from pipelines.recipe import shipped_recipes
 

@@ -19,16 +19,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from components import store
-from components.processes import alive
-from components.records import Candidate, Instruction, Pair
-from components.stage import read_records
+from components.core import store
+from components.core.processes import alive
+from components.core.records import Candidate, Instruction, Pair
+from components.core.stage import read_records
 from examples.world.truth import answer, true_score
-from pipelines.services import services
-from tests.small_world import SmallWorld
+from pipelines.local.services import services
+from tests.helpers.paths import ROOT
+from tests.helpers.small_world import SmallWorld
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
 MODELS = ["sft", "m1", "m2", "m3"]
 PATIENCE = 1200.0  # nothing here takes that long unless the machine is very busy
 
@@ -48,7 +48,7 @@ class Runner:
         return "--annotator-endpoint", self.world.annotator
 
     def srlm(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "pipelines.cli", *arguments]
+        command = [sys.executable, "-m", "pipelines.cli.main", *arguments]
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SRLM_"))}
         environment["PYTHONPATH"] = str(ROOT)
         return subprocess.Popen(

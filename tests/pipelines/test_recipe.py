@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.errors import UserError
-from components.settings import Settings
+from components.core.errors import UserError
+from components.core.settings import Settings
 from pipelines.compile import compile_recipe
-from pipelines.local import count_steps
+from pipelines.local.run import count_steps
 from pipelines.recipe import SHIPPED, load_recipe, refuse_missing_files, shipped_recipes
 
 

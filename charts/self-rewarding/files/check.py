@@ -6,7 +6,7 @@ import os
 import urllib.request
 import uuid
 
-from components.store import open_store
+from components.core.store import open_store
 
 
 def check_store(uri: str) -> str:

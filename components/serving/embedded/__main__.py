@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import uvicorn
 
-from components.errors import UserError
+from components.core.errors import UserError
 from components.serving.embedded.api import Served, create_app
 from components.serving.embedded.engine import Engine, Limits
 from components.serving.embedded.loading import load

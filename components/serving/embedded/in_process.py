@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import uvicorn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from components.errors import UserError
+from components.core.errors import UserError
 from components.serving.embedded.api import Served, create_app
 from components.serving.embedded.engine import Engine, Limits
 from components.serving.embedded.loading import check

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreT
 from transformers.cache_utils import DynamicLayer
 from transformers.utils import logging
 
-from components.errors import UserError
+from components.core.errors import UserError
 from components.serving.embedded.batch import join
 from components.serving.embedded.forward import Forward
 from components.serving.embedded.metrics import Metrics

@@ -11,8 +11,8 @@ import threading
 import time
 from pathlib import Path
 
-from components.errors import UserError
-from components.processes import alive
+from components.core.errors import UserError
+from components.core.processes import alive
 
 log = logging.getLogger(__name__)
 

@@ -7,20 +7,21 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from components.errors import UserError
-from components.images import WORKER
+from components.core.errors import UserError
+from components.core.images import WORKER
+from components.core.model_files import cached_model
+from components.core.progress import say
+from components.core.stage import read_manifest
 from components.kubernetes.apply import apply
 from components.kubernetes.client import Cluster, connect, in_a_pod
 from components.kubernetes.owner import owner_of_this_step
 from components.kubernetes.removal import remove_servers
-from components.pods import ClusterSettings
-from components.progress import say
+from components.kubernetes.settings import ClusterSettings
 from components.serving.client import endpoint_info
 from components.serving.kubernetes.launch import PORT, ServedModel
 from components.serving.kubernetes.manifests import CACHE, Server, deployment, server_name, service
 from components.serving.kubernetes.waiting import is_ready, wait_until_ready
 from components.serving.settings import ServingSettings
-from components.stage import cached_model, read_manifest
 
 PATIENCE = 120  # seconds for a Service to find its pods
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from components.images import ENGINE, TGI, VLLM
+from components.core.images import ENGINE, TGI, VLLM
 from components.serving.settings import ServingSettings
 
 PORT = 8080

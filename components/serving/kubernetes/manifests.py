@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.identity import content_hash
+from components.core.hashing import content_hash
 from components.kubernetes.labels import KEEP, NO_SIDECAR, QUEUE, labels
 from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY, environment_sources, resources, shared_memory
-from components.pods import ClusterSettings
+from components.kubernetes.settings import ClusterSettings
 from components.serving.kubernetes.launch import LAUNCHES, PORT, ServedModel
 from components.serving.settings import ServingSettings
 

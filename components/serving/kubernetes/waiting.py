@@ -6,12 +6,12 @@ import math
 import time
 from typing import Any
 
-from components.errors import UserError
+from components.core.errors import UserError
+from components.core.progress import say
 from components.kubernetes.client import Cluster, ClusterError
 from components.kubernetes.events import node_is_coming
 from components.kubernetes.labels import selector
 from components.kubernetes.troubles import Trouble, last_log_lines, refusal_of, trouble_of
-from components.progress import say
 from components.serving.kubernetes.manifests import Server, server_name
 
 POLL_SECONDS = 1.0

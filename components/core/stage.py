@@ -1,0 +1,179 @@
+"""A stage's directory: `<root>/<stage>/<key>/`, records or model files, `manifest.json` last.
+
+The key is a hash of what decides the content (stage name and version, settings, digests of the inputs), so finished
+work is found by any later run and unfinished work is continued. Records that are already made lie under `progress/`.
+Two runs that make the same stage at once write under different names; the first manifest wins and both use it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from components.core.errors import UserError
+from components.core.hashing import code_version, content_hash, file_hash
+from components.core.progress import Progress
+from components.core.records import Counts, File, Manifest, Parent, Record
+from components.core.settings import Settings
+from components.core.store import join, open_store
+
+MANIFEST = "manifest.json"
+# Part of every key. Raise a stage's number when a change of its code changes what it makes.
+VERSIONS = {
+    "base_model": 1,
+    "seed_data": 2,
+    "eft": 1,
+    "sft": 1,
+    "prompts": 2,
+    "sampling": 1,
+    "judging": 2,
+    "pairs": 1,
+    "dpo": 2,
+    "instructions": 1,
+    "questions": 1,
+    "evaluation": 2,
+    "annotation": 1,
+    "mt_bench_answers": 1,
+    "mt_bench": 1,
+    "benchmarks": 1,
+    "gate": 1,
+    "comparison": 1,
+}
+R = TypeVar("R", bound=Record)
+
+
+class Stage:
+    """One stage directory, finished or in the making."""
+
+    def __init__(self, root: str, name: str, settings: Settings, inputs: Mapping[str, Parent]) -> None:
+        self.name, self.version, self.inputs = name, VERSIONS[name], dict(inputs)
+        self.settings = settings.identity()
+        digests = {role: parent.digest for role, parent in inputs.items()}
+        self.key = content_hash([name, self.version, self.settings, digests])[:16]
+        self.uri = join(root, name, self.key)
+        self.store = open_store(self.uri)
+        self.manifest = find_manifest(self.uri)
+        self._start = time.monotonic()
+
+    def kept(self, kind: str, record: type[R]) -> dict[str, R]:
+        """Records of an unfinished earlier attempt, by id."""
+        records: dict[str, R] = {}
+        for name in self.store.names(f"progress/{kind}/"):
+            for line in (self.store.read(name) or b"").splitlines():
+                found = record.model_validate_json(line)
+                records.setdefault(found.id, found)
+        return records
+
+    def keep(self, kind: str, records: Iterable[Record]) -> None:
+        """Make these records safe against a crash, as one object under a unique name."""
+        data = _json_lines(records)
+        if data:
+            self.store.write(f"progress/{kind}/{time.time_ns()}-{uuid.uuid4().hex[:8]}.jsonl", data)
+
+    def publish(
+        self,
+        counts: Counts,
+        records: Mapping[str, Sequence[Record]] | None = None,
+        folder: Path | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tokens: int = 0,
+    ) -> Manifest:
+        """Write the records and the folder's files, then the manifest; returns that of whoever was first."""
+        files = self._upload(folder) if folder else {}
+        for kind, lines in (records or {}).items():
+            files |= self._write(kind, lines)
+        manifest = Manifest(
+            stage=self.name,
+            version=self.version,
+            key=self.key,
+            digest=content_hash({name: file.sha256 for name, file in files.items()}),
+            settings=self.settings,
+            parents=self.inputs,
+            files=files,
+            counts=counts,
+            metrics=dict(metrics or {}),
+            tokens=tokens,
+            seconds=round(time.monotonic() - self._start, 3),
+            code=code_version(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        self.store.create(MANIFEST, manifest.model_dump_json(indent=1).encode())
+        self.manifest = read_manifest(self.uri)
+        self.manifest.mark_as_made_now()
+        for name in self.store.names("progress/"):
+            self.store.delete(name)
+        return self.manifest
+
+    def _write(self, kind: str, records: Sequence[Record]) -> dict[str, File]:
+        data = _json_lines(records)
+        sha256 = hashlib.sha256(data).hexdigest()
+        name = f"{kind}-{sha256[:12]}.jsonl"  # named by content: another run's version of it cannot be overwritten
+        self.store.write(name, data)
+        return {name: File(sha256=sha256, bytes=len(data), records=len(records))}
+
+    def _upload(self, folder: Path) -> dict[str, File]:
+        """Model files go below a folder named by their content, for the same reason."""
+        paths = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        found = {name: File(sha256=file_hash(path), bytes=path.stat().st_size) for name, path in paths.items()}
+        place = f"files-{content_hash({name: file.sha256 for name, file in found.items()})[:12]}"
+        with Progress(f"storing {self.name} (MB)", megabytes(found.values())) as progress:
+            for name, path in paths.items():
+                self.store.upload(path, f"{place}/{name}")
+                progress.advance(megabytes([found[name]]))
+        return {f"{place}/{name}": file for name, file in found.items()}
+
+
+def find_manifest(uri: str) -> Manifest | None:
+    """The manifest of a finished stage, None where the stage is not finished."""
+    data = open_store(uri).read(MANIFEST)
+    return Manifest.model_validate_json(data) if data is not None else None
+
+
+def read_manifest(uri: str) -> Manifest:
+    """The manifest of a stage that must be finished."""
+    manifest = find_manifest(uri)
+    if manifest is None:
+        raise UserError(
+            f"{uri} holds no finished stage (no {MANIFEST})", "Run the pipeline again: it makes what is missing."
+        )
+    return manifest
+
+
+def parent(uri: str) -> Parent:
+    """A finished stage as the input of another."""
+    return Parent(uri=uri, digest=read_manifest(uri).digest)
+
+
+def read_records(uri: str, kind: str, record: type[R]) -> list[R]:
+    """The records of one kind of a finished stage, in the order in which they were published."""
+    store, manifest = open_store(uri), read_manifest(uri)
+    lines: list[R] = []
+    for name, file in manifest.files.items():
+        if name.startswith(f"{kind}-") and file.records is not None:
+            data = store.read(name) or b""
+            if hashlib.sha256(data).hexdigest() != file.sha256:
+                raise damaged(join(uri, name))
+            lines += [record.model_validate_json(line) for line in data.splitlines()]
+    return lines
+
+
+def _json_lines(records: Iterable[Record]) -> bytes:
+    return b"".join(
+        json.dumps(r.model_dump(mode="json"), ensure_ascii=False, sort_keys=True).encode() + b"\n" for r in records
+    )
+
+
+def damaged(where: str) -> UserError:
+    return UserError(
+        f"{where} does not have the content that its manifest promises", "Delete that stage's folder and run again."
+    )
+
+
+def megabytes(files: Iterable[File]) -> int:
+    return sum(max(1, file.bytes // 1_000_000) for file in files)

@@ -1,0 +1,224 @@
+"""Where artifacts live: `s3://` and plain directories behind one small interface.
+
+A store is bound to one URI; names are relative to it. A name appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from components.core.errors import UserError
+
+
+class Store(Protocol):
+    """Objects under one URI."""
+
+    uri: str
+
+    def read(self, name: str) -> bytes | None:
+        """The object's bytes, None where there is none."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put the object, replacing what was there."""
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Put the object if there is none yet; of several writers exactly one gets True."""
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Sorted names of the objects that start with `prefix`."""
+
+    def delete(self, name: str) -> None:
+        """Remove the object; none there is fine."""
+
+    def upload(self, path: Path, name: str) -> None:
+        """Put a file of any size."""
+
+    def download(self, name: str, path: Path) -> None:
+        """Fetch an object of any size into a file."""
+
+
+def open_store(uri: str) -> Store:
+    """The store at `s3://bucket/prefix`, `file:///folder` or a folder's path."""
+    if uri.startswith("s3://"):
+        return S3Store(uri)
+    if "://" in uri and not uri.startswith("file://"):
+        raise UserError(f"{uri!r} is not a store", "Use s3://bucket/prefix or the path of a folder.")
+    return DirectoryStore(uri)
+
+
+def join(uri: str, *names: str) -> str:
+    """The URI of something below `uri`."""
+    return "/".join([uri.rstrip("/"), *names])
+
+
+def home() -> Path:
+    """This machine's scratch folder: model cache and local servers (SRLM_HOME, else the temporary folder)."""
+    return Path(os.environ.get("SRLM_HOME") or Path(tempfile.gettempdir()) / "srlm")
+
+
+class DirectoryStore:
+    """Objects as files; a write lands under a unique name first and is renamed."""
+
+    def __init__(self, uri: str) -> None:
+        self.root = Path(uri.removeprefix("file://")).absolute()
+        self.uri = str(self.root)
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return (self.root / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        with self._whole(name) as (draft, final):
+            draft.write_bytes(data)
+            draft.replace(final)
+
+    def create(self, name: str, data: bytes) -> bool:
+        with self._whole(name) as (draft, final):
+            draft.write_bytes(data)
+            try:
+                os.link(draft, final)  # atomic, and refuses an existing name
+            except FileExistsError:
+                return False
+            return True
+
+    def names(self, prefix: str = "") -> list[str]:
+        folder = (self.root / prefix).parent if prefix and not prefix.endswith("/") else self.root / prefix
+        found = (str(path.relative_to(self.root)) for path in folder.rglob("*") if path.is_file())
+        return sorted(name for name in found if name.startswith(prefix) and "/.draft-" not in f"/{name}")
+
+    def delete(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
+
+    def upload(self, path: Path, name: str) -> None:
+        with self._whole(name) as (draft, final):
+            shutil.copyfile(path, draft)
+            draft.replace(final)
+
+    def download(self, name: str, path: Path) -> None:
+        shutil.copyfile(self.root / name, path)
+
+    @contextlib.contextmanager
+    def _whole(self, name: str) -> Iterator[tuple[Path, Path]]:
+        final = self.root / name
+        draft = final.with_name(f".draft-{uuid.uuid4().hex}")
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            yield draft, final
+        except OSError as error:
+            raise _disk_error(error, final) from error
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _disk_error(error: OSError, path: Path) -> UserError:
+    remedy = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Check the path and its permissions"
+    return UserError(f"cannot write {path}: {error.strerror}", f"{remedy}, then run again: finished work is kept.")
+
+
+class S3Store:
+    """Objects in a bucket; credentials and endpoint come from the environment as boto3 reads it."""
+
+    def __init__(self, uri: str) -> None:
+        self.bucket, _, self.prefix = uri.removeprefix("s3://").rstrip("/").partition("/")
+        if not self.bucket:
+            raise UserError(f"{uri!r} names no bucket", "Use s3://bucket/prefix.")
+        self.uri = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            with self._explained():
+                return _s3().get_object(Bucket=self.bucket, Key=self._key(name))["Body"].read()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        with self._explained():
+            _s3().put_object(Bucket=self.bucket, Key=self._key(name), Body=data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        try:
+            with self._explained():
+                _s3().put_object(Bucket=self.bucket, Key=self._key(name), Body=data, IfNoneMatch="*")
+        except FileExistsError:
+            return False
+        return True
+
+    def names(self, prefix: str = "") -> list[str]:
+        root = f"{self.prefix}/" if self.prefix else ""
+        with self._explained():
+            pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=root + prefix)
+            return sorted(found["Key"][len(root) :] for page in pages for found in page.get("Contents", []))
+
+    def etags(self) -> dict[str, str]:
+        """What S3 says of the content of each object directly below the URI."""
+        prefix = f"{self.prefix}/" if self.prefix else ""
+        with self._explained():
+            pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/")
+            return {one["Key"][len(prefix) :]: one["ETag"] for page in pages for one in page.get("Contents", [])}
+
+    def delete(self, name: str) -> None:
+        with self._explained():
+            _s3().delete_object(Bucket=self.bucket, Key=self._key(name))
+
+    def upload(self, path: Path, name: str) -> None:
+        with self._explained():
+            _s3().upload_file(str(path), self.bucket, self._key(name))
+
+    def download(self, name: str, path: Path) -> None:
+        with self._explained():
+            _s3().download_file(self.bucket, self._key(name), str(path))
+
+    def _key(self, name: str) -> str:
+        return f"{self.prefix}/{name}" if self.prefix else name
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn boto's errors into FileNotFoundError, FileExistsError or a message for the user."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            if code in ("NoSuchKey", "404"):
+                raise FileNotFoundError(self.uri) from error
+            if code in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"):
+                raise FileExistsError(self.uri) from error
+            raise self._unusable(error) from error
+        except (BotoCoreError, _transfer_error()) as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> UserError:
+        where = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
+        return UserError(
+            f"the store {self.uri} at {where} cannot be used: {error}",
+            "Check that it is running and has space, AWS_ENDPOINT_URL_S3, the bucket's name and the AWS_* credentials; "
+            "then run again: finished work is kept.",
+        )
+
+
+def _transfer_error() -> type[Exception]:
+    from boto3.exceptions import S3UploadFailedError
+
+    return S3UploadFailedError
+
+
+@cache
+def _s3() -> Any:
+    """One client a process: parallel multipart and checksums are boto3's defaults."""
+    from boto3.session import Session
+    from botocore.config import Config
+
+    patience = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
+    return Session().client("s3", config=patience, region_name=os.environ.get("AWS_REGION", "us-east-1"))

@@ -1,0 +1,120 @@
+"""The instruction set of AlpacaEval and the outputs to compare with (Dubois et al. 2404.04475), checked beforehand."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import UserError
+from components.core.records import Counts, Instruction, Manifest
+from components.core.sources import Source, fetch
+from components.core.stage import Stage
+from components.evaluation.alpaca_eval.instructions_settings import InstructionsSettings
+from components.metrics.length_control import read_difficulty, read_gamed
+
+BUILT_IN = Path(__file__).with_name("builtin")
+FORM = 'AlpacaEval\'s form is a JSON list of objects: [{"instruction": ..., "output": ..., "generator": ...}, ...].'
+
+
+def import_instructions(root: str, settings: InstructionsSettings) -> Manifest:
+    """The instructions stage: records "instructions" (Instruction), in the order of the file.
+
+    Raises UserError when a file is not in AlpacaEval's form, an instruction stands twice, or instructions and reference
+    outputs do not match.
+    """
+    with ExitStack() as files:
+        names = {
+            "reference": settings.reference,
+            "instructions": settings.instructions,
+            "difficulty": settings.difficulty,
+        }
+        sources = {role: files.enter_context(fetch(name, BUILT_IN)) for role, name in names.items() if name}
+        stage = Stage(root, "instructions", settings, {role: source.parent() for role, source in sources.items()})
+        if stage.manifest:
+            return stage.manifest
+        found = match(sources["reference"], sources.get("instructions"))
+        difficulty = read_difficulty(sources["difficulty"].path) if "difficulty" in sources else {}
+        gamed = read_gamed(sources["difficulty"].path) if "difficulty" in sources else {}
+    asked = found[: settings.count]
+    counts = Counts(kept={"instructions": len(asked)})
+    if len(found) > len(asked):
+        counts.dropped["instruction: more than asked for"] = len(found) - len(asked)
+    return stage.publish(counts, {"instructions": with_difficulty(asked, difficulty, gamed)})
+
+
+def match(reference: Source, instructions: Source | None) -> list[Instruction]:
+    """The instructions with their reference outputs; both files must hold the same ones in the same order."""
+    outputs = _entries(reference, ("instruction", "output"))
+    asked = _entries(instructions, ("instruction",)) if instructions else outputs
+    _refuse_duplicates(asked, instructions or reference)
+    if len(asked) != len(outputs):
+        raise UserError(
+            f"{reference.name} holds {len(outputs)} outputs for {len(asked)} instructions",
+            "Give reference outputs for exactly the instructions that are asked.",
+        )
+    for number, (one, other) in enumerate(zip(asked, outputs, strict=True), 1):
+        if one["instruction"] != other["instruction"]:
+            raise UserError(
+                f"entry {number} of {reference.name} answers another instruction ({other['instruction'][:60]!r}) than "
+                f"the one that is asked ({one['instruction'][:60]!r})",
+                "Put the reference outputs into the order of the instructions.",
+            )
+    return [_instruction(number, one, other) for number, (one, other) in enumerate(zip(asked, outputs, strict=True))]
+
+
+def with_difficulty(
+    instructions: Sequence[Instruction],
+    difficulty: Mapping[int, float],
+    gamed: Mapping[int, list[tuple[float, float]]],
+) -> list[Instruction]:
+    """The instructions with AlpacaEval's estimate of their difficulty, by their place in the set (from 0)."""
+    if not difficulty:
+        return list(instructions)
+    missing = [one.id for one in instructions if int(one.id) not in difficulty]
+    if missing:
+        raise UserError(
+            f"the difficulty of {len(missing)} instructions is unknown (first: number {missing[0]})",
+            "Use the file that belongs to the instruction set, or leave instructions.difficulty out.",
+        )
+    return [
+        one.model_copy(update={"difficulty": difficulty[int(one.id)], "gamed": gamed.get(int(one.id), [])})
+        for one in instructions
+    ]
+
+
+def _instruction(number: int, asked: Mapping[str, Any], answered: Mapping[str, Any]) -> Instruction:
+    return Instruction(
+        id=str(number),
+        text=asked["instruction"],
+        dataset=str(asked.get("dataset", "")),
+        reference=answered["output"],
+        generator=str(answered.get("generator", "reference")),
+    )
+
+
+def _entries(source: Source, keys: Sequence[str]) -> list[Mapping[str, Any]]:
+    try:
+        entries = json.loads(source.path.read_text())
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{source.name} is no JSON: {error}", FORM) from error
+    if not isinstance(entries, list) or not entries:
+        raise UserError(f"{source.name} holds no list of instructions", FORM)
+    for number, entry in enumerate(entries, 1):
+        wrong = [key for key in keys if not isinstance(entry, dict) or not isinstance(entry.get(key), str)]
+        if wrong:
+            raise UserError(f"entry {number} of {source.name} has no text under {wrong[0]!r}", FORM)
+    return entries
+
+
+def _refuse_duplicates(entries: Sequence[Mapping[str, Any]], source: Source) -> None:
+    counts = Counter(entry["instruction"] for entry in entries)
+    twice = [text for text, count in counts.items() if count > 1]
+    if twice:
+        raise UserError(
+            f"{source.name} holds {len(twice)} instructions more than once (first: {twice[0][:60]!r})",
+            "Remove the repetitions: each instruction counts once.",
+        )

@@ -1,0 +1,121 @@
+"""AlpacaEval's question: is the model's output better than the reference's? (Dubois et al. 2404.04475)"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from components.core.hashing import seed_from
+from components.core.records import Annotation, Candidate, Instruction
+from components.core.stage import Stage
+from components.evaluation.alpaca_eval.settings import AnnotationSettings
+from components.judging.prompt import neutralise
+from components.serving.client import PROMPT_TOO_LONG, Completion, Request
+from components.serving.completions import complete
+
+TEMPLATE = Path(__file__).with_name("annotator_prompt.txt").read_text()
+FIRST, SECOND = "m", "M"  # AlpacaEval's identifiers
+DRAW = 0.5
+
+
+def annotate(
+    stage: Stage,
+    instructions: Sequence[Instruction],
+    outputs: Mapping[str, Candidate],
+    settings: AnnotationSettings,
+    endpoint: str,
+) -> list[Annotation]:
+    """One annotation of every instruction; `outputs` are the model's by instruction id.
+
+    Equal outputs are a draw without a question. An output that was cut off by length is judged as it is, as AlpacaEval
+    does.
+    """
+    asked = {one.id: one for one in instructions if outputs[one.id].text != one.reference.strip()}
+    requests = [_request(one, outputs[one.id].text, settings) for one in asked.values()]
+
+    def make(request: Request, answer: Completion) -> Annotation:
+        return annotation(request, answer, _switched(settings.seed, request.id), settings.form)
+
+    made = complete(stage, "annotations", Annotation, requests, make, endpoint, settings.concurrency)
+    found = {one.id: one for one in made} | {one.id: _draw(one.id) for one in instructions if one.id not in asked}
+    return [found[one.id] for one in instructions]
+
+
+def annotator_prompt(instruction: str, first: str, second: str) -> str:
+    """The filled prompt; all three texts are untrusted."""
+    slots = {"instruction": instruction, "first": first, "second": second}
+    # one pass over the template: a slot's name inside a text is left alone
+    return re.sub(r"\{(\w+)\}", lambda slot: _in_slot(slots[slot[1]]), TEMPLATE)
+
+
+def annotation(request: Request, answer: Completion, switched: bool, form: str) -> Annotation:
+    """The record of one answer of the annotator."""
+    # the plain form asked for none, so there are none
+    logprobs = None if answer.first_token is None else identifier_logprobs(answer.first_token)
+    preferred, unparsed = _preferred(answer, logprobs, form)
+    return Annotation(
+        id=request.id,
+        preference=preferred if preferred is None or not switched else 1 - preferred,
+        unparsed=unparsed,
+        form="plain" if logprobs is None else "weighted",
+        switched=switched,
+        completion=answer.text,
+        logprobs=logprobs,
+        seed=request.seed,
+        tokens=answer.tokens,
+    )
+
+
+def identifier_logprobs(first_token: Mapping[str, float]) -> dict[str, float]:
+    """Log-probabilities of the two identifiers where they are among the likeliest first tokens."""
+    return {token: first_token[token] for token in (FIRST, SECOND) if token in first_token}
+
+
+def _preferred(answer: Completion, logprobs: Mapping[str, float] | None, form: str) -> tuple[float | None, str | None]:
+    """How far the second output is preferred, or why that is unknown."""
+    if answer.finish_reason == PROMPT_TOO_LONG:
+        return None, "annotator's prompt too long"
+    if logprobs is not None:
+        return _weighted(logprobs)
+    return (None, "the endpoint gave no logprobs") if form == "weighted" else _plain(answer.text)
+
+
+def _weighted(logprobs: Mapping[str, float]) -> tuple[float | None, str | None]:
+    """Probability of the second output among the two; an identifier that is not among the likeliest counts as 0."""
+    if not logprobs:
+        return None, "neither identifier among the likeliest tokens"
+    first, second = (math.exp(logprobs.get(token, -math.inf)) for token in (FIRST, SECOND))
+    if first + second == 0:
+        return None, "neither identifier among the likeliest tokens"
+    return second / (first + second), None
+
+
+def _plain(text: str) -> tuple[float | None, str | None]:
+    preferred = {FIRST: 0.0, SECOND: 1.0}.get(text.strip())
+    return preferred, None if preferred is not None else "answer is neither m nor M"
+
+
+def _request(instruction: Instruction, output: str, settings: AnnotationSettings) -> Request:
+    texts = [instruction.reference, output]
+    if _switched(settings.seed, instruction.id):
+        texts.reverse()
+    prompt = annotator_prompt(instruction.text, *texts)
+    seed = seed_from(settings.seed, "annotation", instruction.id)
+    return Request(instruction.id, [{"role": "user", "content": prompt}], settings.preference_sampling(), seed)
+
+
+def _switched(seed: int, instruction_id: str) -> bool:
+    """Whether the model's output stands first: a coin for each instruction, the same for every model."""
+    return seed_from(seed, "switched", instruction_id) % 2 == 1
+
+
+def _draw(instruction_id: str) -> Annotation:
+    return Annotation(
+        id=instruction_id, preference=DRAW, form="equal outputs", switched=False, completion="", seed=0, tokens=0
+    )
+
+
+def _in_slot(text: str) -> str:
+    return re.sub(r"<(?=\s*/?\s*output)", "&lt;", neutralise(text), flags=re.IGNORECASE)

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from components.core.settings import Settings
+from components.serving.client import Sampling
+
+
+class AnnotationSettings(Settings):
+    """How the annotator compares answers: with reference outputs (AlpacaEval), and with those of the model before."""
+
+    run_time: ClassVar[frozenset[str]] = frozenset({"concurrency"})
+
+    form: Literal["auto", "weighted", "plain"] = Field(
+        "auto", description="weighted takes the probabilities of the annotator's answer; auto: where it gives them"
+    )
+    top_logprobs: int = Field(5, ge=2, le=20, description="AlpacaEval and TGI: 5")
+    head_to_head: bool = Field(True, description="compare with the model before, too")
+    comparison_temperature: float = Field(0.0, ge=0, description="of a head-to-head verdict; 0 is greedy")
+    comparison_max_tokens: int = Field(256, ge=1, description="for a head-to-head verdict with its reasons")
+    concurrency: int = Field(64, ge=1, description="requests in flight at once")
+    seed: int = 0
+
+    def preference_sampling(self) -> Sampling:
+        """One token: the identifier of the better output."""
+        return Sampling(0.0, 1.0, 1, top_logprobs=0 if self.form == "plain" else self.top_logprobs)
+
+    def comparison_sampling(self) -> Sampling:
+        return Sampling(self.comparison_temperature, 1.0, self.comparison_max_tokens)

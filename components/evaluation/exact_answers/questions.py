@@ -1,0 +1,72 @@
+"""Questions with reference answers from a file, checked beforehand: GSM8K, or a set of one's own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from components.core.errors import UserError
+from components.core.hashing import short_id
+from components.core.records import Counts, Manifest, Question
+from components.core.sources import Source, fetch
+from components.core.stage import Stage
+from components.evaluation.exact_answers.matching import extract
+from components.evaluation.exact_answers.settings import QuestionsSettings
+from components.seed_data.json_lines import read_json_lines
+from components.seed_data.parquet import is_parquet, read_rows
+
+FORM = 'Give one object a line: {"question": ..., "answer": ...}, both texts; `prompt` may stand for `question`.'
+
+
+def import_questions(root: str, settings: QuestionsSettings) -> Manifest:
+    """The questions stage: records "questions" (Question), in the order of the file.
+
+    Raises UserError where a line is not in the form, or its reference answer cannot be found.
+    """
+    with fetch(settings.questions) as source:
+        stage = Stage(root, "questions", settings, {"questions": source.parent()})
+        if stage.manifest:
+            return stage.manifest
+        found, dropped = read_questions(source, settings)
+    if not found:
+        raise UserError(f"{source.name} holds no question", FORM)
+    return stage.publish(Counts(kept={"questions": len(found)}, dropped=dict(dropped)), {"questions": found})
+
+
+def read_questions(source: Source, settings: QuestionsSettings) -> tuple[list[Question], Counter[str]]:
+    """The questions to ask, and how many were left out with the reason. Of equal questions the first one counts."""
+    found: dict[str, Question] = {}
+    dropped: Counter[str] = Counter()
+    for place, row in _rows(source):
+        question = _question(place, row, settings.reference_pattern)
+        if question.id in found:
+            dropped["question: stands there twice"] += 1
+        elif settings.count is not None and len(found) >= settings.count:
+            dropped["question: more than asked for"] += 1
+        else:
+            found[question.id] = question
+    return list(found.values()), dropped
+
+
+def _rows(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
+    if is_parquet(source.path):
+        rows, unit = read_rows(source.path, source.name, ("question", "prompt", "answer")), "row"
+    else:
+        rows, unit = read_json_lines(source.path, source.name), "line"
+    for number, row in rows:
+        yield f"{source.name}, {unit} {number}", row
+
+
+def _question(place: str, row: dict[str, Any], pattern: str) -> Question:
+    text, answer = row.get("question", row.get("prompt")), row.get("answer")
+    for name, value in (("question", text), ("answer", answer)):
+        if not isinstance(value, str) or not value.strip():
+            raise UserError(f"{place} has no text under {name!r}", FORM)
+    reference = extract(str(answer), pattern)
+    if reference is None:
+        raise UserError(
+            f"{place}: reference_pattern finds no answer in {str(answer)[-60:]!r}",
+            "Correct evaluation.exact_answers.reference_pattern, or that line.",
+        )
+    return Question(id=short_id(str(text)), text=str(text), answer=reference)

@@ -1,0 +1,99 @@
+"""The model answers MT-Bench's questions, both turns in one conversation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from components.core.hashing import seed_from
+from components.core.records import Counts, Manifest, Messages
+from components.core.stage import Stage, parent
+from components.evaluation.mt_bench.questions import Question, file_parent, find_files, read_questions
+from components.evaluation.mt_bench.records import Answer
+from components.evaluation.mt_bench.settings import AnswerSettings, MtBenchSettings
+from components.serving.client import PROMPT_TOO_LONG, Completion, Request
+from components.serving.completions import complete
+
+
+def answer_questions(root: str, settings: MtBenchSettings, model: str, endpoint: str) -> Manifest:
+    """The answering stage: `model`, served at `endpoint`, answers turn 1 of all questions, then turn 2.
+
+    Raises UserError where the questions are missing or damaged.
+    """
+    path = find_files(settings.questions, settings.references).questions
+    stage = Stage(root, "mt_bench_answers", settings.answers, {"model": parent(model), "questions": file_parent(path)})
+    if stage.manifest:
+        return stage.manifest
+    questions = read_questions(path)
+    first = _answer_turn(stage, 1, {q: [_says("user", q.turns[0])] for q in questions}, settings.answers, endpoint)
+    second = _answer_turn(stage, 2, _second_turns(questions, first), settings.answers, endpoint)
+    answers = [*first, *second]
+    return stage.publish(
+        count_answers(answers),
+        {"answers": answers},
+        metrics={"mt_bench_answers_cut": float(sum(a.finish_reason == "length" for a in answers))},
+        tokens=sum(a.tokens for a in answers),
+    )
+
+
+def _second_turns(questions: Sequence[Question], first: Sequence[Answer]) -> dict[Question, Messages]:
+    """The conversations so far, of the questions whose first turn was answered."""
+    said = {answer.question_id: answer.text for answer in first if answer.finish_reason != PROMPT_TOO_LONG}
+    return {
+        q: [_says("user", q.turns[0]), _says("assistant", said[q.question_id]), _says("user", q.turns[1])]
+        for q in questions
+        if q.question_id in said
+    }
+
+
+def _answer_turn(
+    stage: Stage,
+    turn: Literal[1, 2],
+    conversations: Mapping[Question, Messages],
+    settings: AnswerSettings,
+    endpoint: str,
+) -> list[Answer]:
+    """The answers to the last message of each conversation; seeds come from the ids, so a resumed stage continues."""
+    by_id = {f"{question.question_id}/{turn}": question for question in conversations}
+    kind = f"turn{turn}"
+    requests = [
+        Request(id, conversations[q], settings.sampling_for(q.category), seed_from(settings.seed, kind, id))
+        for id, q in by_id.items()
+    ]
+
+    def make(request: Request, answer: Completion) -> Answer:
+        question = by_id[request.id]
+        return Answer(
+            id=request.id,
+            question_id=question.question_id,
+            category=question.category,
+            turn=turn,
+            prompt=question.turns[turn - 1],
+            text=answer.text.strip(),
+            finish_reason=answer.finish_reason,
+            seed=request.seed,
+            tokens=answer.tokens,
+        )
+
+    return complete(stage, kind, Answer, requests, make, endpoint, settings.concurrency)
+
+
+def count_answers(answers: Sequence[Answer]) -> Counts:
+    """Answered turns (cut ones are kept, as in FastChat), and the others by reason; every question has two turns."""
+    missing = unanswered(answers)
+    return Counts(kept={"answers": _turns(answers) - missing.total()}, dropped=dict(missing))
+
+
+def unanswered(answers: Sequence[Answer]) -> Counter[str]:
+    """Turns without an answer, by reason: a question whose first turn has none is not asked the second."""
+    missing = Counter(f"turn {a.turn}: prompt too long" for a in answers if a.finish_reason == PROMPT_TOO_LONG)
+    return missing + Counter({"turn 2: turn 1 has no answer": _turns(answers) - len(answers)})
+
+
+def _turns(answers: Sequence[Answer]) -> int:
+    return 2 * sum(answer.turn == 1 for answer in answers)
+
+
+def _says(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}

@@ -1,0 +1,145 @@
+"""An annotator grades every answer from 1 to 10 (single-answer grading, Zheng et al. 2023, section 3.1)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from components.core.errors import UserError
+from components.core.hashing import seed_from
+from components.core.records import Counts, Manifest, Parent
+from components.core.stage import Stage, parent, read_records
+from components.evaluation.mt_bench.answering import unanswered
+from components.evaluation.mt_bench.prompt import (
+    REFERENCE_CATEGORIES,
+    JudgePrompt,
+    check_prompts,
+    prompt_name,
+    slots_of,
+)
+from components.evaluation.mt_bench.questions import file_parent, find_files, read_judge_prompts, read_references
+from components.evaluation.mt_bench.rating import parse_rating
+from components.evaluation.mt_bench.records import Answer, Rating
+from components.evaluation.mt_bench.settings import GradingSettings, MtBenchSettings
+from components.metrics.observations import observations
+from components.serving.client import PROMPT_TOO_LONG, Completion, Request
+from components.serving.completions import complete
+
+References = Mapping[str, tuple[str, str]]
+
+
+def grade(root: str, settings: MtBenchSettings, answers: str, annotator: Parent, endpoint: str) -> Manifest:
+    """The grading stage: ratings of an answering stage's answers by the annotator, which is served at `endpoint`.
+
+    Raises UserError where a judge prompt or a needed reference answer is missing.
+    """
+    files = find_files(settings.questions, settings.references)
+    inputs = {
+        "answers": parent(answers),
+        "annotator": annotator,
+        "references": file_parent(files.references),
+        "judge_prompts": file_parent(files.judge_prompts),
+    }
+    stage = Stage(root, "mt_bench", settings.grading, inputs)
+    if stage.manifest:
+        return stage.manifest
+    prompts = read_judge_prompts(files.judge_prompts)
+    check_prompts(prompts, str(files.judge_prompts))
+    given = read_records(answers, "answers", Answer)
+    references = read_references(files.references)
+    ratings = rate(stage, given, references, prompts, settings.grading, endpoint)
+    missing = unanswered(given)
+    return stage.publish(
+        count_ratings(ratings, missing),
+        {"ratings": ratings, "observations": observations({"mt_bench": by_question(ratings)})},
+        metrics=mt_bench_metrics(ratings, missing.total()),
+        tokens=sum(rating.tokens for rating in ratings),
+    )
+
+
+def rate(
+    stage: Stage,
+    answers: Sequence[Answer],
+    references: References,
+    prompts: Mapping[str, JudgePrompt],
+    settings: GradingSettings,
+    endpoint: str,
+) -> list[Rating]:
+    """One rating of each turn that was answered."""
+    first = {answer.question_id: answer for answer in answers if answer.turn == 1}
+    by_id = {answer.id: answer for answer in answers if answer.finish_reason != PROMPT_TOO_LONG}
+    sampling = settings.sampling()
+
+    def request(answer: Answer) -> Request:
+        slots = slots_of(answer, first[answer.question_id], _reference(answer, references))
+        messages = prompts[prompt_name(answer)].messages(slots)
+        return Request(answer.id, messages, sampling, seed_from(settings.seed, "rating", answer.id))
+
+    def make(request: Request, completion: Completion) -> Rating:
+        answer = by_id[request.id]
+        return rating(answer, completion, prompts[prompt_name(answer)])
+
+    requests = [request(answer) for answer in by_id.values()]
+    return complete(stage, "ratings", Rating, requests, make, endpoint, settings.concurrency)
+
+
+def rating(answer: Answer, completion: Completion, prompt: JudgePrompt) -> Rating:
+    """The record of the annotator's completion, its rating parsed from the completion alone."""
+    score = parse_rating(completion.text, cut=completion.finish_reason == "length")
+    too_long = completion.finish_reason == PROMPT_TOO_LONG
+    return Rating(
+        id=answer.id,
+        question_id=answer.question_id,
+        category=answer.category,
+        turn=answer.turn,
+        completion=completion.text,
+        rating=score.value,
+        unparsed="judge prompt too long" if too_long else score.unparsed,
+        judge_prompt=prompt.sha256,
+        tokens=completion.tokens,
+    )
+
+
+def _reference(answer: Answer, references: References) -> tuple[str, str] | None:
+    """Both turns' reference answers, None in a category that is graded without."""
+    if answer.category not in REFERENCE_CATEGORIES:
+        return None
+    if answer.question_id not in references:
+        raise UserError(
+            f"question {answer.question_id} ({answer.category}) has no reference answer",
+            "Add it to the file that the setting `references` names.",
+        )
+    return references[answer.question_id]
+
+
+def by_question(ratings: Sequence[Rating]) -> dict[str, tuple[float, float]]:
+    """Observations of the metric mt_bench: sum and number of the parsed ratings of a question's turns."""
+    rated: dict[str, list[float]] = {}
+    for one in ratings:
+        if one.rating is not None:
+            rated.setdefault(one.question_id, []).append(one.rating)
+    return {question: (sum(values), float(len(values))) for question, values in rated.items()}
+
+
+def count_ratings(ratings: Sequence[Rating], missing: Counter[str]) -> Counts:
+    """Parsed ratings, and the others by reason; `missing` are the turns without an answer."""
+    unparsed = Counter(f"rating unparsed: {r.unparsed}" for r in ratings if r.rating is None)
+    dropped = unparsed + Counter({f"not graded: {reason}": n for reason, n in missing.items()})
+    return Counts(kept={"ratings": len(ratings) - unparsed.total()}, dropped=dict(dropped))
+
+
+def mt_bench_metrics(ratings: Sequence[Rating], unanswered: int) -> dict[str, float]:
+    """Mean ratings, 1 to 10, of all turns, by turn and by category, and the numbers of turns with and without a rating.
+
+    Every parsed rating counts once (FastChat's show_result); a mean over none is absent. `unanswered` turns were not
+    graded: they are among those without a rating.
+    """
+    groups: dict[str, list[float]] = {}
+    for one in ratings:
+        if one.rating is not None:
+            for name in ("mt_bench", f"mt_bench_turn_{one.turn}", f"mt_bench_{one.category}"):
+                groups.setdefault(name, []).append(one.rating)
+    rated = len(groups.get("mt_bench", []))
+    counts = {"mt_bench_rated": float(rated), "mt_bench_unrated": float(len(ratings) - rated + unanswered)}
+    return {name: fmean(values) for name, values in groups.items()} | counts

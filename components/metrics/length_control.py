@@ -1,0 +1,232 @@
+"""The length-controlled win rate of AlpacaEval 2 (Dubois et al. 2404.04475), without its files on the hub.
+
+A logistic regression explains each preference by the difference in length, by the instruction's difficulty where it is
+known, and by the model itself. The win rate at equal length is the mean prediction with the length term at zero. It is
+the estimator of alpaca_eval 0.6.6 (metrics/glm_winrate.py): an L1 penalty whose strength five-fold cross-validation
+chooses, and liblinear as the solver, whose tolerance decides between strengths that are nearly as good.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from components.core.errors import UserError
+
+Array = NDArray[np.float64]
+FOLDS = 5
+GRID = np.logspace(-4, 4, 10)  # inverse strengths of the penalty; scikit-learn's own grid
+# The annotations of baselines that were told to be brief or verbose count 0.2 together (lambda); there are two of them.
+GAMED_WEIGHT = 0.2 / 2
+SEED = 123  # liblinear draws the order of the terms; alpaca_eval's seed
+FORM = "AlpacaEval's form is a CSV file with the columns index (place in the set) and instruction_difficulty."
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """`win_rate` and `standard_error` are shares, `regularisation` is scikit-learn's C.
+
+    `standard_error` is AlpacaEval's: that of the mean over the instructions' predictions. Without a difficulty all
+    predictions are the same, so it says nothing and is None. Terms of `coefficients`: "length" (above 0: a longer
+    output wins; AlpacaEval counts the other way round), "difficulty" and "model".
+    """
+
+    win_rate: float
+    standard_error: float | None
+    regularisation: float
+    coefficients: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Regression:
+    """What is fitted: [rows, terms], the preference and the weight of each row; and where to predict."""
+
+    terms: tuple[str, ...]
+    features: Array
+    preferences: Array
+    weights: Array
+    at_equal_length: Array  # [instructions, terms]
+
+    def fit(
+        self,
+        regularisation: float,
+        rows: NDArray[np.intp] | slice = slice(None),
+        draws: int | np.random.RandomState = SEED,
+    ) -> Array:
+        """Coefficients [terms]. A preference p is two rows: a win of weight p and a loss of weight 1 - p."""
+        from sklearn.linear_model import LogisticRegression
+
+        features, won, weights = self.features[rows], self.preferences[rows], self.weights[rows]
+        model = LogisticRegression(
+            C=regularisation, l1_ratio=1, solver="liblinear", fit_intercept=False, random_state=draws
+        )
+        outcomes = np.repeat([1, 0], len(won))
+        model.fit(np.tile(features, (2, 1)), outcomes, np.concatenate([won * weights, (1 - won) * weights]))
+        return np.asarray(model.coef_[0], dtype=np.float64)
+
+    def log_likelihood(self, coefficients: Array, rows: NDArray[np.intp]) -> float:
+        """The mean over the rows."""
+        logits = self.features[rows] @ coefficients
+        each = self.preferences[rows] * logits - np.logaddexp(0, logits)
+        return float((self.weights[rows] * each).mean())
+
+    def chosen_regularisation(self) -> float:
+        """The C that predicts held-out rows best; the smallest of equals."""
+        from sklearn.model_selection import GroupKFold
+
+        folds = GroupKFold(FOLDS).split(self.features, groups=np.arange(len(self.features)))
+        scores = np.mean([self._held_out(kept, held) for kept, held in folds], axis=0)
+        return float(GRID[int(np.argmax(scores))])
+
+    def _held_out(self, kept: NDArray[np.intp], held: NDArray[np.intp]) -> list[float]:
+        """The log-likelihood of one fold at each C; the draws go on from C to C, as in LogisticRegressionCV."""
+        draws = np.random.RandomState(SEED)
+        return [self.log_likelihood(self.fit(regularisation, kept, draws), held) for regularisation in GRID]
+
+    def predictions(self, coefficients: Array) -> Array:
+        """Preferences [instructions] at equal length."""
+        return np.exp(-np.logaddexp(0, -self.at_equal_length @ coefficients))
+
+
+def length_controlled_win_rate(
+    preferences: ArrayLike,
+    model_lengths: ArrayLike,
+    reference_lengths: ArrayLike,
+    difficulty: ArrayLike | None = None,
+    gamed: ArrayLike | None = None,
+) -> Fitted | None:
+    """The win rate at equal length; one value an instruction, preferences from 0 to 1, lengths in characters.
+
+    None where it is undefined: too few annotations for the cross-validation, or no variation in the length.
+    Without a difficulty it is AlpacaEval's form length_controlled_minimal, with one length_controlled_noreg. With
+    `gamed` too (df_gamed.csv: [rows, (preference, standardised length, difficulty)]) it is length_controlled_v1.
+    """
+    regression = _regression(preferences, model_lengths, reference_lengths, difficulty, gamed)
+    if regression is None or len(regression.at_equal_length) < FOLDS:
+        return None
+    regularisation = regression.chosen_regularisation()
+    coefficients = regression.fit(regularisation)
+    predictions = regression.predictions(coefficients)
+    error = None if difficulty is None else float(predictions.std(ddof=1)) / math.sqrt(len(predictions))
+    named = dict(zip(regression.terms, coefficients.tolist(), strict=True))
+    return Fitted(float(predictions.mean()), error, regularisation, named)
+
+
+def refit_win_rate(
+    preferences: ArrayLike,
+    model_lengths: ArrayLike,
+    reference_lengths: ArrayLike,
+    difficulty: ArrayLike | None,
+    regularisation: float,
+    gamed: ArrayLike | None = None,
+) -> float:
+    """The same figure with the C of an earlier fit, for resamples (a millisecond at 805 items); nan if undefined."""
+    regression = _regression(preferences, model_lengths, reference_lengths, difficulty, gamed)
+    return float(regression.predictions(regression.fit(regularisation)).mean()) if regression else math.nan
+
+
+def _regression(
+    preferences: ArrayLike,
+    model_lengths: ArrayLike,
+    reference_lengths: ArrayLike,
+    difficulty: ArrayLike | None,
+    gamed: ArrayLike | None,
+) -> Regression | None:
+    """None where there is nothing to regress on: lengths that do not vary, or no win or no loss at all."""
+    won, longer = _array(preferences), _array(model_lengths) - _array(reference_lengths)
+    if len(won) < 2 or not np.ptp(longer):
+        return None
+    columns = {"length": np.tanh(longer / longer.std(ddof=1))}
+    columns |= {} if difficulty is None else {"difficulty": _array(difficulty)}
+    columns |= {"model": np.ones(len(won))}
+    features = np.stack(list(columns.values()), axis=1)
+    others, others_won = _baselines(gamed, len(columns))
+    preferred = np.concatenate([others_won, won])
+    if not (preferred > 0).any() or not (preferred < 1).any():
+        return None  # liblinear answers 50 % for a model that always loses
+    return Regression(
+        terms=tuple(columns),
+        features=np.concatenate([others, features]),
+        preferences=preferred,
+        weights=np.concatenate([np.full(len(others), GAMED_WEIGHT), np.ones(len(won))]),
+        at_equal_length=features * [term != "length" for term in columns],
+    )
+
+
+def gamed_rows(difficulty: ArrayLike, gamed: ArrayLike) -> Array | None:
+    """The table `gamed`, baseline by baseline as in df_gamed.csv, from [instructions, baselines, 2]; None if empty."""
+    pairs = _array(gamed)
+    if not pairs.size:
+        return None
+    places = np.broadcast_to(_array(difficulty)[:, None, None], (*pairs.shape[:2], 1))
+    return np.concatenate([pairs, places], axis=2).transpose(1, 0, 2).reshape(-1, 3)
+
+
+def _baselines(gamed: ArrayLike | None, terms: int) -> tuple[Array, Array]:
+    """Features [rows, terms] and preferences [rows] of a baseline against itself: the term of the model is 0."""
+    if gamed is None:
+        return np.empty((0, terms)), np.empty(0)
+    preferences, shorter, difficulty = _array(gamed).T
+    return np.stack([np.tanh(-shorter), difficulty, np.zeros(len(shorter))], axis=1), preferences
+
+
+def _array(values: ArrayLike) -> Array:
+    return np.asarray(values, dtype=np.float64)
+
+
+def read_difficulty(path: Path) -> dict[int, float]:
+    """The difficulty of the instructions by their place in the set, from 0.
+
+    Reads instruction_difficulty.csv and df_gamed.csv, which repeats it. Raises UserError when it is neither.
+    """
+    difficulty: dict[int, float] = {}
+    for line, row in _rows(path):
+        try:
+            place, value = int(row["index"]), float(row["instruction_difficulty"])
+        except ValueError as error:
+            raise UserError(f"line {line} of {path.name} holds no place and difficulty: {error}", FORM) from error
+        if not math.isfinite(value):
+            raise UserError(f"line {line} of {path.name} has the difficulty {value}", FORM)
+        if difficulty.setdefault(place, value) != value:
+            raise UserError(f"line {line} of {path.name} gives instruction {place} another difficulty", FORM)
+    if not difficulty:
+        raise UserError(f"{path.name} holds no instruction", FORM)
+    return difficulty
+
+
+def read_gamed(path: Path) -> dict[int, list[tuple[float, float]]]:
+    """Preference and standardised length of the gamed baselines, by place in the set; none outside df_gamed.csv."""
+    gamed: dict[int, list[tuple[float, float]]] = {}
+    for line, row in _rows(path):
+        if not {"preference", "std_delta_len"} <= row.keys():
+            return {}
+        try:
+            gamed.setdefault(int(row["index"]), []).append((float(row["preference"]), float(row["std_delta_len"])))
+        except ValueError as error:
+            raise UserError(f"line {line} of {path.name} holds no annotation: {error}", FORM) from error
+    most = max(map(len, gamed.values()), default=0)
+    for place, baselines in gamed.items():
+        if len(baselines) < most:
+            raise UserError(f"{path.name} has instruction {place} by {len(baselines)} of {most} baselines", FORM)
+    return gamed
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows with their line numbers; the first column is the index where none has that name."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file, restval="")
+            header = list(table.fieldnames or [])
+            if "instruction_difficulty" not in header:
+                raise UserError(f"{path.name} has no column instruction_difficulty", FORM)
+            if "index" not in header:
+                table.fieldnames = ["index", *header[1:]]
+            yield from ((table.line_num, row) for row in table)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path.name} is no CSV: {error}", FORM) from error

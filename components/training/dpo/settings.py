@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from components.core.settings import Settings
+from components.judging.settings import JudgingSettings
+from components.serving.settings import Generation
+from components.training.settings import TrainingSettings
+
+
+class EarlyStopSettings(Settings):
+    """Look at the policy's answers while it trains (Yuan et al. 2024, section 3.1.3: every 200 steps, 253 prompts).
+
+    The paper's judge was another model; here it is the judge of the run: Mt, or the one at the judge's endpoint.
+    """
+
+    every: int = Field(200, ge=1, description="steps; a multiple of checkpoint_every")
+    answers: Generation = Field(default_factory=Generation, description="one answer to each validation prompt")
+    judging: JudgingSettings = Field(default_factory=JudgingSettings, description="judgements of these answers")
+
+
+class DpoSettings(TrainingSettings):
+    """Direct preference optimisation (Yuan et al. 2024, section 3.1.3: 1e-6 to 1e-7, beta 0.1, batch 16)."""
+
+    learning_rate: float = Field(1e-6, gt=0)
+    min_learning_rate: float = Field(1e-7, ge=0)
+    micro_batch_size: int = Field(2, ge=1)
+    beta: float = Field(0.1, gt=0)
+    nll_weight: float = Field(0.0, ge=0, description="weight of the NLL of chosen answers (IRPO); 0 is the paper")
+    ld_alpha: float | None = Field(None, ge=0, le=1, description="length-desensitised DPO; null is the paper")
+    early_stop: EarlyStopSettings | None = Field(None, description="null trains to the end")
+
+    @model_validator(mode="after")
+    def _checkpoints_where_answers_are_compared(self) -> DpoSettings:
+        if self.early_stop and self.early_stop.every % self.checkpoint_every:
+            raise ValueError(
+                f"early_stop.every {self.early_stop.every} must be a multiple of checkpoint_every "
+                f"{self.checkpoint_every}: the checkpoint before is what training falls back to"
+            )
+        return self

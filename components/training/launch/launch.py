@@ -1,0 +1,86 @@
+"""Where a stage is trained: in this process, in one for each GPU of this node, or on several nodes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from components.core.errors import UserError
+from components.core.records import Manifest
+from components.kubernetes.settings import ClusterSettings, TrainingPods
+from components.training.launch.logs import Log, ending_with_this_process
+from components.training.launch.request import TrainingRequest
+
+WORKER = "components.training.launch.worker"
+
+
+def train_stage(
+    request: TrainingRequest, pods: Mapping[str, Any], cluster: Mapping[str, Any], image: str, run: str, model: str
+) -> Manifest:
+    """Make the stage that is asked for, with what the recipe's `resources` name; what is finished is found first.
+
+    `image`, `cluster`, `run` and `model` are for several nodes: there the step itself only follows a TrainJob.
+    """
+    stage = request.stage()
+    if stage.manifest:
+        return stage.manifest
+    asked = TrainingPods(**pods)
+    request = request.on(asked.nodes * max(1, asked.gpus))
+    if asked.nodes > 1:
+        from components.training.launch.follow import follow
+        from components.training.launch.trainjob import TrainJob
+
+        follow(TrainJob(request, asked, ClusterSettings(**cluster), image, run, model))
+    elif asked.gpus > 1:
+        _need_gpus(asked.gpus)
+        on_this_node(request)
+    else:
+        return request.make()
+    from components.training.trainer import made_now
+
+    return made_now(stage)
+
+
+def _need_gpus(asked: int) -> None:
+    from torch import cuda
+
+    if cuda.device_count() < asked:
+        raise UserError(
+            f"the recipe asks for {asked} GPUs (resources.gpus) and there are {cuda.device_count()} here",
+            f"Set resources.gpus to {cuda.device_count()}, or run on a machine that has them.",
+        )
+
+
+def on_this_node(request: TrainingRequest) -> None:
+    """torchrun with all the request's processes here; raises UserError with theirs, or with the end of their log."""
+    arguments = ["--standalone", f"--nproc-per-node={request.processes}", "-m", WORKER, request.model_dump_json()]
+    threads = str(max(1, (os.cpu_count() or 1) // request.processes))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", *arguments],
+        env={"OMP_NUM_THREADS": threads, **os.environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    log = Log()
+    with ending_with_this_process(lambda: _end(process)):
+        log.follow(_lines(process))
+    if process.wait() != 0:
+        raise log.error(f"training ended with exit code {process.returncode}")
+
+
+def _lines(process: subprocess.Popen[str]) -> Iterable[str]:
+    return process.stdout or ()
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """torchrun ends its workers when it is asked to end."""
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()

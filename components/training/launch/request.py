@@ -1,0 +1,44 @@
+"""What a training is told: enough to do the stage again in any process, on any node. It holds no secret."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from components.core.records import Manifest
+from components.core.stage import Stage
+from components.training.dpo.dpo import DpoInputs, dpo_stage, optimise
+from components.training.dpo.settings import DpoSettings
+from components.training.sft.settings import SftSettings
+from components.training.sft.sft import fine_tune, sft_stage
+
+PROBLEM = "training-problem: "  # begins the line of a worker's log that holds a UserError
+
+
+class TrainingRequest(BaseModel):
+    """A stage to make: its settings, and its inputs by role. `processes` train together, on all nodes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["sft", "dpo"]
+    root: str
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    processes: int = 1
+
+    def on(self, processes: int) -> TrainingRequest:
+        """The same for so many processes."""
+        return self.model_copy(update={"processes": processes})
+
+    def stage(self) -> Stage:
+        """The stage, finished or in the making; without torch."""
+        if self.kind == "sft":
+            return sft_stage(self.root, SftSettings(**self.settings), **self.inputs)
+        return dpo_stage(self.root, DpoSettings(**self.settings), DpoInputs(**self.inputs))
+
+    def make(self) -> Manifest:
+        """Train in this process, alone or as one of several."""
+        if self.kind == "sft":
+            return fine_tune(self.root, SftSettings(**self.settings), **self.inputs)
+        return optimise(self.root, DpoSettings(**self.settings), DpoInputs(**self.inputs))

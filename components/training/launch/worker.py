@@ -1,0 +1,64 @@
+"""One process of a training that torchrun started: `torchrun ... -m components.training.launch.worker REQUEST`."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import sys
+
+from components.core.errors import UserError
+from components.training import ranks
+from components.training.launch.request import PROBLEM, TrainingRequest
+
+# One process may be busy alone for long (a judge is asked, a large model is stored) while the others wait for it.
+PATIENCE = datetime.timedelta(days=2)
+
+
+def run(request: TrainingRequest) -> None:
+    """Join the other processes and train; raises UserError where they are not as many as the request says."""
+    _join(request.processes)
+    request.make()
+    ranks.wait()
+    _leave()
+
+
+def _join(expected: int) -> None:
+    import torch
+    from torch import distributed
+
+    if "RANK" not in os.environ:
+        raise UserError("the training worker was started alone", "Start it with torchrun, as the sft and dpo steps do.")
+    gpu = torch.cuda.is_available()
+    if gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=PATIENCE)
+    found = distributed.get_world_size()
+    if found != expected:
+        raise UserError(
+            f"{found} processes train where the recipe asks for {expected}",
+            "resources.nodes x resources.gpus (1 without GPUs) must be what torchrun starts; "
+            "with Kubeflow Trainer the training runtime needs mlPolicy.torch.",
+        )
+
+
+def _leave() -> None:
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def main(argument: str) -> int:
+    """Exit code 0, or 2 after a UserError, which goes to the log as one line that the step reads back."""
+    try:
+        run(TrainingRequest.model_validate_json(argument))
+    except UserError as error:
+        line = json.dumps({"problem": error.problem, "remedy": error.remedy})
+        print(f"{PROBLEM}{line}", file=sys.stderr, flush=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

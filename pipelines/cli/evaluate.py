@@ -1,0 +1,129 @@
+"""`srlm eval`: two models compared on this machine, with reports that CI systems show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from rich.console import Console
+
+from components.core.errors import UserError
+from components.core.journal import read_journal
+from components.core.records import Check, Decision
+from components.core.stage import read_manifest, read_records
+from components.core.store import join
+from components.gate.gate import read_decision
+from components.gate.markdown import verdict_markdown
+from components.registry.references import ModelReference, resolve
+from pipelines.compile import compile_pipeline
+from pipelines.graph.evaluation import evaluation_pipeline
+from pipelines.local.run import Where, execute, new_run, run_folder, servers
+from pipelines.recipe import Recipe, load_recipe, recipe_from
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came out: the gate's decision on `model` as if `against` were the champion, and every rule of it."""
+
+    model: ModelReference
+    against: ModelReference
+    decision: Decision
+    checks: Sequence[Check]
+
+    @property
+    def regressed(self) -> bool:
+        """Whether a rule failed that stops a run; that no improvement is proven is no regression."""
+        return self.decision.decision == "stop"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which models, and with what recipe; without one, that of the run which made the model."""
+
+    model: str
+    against: str
+    recipe: str = ""
+    overrides: Sequence[str] = ()
+
+
+def evaluate_models(asked: Asked, where: Where, output: Path, console: Console, debug: bool = False) -> Comparison:
+    """Measure both models, compare them and write the reports to the folder `output`.
+
+    Raises UserError when something is broken: no verdict came out.
+    """
+    with servers(where, console) as place:
+        model = resolve(place["tracking_uri"], asked.model)
+        against = resolve(place["tracking_uri"], asked.against, model.name)
+        recipe = _recipe(asked, place["store"], model)
+        run = new_run(f"evaluate-{recipe.name}")
+        compiled = run_folder(run) / "pipeline.yaml"
+        compile_pipeline(evaluation_pipeline(recipe), compiled)
+        parameters = where.parameters() | place | {"run": run, "model": model.stage, "against": against.stage}
+        execute(compiled, parameters, console, debug)
+        comparison = _read(place["store"], run, model, against)
+        figures = {stage["name"]: stage["metrics"] for stage in read_journal(place["store"], run, "stages")}
+        write_reports(comparison, figures, output)
+    console.print(verdict_markdown(title(comparison), comparison.decision, comparison.checks), markup=False)
+    console.print(f"reports: {output}/report.md, report.json, junit.xml", highlight=False)
+    return comparison
+
+
+def title(comparison: Comparison) -> str:
+    return f"{comparison.model.label} against {comparison.against.label}"
+
+
+def write_reports(comparison: Comparison, figures: dict[str, Any], folder: Path) -> None:
+    """`report.md`, `report.json` (verdict, rules, all figures of both models) and `junit.xml` (one test a rule)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    markdown = verdict_markdown(title(comparison), comparison.decision, comparison.checks)
+    (folder / "report.md").write_text(markdown)
+    report = {
+        "model": comparison.model.plain(),
+        "against": comparison.against.plain(),
+        "regressed": comparison.regressed,
+        "decision": comparison.decision.decision,
+        "reasons": comparison.decision.reasons,
+        "checks": [check.model_dump(mode="json") for check in comparison.checks],
+        "figures": figures,
+    }
+    (folder / "report.json").write_text(json.dumps(report, indent=1))
+    (folder / "junit.xml").write_bytes(junit(comparison))
+
+
+def junit(comparison: Comparison) -> bytes:
+    """One test case a rule: failed where it stops a run; skipped where nothing is known or no improvement is proven."""
+    suite = ElementTree.Element("testsuite", name=title(comparison), tests=str(len(comparison.checks)))
+    failures = 0
+    for check in comparison.checks:
+        case = ElementTree.SubElement(suite, "testcase", classname=f"gate.{check.rule}", name=check.metric)
+        if check.outcome == "fail" and check.rule != "improvement":
+            failures += 1
+            ElementTree.SubElement(case, "failure", message=check.reason)
+        elif check.outcome != "pass":
+            ElementTree.SubElement(case, "skipped", message=check.reason)
+    suite.set("failures", str(failures))
+    return bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))
+
+
+def _recipe(asked: Asked, store: str, model: ModelReference) -> Recipe:
+    if asked.recipe:
+        return load_recipe(asked.recipe, asked.overrides)
+    noted = read_journal(store, model.run, "recipe") if model.run else []
+    if not noted:
+        raise UserError(
+            f"the store {store} holds no recipe of the run that made {model.label}",
+            "Name the recipe to evaluate with: --recipe NAME.",
+        )
+    return recipe_from(noted[0], asked.overrides)
+
+
+def _read(store: str, run: str, model: ModelReference, against: ModelReference) -> Comparison:
+    stages = {stage["name"]: stage["uri"] for stage in read_journal(store, run, "stages")}
+    if "comparison" not in stages:
+        raise UserError(f"the run {run} left no verdict", f"Its log is {run_folder(run) / 'log.txt'}.")
+    uri = join(store, "comparison", read_manifest(stages["comparison"]).key)
+    return Comparison(model, against, read_decision(uri), read_records(uri, "checks", Check))

@@ -1,0 +1,245 @@
+"""The command `srlm`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from components.core.errors import UserError
+from pipelines.cli import runs, submit
+from pipelines.cli.options import (
+    AnnotatorEndpoint,
+    Debug,
+    Endpoint,
+    EngineImage,
+    JudgeEndpoint,
+    NewRun,
+    Overrides,
+    RecipeName,
+    TrainerImage,
+    WorkerImage,
+    console,
+)
+
+if TYPE_CHECKING:
+    from pipelines.local.run import Where
+
+app = typer.Typer(
+    help="Self-Rewarding Language Models as a pipeline: M0 to M1, M2, M3 without human labels.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Store = Annotated[
+    str, typer.Option(envvar="SRLM_STORE", help="s3://bucket/prefix or a folder; default: a local S3 server.")
+]
+TrackingUri = Annotated[str, typer.Option(envvar="SRLM_TRACKING_URI", help="An MLflow server; default: a local one.")]
+EngineName = Annotated[str, typer.Option(help="embedded, endpoint; in a pod also transformers, tgi or vllm.")]
+
+
+def _where(tracking_uri: str, store: str = "") -> Where:
+    from pipelines.local.run import Where
+
+    return Where(store, tracking_uri)
+
+
+@app.command()
+def run(
+    recipe: RecipeName,
+    overrides: Overrides = [],  # noqa: B006  typer wants a list and does not change it
+    store: Store = "",
+    tracking_uri: TrackingUri = "",
+    engine: EngineName = "embedded",
+    endpoint: Endpoint = "",
+    judge_endpoint: JudgeEndpoint = "",
+    annotator_endpoint: AnnotatorEndpoint = "",
+    worker_image: WorkerImage = "",
+    trainer_image: TrainerImage = "",
+    engine_image: EngineImage = "",
+    name: NewRun = "",
+    debug: Debug = False,
+) -> None:
+    """Run the whole loop of a recipe on this machine. Run again to continue or to reuse."""
+    from pipelines.local.run import Where, run_recipe
+    from pipelines.recipe import load_recipe
+
+    images = {"worker_image": worker_image, "trainer_image": trainer_image, "engine_image": engine_image}
+    where = Where(store, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint, **images)
+    try:
+        run_recipe(load_recipe(recipe, overrides), where, console, debug, name)
+    except KeyboardInterrupt:
+        console.print("stopped; run again to continue: finished work is kept")
+        raise typer.Exit(130) from None
+
+
+@app.command("compile")
+def compile_(
+    recipe: RecipeName,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the pipeline.")] = Path(
+        "pipeline.yaml"
+    ),
+    evaluation: Annotated[bool, typer.Option(help="Compile the comparison of two models, not the loop.")] = False,
+    kubernetes: Annotated[
+        bool, typer.Option(help="Write resources for kubectl apply --server-side, not a package.")
+    ] = False,
+    namespace: Annotated[str, typer.Option(help="Where these resources go; default: kubectl's own.")] = "",
+    overrides: Overrides = [],  # noqa: B006
+    debug: Debug = False,
+) -> None:
+    """Compile a recipe to a Kubeflow Pipelines package."""
+    from pipelines.compile import compile_manifests, compile_pipeline, load_recipe_for_elsewhere
+    from pipelines.graph.evaluation import evaluation_pipeline
+    from pipelines.graph.self_rewarding import self_rewarding_pipeline
+
+    make = evaluation_pipeline if evaluation else self_rewarding_pipeline
+    pipeline = make(load_recipe_for_elsewhere(recipe, overrides))
+    version = compile_manifests(pipeline, output, namespace) if kubernetes else compile_pipeline(pipeline, output)
+    console.print(f"wrote {output}: {version}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def data(
+    messages: Annotated[str, typer.Argument(help="OpenAssistant messages: a path, s3://, hub id or builtin:demo.")],
+    recipe: Annotated[str, typer.Option(help="The recipe whose sizes and language count.")] = "demo",
+    debug: Debug = False,
+) -> None:
+    """Show what a recipe would take from a file of human messages, with everything dropped by reason."""
+    from components.seed_data.seed_data import describe
+    from pipelines.recipe import load_recipe
+
+    counts = describe(messages, load_recipe(recipe).data)
+    shown = Table(title=messages, title_justify="left")
+    shown.add_column("what")
+    shown.add_column("count", justify="right")
+    for name, count in counts.kept.items():
+        shown.add_row(f"kept: {name}", f"{count:,}")
+    for reason, count in counts.dropped.items():
+        shown.add_row(f"dropped: {reason}", f"{count:,}")
+    console.print(shown)
+
+
+@app.command()
+def models(
+    name: Annotated[str, typer.Argument(help="One registered model; default: all.")] = "",
+    tracking_uri: TrackingUri = "",
+    debug: Debug = False,
+) -> None:
+    """Show the registered models: versions, aliases, verdicts, figures."""
+    from pipelines.cli.models import show_models
+
+    show_models(_where(tracking_uri), name, console)
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS or models:/NAME/VERSION.")],
+    store: Store = "",
+    tracking_uri: TrackingUri = "",
+    debug: Debug = False,
+) -> None:
+    """Make a version champion; the champion so far becomes previous."""
+    from pipelines.cli.models import promote_model
+
+    promote_model(_where(tracking_uri, store), model, console)
+
+
+@app.command()
+def rollback(
+    name: Annotated[str, typer.Argument(help="The registered model.")],
+    store: Store = "",
+    tracking_uri: TrackingUri = "",
+    debug: Debug = False,
+) -> None:
+    """Make the previous champion champion again."""
+    from pipelines.cli.models import roll_back_champion
+
+    roll_back_champion(_where(tracking_uri, store), name, console)
+
+
+@app.command()
+def lineage(
+    model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a stage's URI.")],
+    store: Store = "",
+    tracking_uri: TrackingUri = "",
+    debug: Debug = False,
+) -> None:
+    """Show what a model was made from, down to the seed data."""
+    from pipelines.cli.models import show_lineage
+
+    show_lineage(_where(tracking_uri, store), model, console)
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a stage's URI.")],
+    against: Annotated[str, typer.Option(help="The same, or @ALIAS of the same name.")] = "@champion",
+    recipe: Annotated[str, typer.Option(help="What to measure with; default: the recipe that made the model.")] = "",
+    overrides: Overrides = [],  # noqa: B006
+    output: Annotated[Path, typer.Option(help="Folder for report.md, report.json and junit.xml.")] = Path("eval"),
+    store: Store = "",
+    tracking_uri: TrackingUri = "",
+    engine: EngineName = "embedded",
+    endpoint: Annotated[str, typer.Option(help="URL for --engine endpoint; {model} stands for model, against.")] = "",
+    annotator_endpoint: AnnotatorEndpoint = "",
+    debug: Debug = False,
+) -> None:
+    """Compare two models. Exit code 0: no regression, 1: a regression, 2: something is broken."""
+    from pipelines.cli.evaluate import Asked, evaluate_models
+    from pipelines.local.run import Where
+
+    where = Where(store, tracking_uri, engine, endpoint, annotator_endpoint=annotator_endpoint)
+    comparison = evaluate_models(Asked(model, against, recipe, overrides), where, output, console, debug)
+    raise typer.Exit(1 if comparison.regressed else 0)
+
+
+@app.command()
+def up(debug: Debug = False) -> None:
+    """Start the local store and registry and keep them running, for looking around."""
+    from pipelines.local.services import BUCKET, services
+
+    with services(keep=True) as local:
+        console.print(f"model registry (MLflow): {local.tracking_uri}")
+        console.print(f"store (S3): {local.store_url}, bucket {BUCKET}; its key is in .srlm/services/credentials.json")
+        console.print("srlm down stops them")
+
+
+@app.command()
+def down(debug: Debug = False) -> None:
+    """Stop the local store and registry. Their data stay in .srlm/."""
+    from pipelines.local.services import stop_services
+
+    console.print("stopped" if stop_services() else "nothing was running")
+
+
+app.add_typer(submit.commands)
+app.add_typer(runs.commands)
+
+
+def main() -> None:
+    """Entry point: a UserError is one message and exit code 2; --debug shows its traceback."""
+    os.environ.setdefault("SRLM_HOME", str(Path(".srlm").absolute()))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the first process of a container would pass over it
+    try:
+        app()
+    except UserError as error:
+        if "--debug" in sys.argv:
+            raise
+        Console(stderr=True).print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except Exception:
+        traceback.print_exc()  # a defect; 1 means a regression to whoever reads exit codes
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

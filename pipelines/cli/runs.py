@@ -1,0 +1,135 @@
+"""`srlm status`, `logs`, `cancel` and `doctor`: runs of every kind, and what they need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from pipelines.cli.options import Debug, Host, Namespace, console
+
+if TYPE_CHECKING:
+    from pipelines.cluster.runs import Answers, Kind, Run
+
+commands = typer.Typer()
+
+RunName = Annotated[str, typer.Argument(help="The run's name, or Kubeflow's id of it.")]
+MARKS = {"ok": "[green]ok[/green]    ", "broken": "[red]BROKEN[/red]", "unknown": "[yellow]?[/yellow]     "}
+
+
+@commands.command()
+def status(
+    run: Annotated[str, typer.Argument(help="One run, with what its pods say; default: all recent ones.")] = "",
+    namespace: Namespace = "",
+    host: Host = "",
+    debug: Debug = False,
+) -> None:
+    """Show runs of every kind: on this machine, as a Job, on Kubeflow Pipelines."""
+    from pipelines.cluster.runs import find, recent
+
+    kinds = every_kind(host, namespace)
+    if not run:
+        answers = recent(kinds)
+        _show_table([found for _, found in answers.runs])
+        _show_silent(answers)
+        return
+    answers = find(kinds, run)
+    answers.require(run)
+    for kind, found in answers.runs:
+        step = f", at {found.step}" if found.step and found.state == "running" else f": {found.step}" * bool(found.step)
+        _line(f"{found.name} ({found.kind}, started {found.age} ago): {found.state}{step}")
+        for line in kind.said(found):
+            _line(f"  {line}")
+
+
+@commands.command()
+def logs(
+    run: RunName,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
+    namespace: Namespace = "",
+    host: Host = "",
+    debug: Debug = False,
+) -> None:
+    """Show the log of a run."""
+    from pipelines.cluster.runs import find
+
+    answers = find(every_kind(host, namespace), run)
+    answers.require(run)
+    # a run that was submitted by a Job has that Job's name, and its servers are found by it, too
+    kind, found = min(answers.runs, key=lambda one: one[1].kind in ("submission", "rest"))
+    try:
+        for line in kind.log(found, follow):
+            print(line, flush=follow)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+@commands.command()
+def cancel(run: RunName, namespace: Namespace = "", host: Host = "", debug: Debug = False) -> None:
+    """End a run and free its servers. What it has finished is kept."""
+    from pipelines.cluster.runs import find
+
+    answers = find(every_kind(host, namespace), run)
+    for kind, found in answers.runs:
+        for line in kind.cancel(found):
+            _line(line)
+        _line(f"{found.name} ({found.kind}): nothing of it runs any more, or it is ending")
+    if not answers.runs:
+        _line(f"there is no run {run!r} to cancel")
+        _show_silent(answers)
+
+
+@commands.command()
+def doctor(
+    only: Annotated[str, typer.Option(help="Names of checks, with commas; default: all that apply here.")] = "",
+    pull: Annotated[bool, typer.Option("--pull", help="Start a pod of each image.")] = False,
+    namespace: Namespace = "",
+    host: Host = "",
+    store: Annotated[str, typer.Option(envvar="SRLM_STORE", help="s3://bucket/prefix or a folder.")] = "",
+    tracking_uri: Annotated[str, typer.Option(envvar="SRLM_TRACKING_URI", help="An MLflow server.")] = "",
+    debug: Debug = False,
+) -> None:
+    """Check everything that a run needs, with a remedy for what is broken (exit code 2)."""
+    from pipelines.cluster.doctor import Doctor
+
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    number = 0
+    for name, finding in Doctor(namespace, store, tracking_uri, host, pull).examine(names):
+        number += finding.state == "broken"
+        remedy = f" -> {finding.remedy}" if finding.remedy else ""
+        console.print(
+            f"{MARKS[finding.state]} {name:<11} {escape(finding.text + remedy)}", highlight=False, soft_wrap=True
+        )
+    raise typer.Exit(2 if number else 0)
+
+
+def _line(text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def _show_table(runs: list[Run]) -> None:
+    if not runs:
+        _line("no runs yet: srlm run demo starts one on this machine, srlm submit or srlm manifests one on a cluster")
+        return
+    shown = Table()
+    for column in ("kind", "run", "state", "age", "step"):
+        shown.add_column(column, overflow="fold")
+    for one in runs:
+        shown.add_row(one.kind, escape(one.name), one.state, one.age, escape(one.step))
+    console.print(shown)
+
+
+def _show_silent(answers: Answers) -> None:
+    for reason in answers.silent:
+        _line(f"not asked: {reason}")
+
+
+def every_kind(host: str = "", namespace: str = "") -> list[Kind]:
+    """All kinds; none is asked for anything yet."""
+    from pipelines.cluster.job_runs import JobRuns
+    from pipelines.cluster.kubeflow_runs import KubeflowRuns
+    from pipelines.local.runs import LocalRuns
+
+    return [LocalRuns(), JobRuns(namespace), KubeflowRuns(host, namespace)]

@@ -1,0 +1,118 @@
+"""`srlm submit` and `srlm manifests`: a recipe's run on a cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pipelines.cli.options import (
+    AnnotatorEndpoint,
+    Debug,
+    Endpoint,
+    EngineImage,
+    Host,
+    JudgeEndpoint,
+    Namespace,
+    NewRun,
+    Overrides,
+    RecipeName,
+    TrainerImage,
+    WorkerImage,
+)
+
+if TYPE_CHECKING:
+    from pipelines.recipe import Recipe
+
+commands = typer.Typer()
+
+
+@commands.command()
+def submit(
+    recipe: RecipeName,
+    overrides: Overrides = [],  # noqa: B006  typer wants a list and does not change it
+    host: Host = "",
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Yours, where Kubeflow has several users.")] = "",
+    experiment: Annotated[str, typer.Option(help="default: the recipe's name")] = "",
+    run: NewRun = "",
+    store: Annotated[str, typer.Option(envvar="SRLM_STORE", help="s3://bucket/prefix")] = "",
+    tracking_uri: Annotated[str, typer.Option(envvar="SRLM_TRACKING_URI", help="An MLflow server.")] = "",
+    engine: Annotated[str, typer.Option(help="tgi, vllm, transformers or endpoint.")] = "tgi",
+    endpoint: Endpoint = "",
+    judge_endpoint: JudgeEndpoint = "",
+    annotator_endpoint: AnnotatorEndpoint = "",
+    worker_image: WorkerImage = "",
+    trainer_image: TrainerImage = "",
+    engine_image: EngineImage = "",
+    debug: Debug = False,
+) -> None:
+    """Run a recipe on Kubeflow Pipelines. Its token is KF_PIPELINES_TOKEN, or the one mounted into this pod."""
+    from pipelines.cluster.submission import Destination
+    from pipelines.cluster.submission import submit as submit_recipe
+    from pipelines.compile import load_recipe_for_elsewhere
+    from pipelines.local.run import new_run
+
+    wanted = load_recipe_for_elsewhere(recipe, overrides)
+    _tell_of_local_files(wanted)
+    parameters = {
+        "store": store,
+        "tracking_uri": tracking_uri,
+        "run": run or new_run(wanted.name),
+        "engine": engine,
+        "endpoint": endpoint,
+        "judge_endpoint": judge_endpoint,
+        "annotator_endpoint": annotator_endpoint,
+        "worker_image": worker_image,
+        "trainer_image": trainer_image,
+        "engine_image": engine_image or os.environ.get(f"SRLM_{engine.upper()}_IMAGE", ""),
+    }
+    submitted = submit_recipe(wanted, Destination(host, namespace, experiment), parameters)
+    print(f"run {parameters['run']} {'was submitted before' if submitted.again else 'submitted'}: {submitted.run_id}")
+    print(f"pipeline version: {submitted.version}")
+    print(submitted.url)
+
+
+@commands.command("manifests")
+def manifests_(
+    recipe: RecipeName,
+    overrides: Overrides = [],  # noqa: B006
+    runner: Annotated[
+        str, typer.Option(help="kubeflow: a Job submits the run; job: the Job is the run, without Kubeflow.")
+    ] = "kubeflow",
+    namespace: Namespace = "",
+    image: Annotated[str, typer.Option(help="The Job's own; default: the worker's or the trainer's.")] = "",
+    engine: Annotated[str, typer.Option(help="default: tgi with Kubeflow, transformers without")] = "",
+    run: NewRun = "",
+    debug: Debug = False,
+) -> None:
+    """Print a run as Kubernetes resources: srlm manifests RECIPE | kubectl create -f -"""
+    from components.core.errors import UserError
+    from pipelines.cluster.manifests import JobRequest, gpu_note, manifests
+    from pipelines.compile import load_recipe_for_elsewhere
+    from pipelines.local.run import new_run
+
+    if runner not in ("kubeflow", "job"):
+        raise UserError(f"there is no runner {runner!r}", "Use kubeflow or job.")
+    wanted = load_recipe_for_elsewhere(recipe, overrides)
+    _tell_of_local_files(wanted)
+    kind: Literal["kubeflow", "job"] = "job" if runner == "job" else "kubeflow"
+    request = JobRequest(run or new_run(wanted.name), kind, namespace, image, engine)
+    _tell(gpu_note(wanted, request))
+    sys.stdout.write(manifests(wanted, request))
+
+
+def _tell_of_local_files(recipe: Recipe) -> None:
+    from pipelines.recipe import local_files
+
+    if paths := [f"{setting}: {path}" for setting, path in local_files(recipe).items()]:
+        _tell(f"pods see no file of this machine ({'; '.join(paths)}); put them into s3:// or into the images")
+
+
+def _tell(note: str) -> None:
+    """On stderr: what stdout holds may go into kubectl."""
+    if note:
+        Console(stderr=True).print(escape(f"note: {note}"), highlight=False, soft_wrap=True)

@@ -1,0 +1,69 @@
+"""What Kubernetes is told about a step's pod, beside its image. kfp.local passes over all of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from kfp import kubernetes
+
+from components.kubernetes.labels import KEEP, QUEUE
+from components.kubernetes.pods import FROM_CONFIG_MAP, FROM_SECRET
+from components.kubernetes.settings import ClusterSettings, PodSettings
+
+# Beside what all pods take from the config map; the rest of what a step needs are the pipeline's parameters.
+ENGINE_IMAGES = ("SRLM_TRANSFORMERS_IMAGE", "SRLM_TGI_IMAGE", "SRLM_VLLM_IMAGE")
+
+
+def set_up_pod(task: Any, cluster: ClusterSettings) -> Any:
+    """What the pods of all steps have in common.
+
+    KFP does everything that Pod Security "restricted" asks for but this: that root is refused.
+    """
+    kubernetes.set_security_context(task, run_as_non_root=True)
+    places = (*FROM_CONFIG_MAP, *ENGINE_IMAGES)
+    kubernetes.use_config_map_as_env(task, cluster.config_map, {name: name for name in places}, optional=True)
+    kubernetes.use_secret_as_env(task, cluster.secret, {name: name for name in FROM_SECRET}, optional=True)
+    kubernetes.set_image_pull_policy(task, "IfNotPresent")  # an image's tag is a version
+    if cluster.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, cluster.image_pull_secrets)
+    return task
+
+
+def give_resources(task: Any, pod: PodSettings, cluster: ClusterSettings) -> Any:
+    """What a step that trains in its own pod takes: as for servers, memory and GPUs are request and limit."""
+    if pod.gpus:
+        task.set_accelerator_type(pod.gpu_type).set_accelerator_limit(pod.gpus)
+    if pod.cpu:
+        task.set_cpu_request(pod.cpu)
+    if pod.memory:
+        memory = whole(pod.memory)
+        task.set_memory_request(memory).set_memory_limit(memory)
+    if pod.gpus or pod.shared_memory:  # processes of several GPUs meet there; a container has 64 MB by itself
+        kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=pod.shared_memory)  # noqa: S108
+    for name, value in pod.node_selector.items():
+        kubernetes.add_node_selector(task, name, value)
+    for toleration in pod.tolerations:
+        kubernetes.add_toleration_json(task, _as_kfp_names_it(toleration))
+    if pod.gpus and cluster.queue:
+        kubernetes.add_pod_label(task, QUEUE, cluster.queue)
+    for name, value in KEEP.items():
+        kubernetes.add_pod_annotation(task, name, value)
+    return task
+
+
+def whole(quantity: str) -> str:
+    """A quantity of bytes as KFP reads it: it knows no fractions (1.5Gi) and no small k."""
+    if re.fullmatch(r"[0-9]+([KMGTPE]i?)?", quantity):
+        return quantity
+    from kubernetes.utils.quantity import parse_quantity
+
+    return str(int(parse_quantity(quantity)))
+
+
+def _as_kfp_names_it(toleration: dict[str, Any]) -> dict[str, Any]:
+    """A pod's spec says tolerationSeconds, KFP's function toleration_seconds."""
+    named = dict(toleration)
+    if "tolerationSeconds" in named:
+        named["toleration_seconds"] = named.pop("tolerationSeconds")
+    return named

@@ -1,0 +1,46 @@
+"""Whether this machine has what a run on it takes, so that `srlm doctor` serves who has no cluster yet."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.core.store import home
+from pipelines.cluster.findings import Finding, broken, ok, unknown
+
+INSTALL = "pip install 'self-rewarding-pipelines[local]'"
+PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "fastapi", "uvicorn", "mlflow")
+DISK, MEMORY = 5, 4  # GB; weights, checkpoints and logs of the demo's small model; trainer, engine, store and registry
+GB = 10**9
+
+
+def check_machine() -> Iterator[Finding]:
+    absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    yield broken(f"not installed: {', '.join(absent)}", INSTALL) if absent else ok("Python packages of a local run")
+    beside = Path(sys.executable).with_name("weed")
+    found = beside.exists() or shutil.which("weed")
+    yield ok("SeaweedFS (weed), the local store") if found else broken("the program weed is not installed", INSTALL)
+    yield _disk()
+    yield _memory()
+
+
+def _disk() -> Finding:
+    place = home().absolute()
+    there = next(folder for folder in (place, *place.parents) if folder.exists())
+    free = shutil.disk_usage(there).free / GB
+    text = f"{free:.0f} GB free for {place}"
+    return ok(text) if free >= DISK else broken(f"only {text}", f"Free {DISK} GB, or set SRLM_HOME to another disk.")
+
+
+def _memory() -> Finding:
+    """Of the machine; a container may have less."""
+    path = Path("/proc/meminfo")
+    if not path.exists():
+        return unknown("how much memory is free is not known here")
+    lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    free = int(lines["MemAvailable"].split()[0]) * 1024 / GB
+    text = f"{free:.1f} GB of memory available"
+    return ok(text) if free >= MEMORY else broken(f"only {text}", f"Close something: the demo takes about {MEMORY} GB.")

@@ -1,0 +1,45 @@
+"""Walk a compiled pipeline with kfp.local: `python -m pipelines.local.execute pipeline.yaml '{"store": ...}'`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from components.core.processes import alive
+from components.core.store import home
+
+
+def walk(compiled: str, parameters: dict[str, str]) -> None:
+    """Run every step in this environment; raises RuntimeError when one fails."""
+    from kfp import components, local
+
+    outputs = Path(compiled).parent / "kfp"
+    local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(outputs))
+    components.load_component_from_file(compiled)(**parameters)
+
+
+def end_with_owner() -> None:
+    """Nothing goes on behind the back of a user who killed the run: this process and its step end with it."""
+    owner = int(os.environ.get("SRLM_OWNER_PID", "0"))
+
+    def watch() -> None:
+        while alive(owner):
+            time.sleep(0.5)
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+
+    if owner:
+        threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("SRLM_HOME", str(home()))
+    end_with_owner()
+    try:
+        walk(sys.argv[1], json.loads(sys.argv[2]))
+    except RuntimeError as error:  # kfp.local names the failed step; why it failed stands above in its own output
+        sys.exit(str(error))

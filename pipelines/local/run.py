@@ -1,0 +1,156 @@
+"""Run a recipe on this machine: the compiled YAML through kfp.local, with real servers around it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from components.core.errors import UserError
+from components.core.processes import end
+from components.core.store import home, join, open_store
+from components.serving.kubernetes.launch import LAUNCHES
+from pipelines.cluster.names import refuse_name
+from pipelines.compile import compile_recipe
+from pipelines.local.services import BUCKET, services
+from pipelines.local.terminal import EventFile, Screen, show_summary
+from pipelines.recipe import Recipe, refuse_missing_files
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a local run happens; without a store or a tracking URI local servers are started."""
+
+    store: str = ""
+    tracking_uri: str = ""
+    engine: str = "embedded"
+    endpoint: str = ""
+    judge_endpoint: str = ""
+    annotator_endpoint: str = ""
+    worker_image: str = ""
+    trainer_image: str = ""
+    engine_image: str = ""
+
+    def parameters(self) -> dict[str, str]:
+        """The compiled pipeline's parameters that do not depend on servers of this machine; its defaults stay."""
+        elsewhere = ("store", "tracking_uri")
+        return {name: value for name, value in vars(self).items() if value and name not in elsewhere}
+
+
+def run_recipe(recipe: Recipe, where: Where, console: Console, debug: bool = False, run: str = "") -> dict[str, Any]:
+    """Run to the end and return the summary, which is also left in `.srlm/runs/<run>/summary.json`.
+
+    `run` is the run's name, else it gets a new one; the servers of an engine on Kubernetes are named after it. Raises
+    UserError with the failed step's problem and remedy.
+    """
+    started = time.monotonic()
+    refuse_missing_files(recipe)
+    run = run or new_run(recipe.name)
+    if where.engine in LAUNCHES:
+        refuse_name(run)
+    compiled = run_folder(run) / "pipeline.yaml"
+    compile_recipe(recipe, compiled)
+    with servers(where, console) as place:
+        execute(compiled, where.parameters() | place | {"run": run}, console, debug)
+        summary = open_store(join(place["store"], "runs", run)).read("summary.json")
+    if summary is None:
+        raise UserError(f"the run {run} left no summary", f"Its log is {run_folder(run) / 'log.txt'}.")
+    (run_folder(run) / "summary.json").write_bytes(summary)
+    result: dict[str, Any] = json.loads(summary)
+    show_summary(console, result)
+    seconds = time.monotonic() - started
+    console.print(f"{seconds:.0f} s; summary: {run_folder(run) / 'summary.json'}", soft_wrap=True)
+    return result
+
+
+def new_run(name: str) -> str:
+    """The name of a run that starts now; two that start in one second differ all the same."""
+    return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def run_folder(run: str) -> Path:
+    """What a run leaves on this machine: compiled pipeline, log, events, summary."""
+    return home() / "runs" / run
+
+
+@contextmanager
+def servers(where: Where, console: Console) -> Iterator[dict[str, str]]:
+    """The pipeline parameters `store` and `tracking_uri`; local servers are started for what is not given.
+
+    The environment of this process and its children gets the local store's keys.
+    """
+    if where.store and where.tracking_uri:
+        yield {"store": where.store, "tracking_uri": where.tracking_uri}
+        return
+    console.print("starting the local store (SeaweedFS) and model registry (MLflow)")
+    with services() as local:
+        os.environ.update({} if where.store else local.environment())
+        yield {
+            "store": where.store or f"s3://{BUCKET}/artifacts",
+            "tracking_uri": where.tracking_uri or local.tracking_uri,
+        }
+
+
+def execute(compiled: Path, parameters: dict[str, str], console: Console, debug: bool) -> None:
+    """Walk the compiled file in a process of its own: its output goes to the run's log and not to the screen."""
+    folder = compiled.parent
+    events = EventFile(folder / "events.jsonl")
+    environment = {
+        # a thread that waits must not spin on a core that the engine or the trainer needs: measured 20 against 373
+        # requests/s on two busy cores
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "SRLM_EVENTS": str(folder.absolute() / "events.jsonl"),
+        "SRLM_HOME": str(home().absolute()),
+        "SRLM_OWNER_PID": str(os.getpid()),
+    }
+    command = [sys.executable, "-m", "pipelines.local.execute", str(compiled), json.dumps(parameters)]
+    with (folder / "log.txt").open("wb") as log, Screen(console, count_steps(compiled)) as screen:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env=os.environ | environment, start_new_session=True
+        )
+        try:
+            while process.poll() is None:
+                _show(screen, events)
+                time.sleep(0.1)
+            _show(screen, events)
+        finally:
+            end(process.pid, group=True)
+    if process.returncode:
+        raise _failure(screen, folder, debug)
+
+
+def _show(screen: Screen, events: EventFile) -> None:
+    for event in events.new():
+        screen.show(event)
+
+
+def _failure(screen: Screen, folder: Path, debug: bool) -> UserError:
+    if screen.error is None:
+        return UserError("the run ended before its time", f"Its log is {folder / 'log.txt'}; run again to continue.")
+    problem = f"{screen.error['step']}: {screen.error['problem']}"
+    if debug:
+        problem = f"{screen.error['trace']}\n{problem}"
+    return UserError(problem, screen.error["remedy"])
+
+
+def count_steps(compiled: Path) -> int:
+    """Steps that the compiled pipeline will run, nested pipelines included."""
+    spec = next(yaml.safe_load_all(compiled.read_text()))
+
+    def count(dag: dict[str, Any]) -> int:
+        names = [task["componentRef"]["name"] for task in dag["tasks"].values()]
+        return sum(count(spec["components"][n]["dag"]) if "dag" in spec["components"][n] else 1 for n in names)
+
+    return count(spec["root"]["dag"])

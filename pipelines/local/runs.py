@@ -1,0 +1,141 @@
+"""Runs on this machine: folders below `.srlm/runs`, and the processes that walk them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from components.core.processes import alive
+from components.core.store import home
+from pipelines.cluster.runs import RECENT, Run
+
+PATIENCE = 20.0  # seconds for a run to end after SIGTERM
+
+
+class LocalRuns:
+    """The kind `local`."""
+
+    name = "local"
+
+    def recent(self) -> list[Run]:
+        folders = sorted(_runs().glob("*/"), key=lambda folder: folder.stat().st_mtime, reverse=True)
+        walking = owners()
+        return [_run(folder, walking) for folder in folders[:RECENT]]
+
+    def find(self, run: str) -> list[Run]:
+        folder = _runs() / run
+        known = run not in ("", ".", "..") and "/" not in run and folder.is_dir()
+        return [_run(folder, owners())] if known else []
+
+    def said(self, run: Run) -> list[str]:
+        errors = [event for event in events(_runs() / run.name) if event["kind"] == "error"]
+        lines = [f"{errors[0]['step']}: {errors[0]['problem']}. {errors[0]['remedy']}"] if errors else []
+        return [*lines, f"its files are in {_runs() / run.name}"]
+
+    def log(self, run: Run, follow: bool) -> Iterator[str]:
+        path = _runs() / run.name / "log.txt"
+        if not path.exists():
+            return
+        with path.open(errors="replace") as file:
+            while True:
+                working = follow and run.name in owners()  # asked before the last look at the file
+                yield from (line.rstrip("\n") for line in file)
+                if not working:
+                    return
+                time.sleep(0.5)
+
+    def cancel(self, run: Run) -> list[str]:
+        """Ends `srlm run`; the process that walks, its step and the run's servers end by themselves without it."""
+        owner = owners().get(run.name)
+        if owner is None:
+            return []
+        os.kill(owner, signal.SIGTERM)
+        deadline = time.monotonic() + PATIENCE
+        while run.name in owners() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        gone = "" if run.name not in owners() else ", which has not ended yet"
+        return [f"ended the process {owner} of the run {run.name}{gone}; run again to continue: finished work is kept"]
+
+
+def _runs() -> Path:
+    return home() / "runs"
+
+
+def events(folder: Path) -> list[dict[str, Any]]:
+    """What the run's steps told, oldest first; a line that is not whole yet is left for the next time."""
+    path = folder / "events.jsonl"
+    text = path.read_text(errors="replace") if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _run(folder: Path, walking: dict[str, int]) -> Run:
+    told = events(folder)
+    started = folder / "pipeline.yaml"
+    since = (started if started.exists() else folder).stat().st_mtime
+    state = "running" if folder.name in walking else _state(folder, told)
+    step = _step(told) if state in ("running", "stopped") else ""
+    return Run("local", folder.name, state, datetime.fromtimestamp(since, UTC), step)
+
+
+def _state(folder: Path, told: list[dict[str, Any]]) -> str:
+    if (folder / "summary.json").exists():
+        return "finished"
+    return "failed" if any(event["kind"] == "error" for event in told) else "stopped"
+
+
+def _step(told: list[dict[str, Any]]) -> str:
+    """The step that was started and not ended yet, with how far it is."""
+    step, progress = "", ""
+    for event in told:
+        if event["kind"] == "step_start":
+            step, progress = event["step"], ""
+        elif event["kind"] == "step_end":
+            step = progress = ""
+        elif event["kind"] == "progress":
+            progress = f" ({event['label']} {event['done']}/{event['total']})"
+    return step + (progress if step else "")
+
+
+def owners() -> dict[str, int]:
+    """Names of the runs below this home that are walked now, with the process ids of their `srlm run`."""
+    found: dict[str, int] = {}
+    root = _runs().resolve()
+    for pid, parent, command in _processes():
+        if "pipelines.local.execute" not in command:
+            continue
+        compiled = Path(command[command.index("pipelines.local.execute") + 1])
+        place = compiled if compiled.is_absolute() else _folder_of(pid) / compiled
+        if place.parent.parent.resolve() == root and alive(parent):
+            found[place.parent.name] = parent
+    return found
+
+
+def _processes() -> Iterator[tuple[int, int, list[str]]]:
+    """Process id, its parent's, and the command of every process that we may see."""
+    if not Path("/proc/self/stat").exists():  # macOS
+        listed = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,command="], capture_output=True, text=True)  # noqa: S607
+        for line in listed.stdout.splitlines():
+            own, its_parent, *words = line.split()
+            yield int(own), int(its_parent), words
+        return
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            continue  # it ended just now
+        yield int(folder.name), parent, command
+
+
+def _folder_of(pid: int) -> Path:
+    try:
+        return Path(f"/proc/{pid}/cwd").resolve()
+    except OSError:
+        return Path.cwd()

@@ -1,0 +1,129 @@
+"""What the annotation stage leaves for AlpacaEval's tools is read by alpaca_eval itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import sklearn
+
+from components.core.records import Annotation, Candidate, Instruction
+from components.evaluation.alpaca_eval.annotation import alpaca_eval_metrics, length_control, preferences
+from components.evaluation.alpaca_eval.files import file_name, write_alpaca_eval_files
+from components.metrics.bootstrap import Resampling
+from components.metrics.observations import figures
+
+# A win, a near loss, a tie, no valid answer, a loss, and others so that there are enough for five folds.
+PREFERRED = [1.0, 0.1, 0.5, None, 0.0, 0.7, 0.6, 0.2, 0.9, 0.3, None, 0.8]
+ANNOTATOR = "/data/runs/model/ab12"
+
+
+def instructions() -> list[Instruction]:
+    return [
+        Instruction(
+            id=str(n), text=f"Was heißt „{n}“?", dataset="toy", reference="r" * (20 + n), generator="org/reference"
+        )
+        for n in range(len(PREFERRED))
+    ]
+
+
+def outputs() -> dict[str, Candidate]:
+    lengths = {str(n): 10 + 7 * (n % 5) for n in range(len(PREFERRED))}
+    return {
+        n: Candidate(id=n, prompt_id=n, prompt="q", text="ä" * size, finish_reason="stop", seed=0, tokens=1)
+        for n, size in lengths.items()
+    }
+
+
+def annotations() -> list[Annotation]:
+    return [
+        Annotation(
+            id=str(n), preference=p, form="weighted", switched=n % 2 == 0, completion="m", seed=0, tokens=1
+        )
+        for n, p in enumerate(PREFERRED)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    write_alpaca_eval_files(tmp_path, "M1", ANNOTATOR, instructions(), outputs(), annotations())
+    return tmp_path
+
+
+@pytest.fixture
+def metrics(written: Path) -> Iterator[dict[str, Any]]:
+    """What `alpaca_eval evaluate --is_recompute_metrics_only` makes of the two files, on its length-controlled form
+    that needs nothing from the hub."""
+    import alpaca_eval
+    from alpaca_eval.metrics import glm_winrate
+
+    with pytest.MonkeyPatch.context() as patch, sklearn.config_context():
+        table = pd.DataFrame({"model": "gamed", "index": range(12), "instruction_difficulty": 0.0})
+        table.to_csv(written / "df_gamed.csv", index=False)
+        pd.DataFrame({"mode": ["community"]}, index=["M1"]).to_csv(written / "board.csv")
+        patch.setattr(glm_winrate, "hf_hub_download", lambda **_: written / "df_gamed.csv")
+        patch.setattr(glm_winrate, "__file__", str(written / "package" / "glm_winrate.py"))  # it writes beside itself
+        board, _ = alpaca_eval.evaluate(
+            model_outputs=str(written / "model_outputs.json"),
+            reference_outputs=[{"instruction": one.text, "output": one.reference} for one in instructions()],
+            annotators_config="./ours",  # a path: else it looks for the annotations in a folder of that name
+            output_path=written,
+            precomputed_leaderboard=str(written / "board.csv"),
+            metric_kwargs={"glm_name": "length_controlled_minimal"},
+            is_recompute_metrics_only=True,
+            is_return_instead_of_print=True,
+        )
+        yield board.loc["M1"].to_dict()
+
+
+def test_alpaca_eval_finds_our_win_rate(metrics: dict[str, Any]) -> None:
+    """The win rate is the mean of the ten preferences: 5.1 / 10. Wins: 1, 0.7, 0.6, 0.9 and 0.8; one tie; so the
+    discrete win rate is 5.5 / 10. The two without a valid answer count nowhere."""
+    ours = figures({"win_rate": preferences(annotations())}, Resampling(resamples=10)) | alpaca_eval_metrics(
+        annotations()
+    )
+    assert ours["win_rate"] == pytest.approx(0.51)
+    assert ours["discrete_win_rate"] == pytest.approx(0.55)
+    assert metrics["win_rate"] == pytest.approx(100 * ours["win_rate"])
+    assert metrics["standard_error"] == pytest.approx(100 * ours["win_rate_standard_error"])
+    assert metrics["discrete_win_rate"] == pytest.approx(100 * ours["discrete_win_rate"])
+    assert metrics["n_total"] == ours["instructions_judged"] == 10
+    assert (metrics["n_wins"], metrics["n_wins_base"], metrics["n_draws"]) == (5, 4, 1)
+
+
+def test_alpaca_eval_controls_for_the_same_lengths(metrics: dict[str, Any]) -> None:
+    """The lengths of the two without a valid answer count in alpaca_eval's standard deviation and not in ours: with two
+    of twelve that is a point at most. Lengths are characters, not bytes: the outputs are two bytes a character."""
+    controlled = length_control(instructions(), outputs(), annotations())
+    assert controlled
+    ours = figures({"lc_win_rate": controlled.observed}, Resampling(resamples=10))
+    assert metrics["length_controlled_winrate"] == pytest.approx(100 * ours["lc_win_rate"], abs=1)
+
+
+def test_alpaca_eval_writes_nothing_into_the_annotators_stage(metrics: dict[str, Any], written: Path) -> None:
+    """It writes its weights to a folder named after the annotator, and follows an absolute path; the file is named
+    after the reference."""
+    assert metrics
+    assert list((written / "package" / "weights" / file_name(ANNOTATOR)).rglob("baseline_org_reference.csv"))
+    assert file_name("s3://bucket/models/ab") == "s3_bucket_models_ab"
+    assert file_name("GPT-4 Turbo (1106)") == "GPT-4 Turbo (1106)"
+
+
+def test_a_preference_of_two_is_for_the_model(written: Path) -> None:
+    entries = json.loads((written / "annotations.json").read_text())
+    assert [entry["preference"] for entry in entries[:5]] == [2, 1.1, 1.5, None, 1]
+    assert [entry["index"] for entry in entries] == list(range(12))
+    assert entries[0]["output_1"] == instructions()[0].reference and entries[0]["generator_2"] == "M1"
+
+
+def test_the_outputs_are_a_set_that_can_be_annotated_again(written: Path) -> None:
+    from alpaca_eval import utils
+
+    frame = utils.load_or_convert_to_dataframe(written / "model_outputs.json")
+    assert list(frame["instruction"]) == [one.text for one in instructions()]
+    assert list(frame["output"]) == [one.text for one in outputs().values()]
+    assert utils.get_generator_name(None, frame) == "M1"

@@ -1,0 +1,59 @@
+"""Accuracy of sampled and of greedy answers, by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from components.core.records import Candidate, Question
+from components.core.settings import Settings
+from components.core.stage import Stage
+from components.evaluation.exact_answers.answering import answer_questions, compare
+from components.evaluation.exact_answers.settings import ExactAnswersSettings
+from components.serving.settings import Generation
+from tests.helpers.scripted_endpoint import Script, said
+
+QUESTIONS = [Question(id="a", text="2 + 3?", answer="5"), Question(id="b", text="4 + 4?", answer="8")]
+
+
+def answers(question: str, *texts: str, finish_reason: str = "stop") -> list[Candidate]:
+    common = {"prompt_id": question, "prompt": "?", "finish_reason": finish_reason, "seed": 0, "tokens": 1}
+    return [Candidate(id=f"{question}/{n}", text=text, **common) for n, text in enumerate(texts)]
+
+
+def test_a_questions_value_is_the_share_of_its_answers_that_are_right() -> None:
+    """Question a: 5, 5, 6 and a 5 that was cut off, 2 of 4 right; question b: 8 of 1, right. One of five was cut."""
+    sampled = answers("a", "5", "5", "6") + answers("a", "5", finish_reason="length") + answers("b", "8")
+    found = compare(QUESTIONS, {"exact_answers": sampled}, "")
+    assert found.observed == {"exact_answers": {"a": (0.5,), "b": (1.0,)}}
+    assert found.shares == {"exact_answers_cut": 1 / 5, "exact_answers_not_found": 0}
+
+
+def test_a_question_that_is_too_long_for_the_model_is_missing_and_not_wrong() -> None:
+    found = compare(QUESTIONS, {"exact_answers": answers("a", "", finish_reason="prompt_too_long")}, "")
+    assert (found.observed, found.shares) == ({"exact_answers": {}}, {})
+
+
+def test_answers_without_an_answer_are_wrong_and_counted() -> None:
+    found = compare(QUESTIONS, {"exact_answers": answers("a", "It is 5.", "It is five.")}, r"(?P<answer>\d)")
+    assert found.observed["exact_answers"] == {"a": (0.5,)}
+    assert found.shares == {"exact_answers_cut": 0, "exact_answers_not_found": 0.5}
+
+
+def test_questions_are_asked_at_the_temperature_and_greedily(tmp_path: Path, serve: Callable[[Script], str]) -> None:
+    """Two questions: 3 sampled answers each at 0.9 and one greedy; limits and top-p are those of other answers."""
+
+    def answer(_: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return said("5" if body["temperature"] == 0 else "6")
+
+    script = Script(answer)
+    how = ExactAnswersSettings(questions="-", samples=3, temperature=0.9)
+    stage = Stage(str(tmp_path), "evaluation", Settings(), {})
+    given = answer_questions(stage, QUESTIONS, how, Generation(max_tokens=7, top_p=0.8, temperature=0.1), serve(script))
+    temperatures = [body["temperature"] for body in script.bodies]
+    assert sorted(temperatures) == [0, 0] + 6 * [0.9]
+    assert {(body["max_tokens"], body["top_p"]) for body in script.bodies} == {(7, 0.8)}
+    assert len({body["seed"] for body in script.bodies}) == 8
+    found = compare(QUESTIONS, given, "")
+    assert found.observed == {"exact_answers": {"a": (0,), "b": (0,)}, "exact_answers_greedy": {"a": (1,), "b": (0,)}}

@@ -1,0 +1,371 @@
+"""The length-controlled win rate: what it must do, and the figures of alpaca_eval itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from numpy.typing import NDArray
+
+from components.core.errors import UserError
+from components.core.records import Annotation, Candidate, Instruction
+from components.evaluation.alpaca_eval.annotation import length_control
+from components.metrics.bootstrap import Resampling, interval
+from components.metrics.length_control import (
+    gamed_rows,
+    length_controlled_win_rate,
+    read_difficulty,
+    read_gamed,
+    refit_win_rate,
+)
+from components.metrics.statistics import METRICS
+
+Array = NDArray[np.float64]
+POINT = 0.01
+
+
+def logistic(logits: Array) -> Array:
+    return 1 / (1 + np.exp(-logits))
+
+
+@dataclass(frozen=True)
+class Data:
+    """Annotations as they are drawn, so that their cause is known."""
+
+    preferences: Array
+    model: Array
+    reference: Array
+    difficulty: Array
+
+    @property
+    def measured(self) -> tuple[Array, Array, Array]:
+        return self.preferences, self.model, self.reference
+
+    @property
+    def items(self) -> int:
+        return len(self.preferences)
+
+
+def draw(
+    seed: int,
+    *,
+    better: float = 0.0,
+    longer: float = 0.0,
+    length: float = 1.0,
+    difficulty: float = 0.0,
+    noise: float = 1.0,
+    hard: bool = False,
+    items: int = 805,
+) -> Data:
+    """Preferences by better + length x tanh(standardised length) + difficulty x its normal draw + noise, as logits.
+
+    `longer` is the logarithm of the model's length over the reference's; `hard` draws 0 or 1.
+    """
+    rng = np.random.default_rng(seed)
+    reference = np.floor(rng.lognormal(6, 0.6, items)) + 1
+    model = np.floor(reference * np.exp(rng.normal(longer, 0.5, items))) + 1
+    hardness = rng.normal(size=items)
+    more = model - reference
+    logits = better + length * np.tanh(more / more.std(ddof=1)) + difficulty * hardness + rng.normal(0, noise, items)
+    wins = logistic(logits)
+    return Data((rng.random(items) < wins).astype(float) if hard else wins, model, reference, hardness)
+
+
+def gamed(data: Data) -> Array:
+    """Rows of two baselines told to be brief and to be verbose: preference, standardised length, difficulty."""
+    rng = np.random.default_rng(99)
+    lengths = np.concatenate([sign * abs(rng.normal(1, 0.7, data.items)) for sign in (-1, 1)])
+    wins = logistic(-1.2 * np.tanh(lengths) + rng.normal(size=2 * data.items))
+    return np.stack([wins, lengths, np.tile(data.difficulty, 2)], axis=1)
+
+
+# --- what it must do
+
+
+def test_balanced_lengths_change_nothing() -> None:
+    """Each preference stands once with a longer and once with a shorter output, so the length explains nothing: its
+    coefficient is 0. The penalty |b| / C then moves the mean prediction p of the n rows from the mean y of the
+    preferences to where n C (p - y) + sign(b) = 0: p = y - 1 / (n C) for a model that wins more often than not."""
+    rng = np.random.default_rng(0)
+    wins, more = np.tile(rng.uniform(0.4, 1, 200), 2), np.repeat([300.0, -300.0], 200)
+    fitted = length_controlled_win_rate(wins, 1000 + more, np.full(400, 1000.0))
+    assert fitted
+    assert fitted.coefficients["length"] == pytest.approx(0, abs=1e-6)
+    assert fitted.win_rate == pytest.approx(wins.mean() - 1 / (400 * fitted.regularisation), abs=1e-4)
+    assert fitted.win_rate == pytest.approx(wins.mean(), abs=0.2 * POINT)
+
+
+def test_a_model_that_wins_by_its_length_alone_is_no_better() -> None:
+    """The logits are 2 tanh(standardised length): at equal length they are 0, a win rate of 50 %."""
+    data = draw(1, length=2, longer=0.5, noise=0)
+    fitted = length_controlled_win_rate(*data.measured)
+    assert fitted
+    assert data.preferences.mean() > 0.6
+    assert fitted.win_rate == pytest.approx(0.5, abs=0.5 * POINT)
+    assert fitted.coefficients["length"] == pytest.approx(2, abs=0.05)
+
+
+def test_known_coefficients_are_found() -> None:
+    """Logits without noise follow the regression exactly, so a weak penalty gives back what made them."""
+    data = draw(2, better=-0.5, length=1.5, difficulty=0.7, noise=0)
+    fitted = length_controlled_win_rate(*data.measured, data.difficulty)
+    assert fitted
+    assert fitted.coefficients == pytest.approx({"length": 1.5, "difficulty": 0.7, "model": -0.5}, abs=0.02)
+    at_equal_length = logistic(-0.5 + 0.7 * data.difficulty)
+    assert fitted.win_rate == pytest.approx(at_equal_length.mean(), abs=0.2 * POINT)
+    assert fitted.standard_error == pytest.approx(at_equal_length.std(ddof=1) / math.sqrt(805), rel=0.02)
+
+
+def test_without_a_difficulty_there_is_no_standard_error() -> None:
+    """All predictions are the same number; its spread of 0 would look like certainty."""
+    fitted = length_controlled_win_rate(*draw(3).measured)
+    assert fitted
+    assert fitted.standard_error is None
+    assert set(fitted.coefficients) == {"length", "model"}
+
+
+def test_who_is_called_the_model_does_not_matter() -> None:
+    """The reference against the model: all logits change their sign, and so does the length; w becomes 1 - w."""
+    data = draw(4, better=-0.4, longer=0.3, hard=True)
+    one = length_controlled_win_rate(*data.measured)
+    other = length_controlled_win_rate(1 - data.preferences, data.reference, data.model)
+    assert one and other
+    assert other.win_rate == pytest.approx(1 - one.win_rate, abs=0.1 * POINT)
+    assert other.coefficients["length"] == pytest.approx(one.coefficients["length"], abs=0.01)
+
+
+def test_a_better_model_has_a_higher_win_rate() -> None:
+    better = [length_controlled_win_rate(*draw(5, better=by, longer=0.2).measured) for by in (-2, -1, 0, 1, 2)]
+    rates = [one.win_rate for one in better if one]
+    assert rates == sorted(rates)
+    assert len(rates) == 5 and rates[-1] - rates[0] > 0.5
+
+
+@pytest.mark.parametrize("wins", [0.0, 1.0])
+def test_undefined_without_a_win_or_without_a_loss(wins: float) -> None:
+    """alpaca_eval gives 50 % to a model that loses every time: liblinear has one class only and fits nothing."""
+    data = draw(6)
+    assert length_controlled_win_rate(np.full(805, wins), data.model, data.reference) is None
+    assert math.isnan(refit_win_rate(np.full(805, wins), data.model, data.reference, None, 1.0))
+
+
+def test_undefined_where_lengths_do_not_vary_or_items_are_few() -> None:
+    """Five folds need five items; a difference that is the same everywhere has no standard deviation to divide by."""
+    data = draw(7)
+    assert length_controlled_win_rate(data.preferences, data.reference + 10, data.reference) is None
+    assert math.isnan(refit_win_rate(data.preferences, data.reference + 10, data.reference, None, 1.0))
+    assert length_controlled_win_rate(*(column[:4] for column in data.measured)) is None
+    assert length_controlled_win_rate(*(column[:5] for column in data.measured))
+    assert length_controlled_win_rate([], [], []) is None
+
+
+# --- resamples
+
+
+@pytest.mark.parametrize("form", ["minimal", "noreg", "v1"])
+def test_a_refit_gives_the_same_figure_in_any_order(form: str) -> None:
+    data = draw(8, better=-1, longer=0.3, difficulty=0.5)
+    difficulty = None if form == "minimal" else data.difficulty
+    others = gamed(data) if form == "v1" else None
+    fitted = length_controlled_win_rate(*data.measured, difficulty, others)
+    assert fitted
+    again = refit_win_rate(*data.measured, difficulty, fitted.regularisation, others)
+    assert again == fitted.win_rate
+    order = np.random.default_rng(0).permutation(data.items)
+    columns = [column[order] for column in data.measured]
+    shuffled = refit_win_rate(
+        columns[0],
+        columns[1],
+        columns[2],
+        difficulty if difficulty is None else difficulty[order],
+        fitted.regularisation,
+        others,
+    )
+    assert shuffled == pytest.approx(again, abs=1e-6)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_stage_reports_the_same_figure_with_an_interval(known: bool) -> None:
+    """The annotation stage keeps what the figure is made of, and the bootstrap fits it anew: 120 instructions, one of
+    them without a valid annotation."""
+    data = draw(9, better=-0.5, longer=0.3, difficulty=0.5, items=120)
+    instructions = [
+        Instruction(id=str(i), text=f"q{i}", dataset="", reference="r" * int(n), generator="g")
+        .model_copy(update={"difficulty": float(data.difficulty[i]) if known else None})
+        for i, n in enumerate(data.reference)
+    ]  # fmt: skip
+    outputs = {
+        str(i): Candidate(
+            id=str(i), prompt_id=str(i), prompt="q", text="m" * int(n), finish_reason="stop", seed=0, tokens=1
+        )
+        for i, n in enumerate(data.model)
+    }
+    annotations = [
+        Annotation(
+            id=str(i), preference=p if i else None, form="weighted", switched=False, completion="m", seed=0, tokens=1
+        )
+        for i, p in enumerate(data.preferences)
+    ]
+    controlled = length_control(instructions, outputs, annotations)
+    fitted = length_controlled_win_rate(*(c[1:] for c in data.measured), data.difficulty[1:] if known else None)
+    assert controlled and fitted
+    estimate = interval(METRICS["lc_win_rate"], controlled.observed, Resampling(resamples=40))
+    assert estimate.items == 119
+    assert estimate.value == pytest.approx(fitted.win_rate, abs=1e-6)
+    assert estimate.low and estimate.high and estimate.low < fitted.win_rate < estimate.high
+    assert controlled.metrics["lc_length"] == fitted.coefficients["length"]
+    assert controlled.metrics.get("lc_win_rate_standard_error") == fitted.standard_error
+
+
+# --- alpaca_eval's own figures
+
+
+@pytest.fixture
+def alpaca_eval() -> Iterator[ModuleType]:
+    """alpaca_eval's regressions; it changes scikit-learn's settings, which are put back."""
+    from alpaca_eval.metrics import glm_winrate
+
+    with sklearn.config_context():
+        yield glm_winrate
+
+
+def alpaca_eval_figures(module: ModuleType, form: str, data: Data, others: Array, folder: Path) -> dict[str, float]:
+    """What alpaca_eval computes from outputs of these lengths; `others` stand in for its df_gamed.csv from the hub."""
+    annotations = pd.DataFrame(
+        {
+            "index": range(data.items),
+            "preference": 1 + data.preferences,
+            "output_1": ["r" * int(n) for n in data.reference],
+            "output_2": ["m" * int(n) for n in data.model],
+            "generator_1": "reference",
+            "generator_2": "model",
+        }
+    )
+    columns = ["preference", "std_delta_len", "instruction_difficulty"]
+    table = pd.DataFrame(others, columns=columns).assign(model="gamed", not_gamed_baseline=False)
+    table["index"] = np.tile(range(data.items), 2)
+    table.to_csv(folder / "df_gamed.csv", index=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "hf_hub_download", lambda **_: folder / "df_gamed.csv")
+        figures: dict[str, float] = module.get_length_controlled_winrate(
+            annotations, glm_name=f"length_controlled_{form}", save_weights_dir=None
+        )
+    return figures
+
+
+DRAWN = {
+    "even": draw(11),
+    "weak": draw(12, better=-3, longer=0.3),
+    "weak and hard to tell": draw(13, better=-4, longer=0.5, difficulty=1, hard=True),
+    "strong and short": draw(14, better=2, longer=-0.2, hard=True),
+    "long": draw(15, length=3, longer=0.6, hard=True),
+    "by difficulty": draw(16, better=-0.5, difficulty=0.7),
+    "by chance": draw(17, better=0.1, length=0.05, difficulty=0.05, hard=True),
+    "few": draw(18, better=-1, hard=True, items=60),
+}
+
+
+@pytest.mark.parametrize("form", ["minimal", "noreg", "v1"])
+@pytest.mark.parametrize("name", DRAWN)
+def test_agrees_with_alpaca_eval(alpaca_eval: ModuleType, form: str, name: str, tmp_path: Path) -> None:
+    """To rounding, in percentage points; the table of gamed baselines is made up."""
+    data = DRAWN[name]
+    theirs = alpaca_eval_figures(alpaca_eval, form, data, gamed(data), tmp_path)
+    difficulty, others = None if form == "minimal" else data.difficulty, gamed(data) if form == "v1" else None
+    ours = length_controlled_win_rate(*data.measured, difficulty, others)
+    assert ours
+    assert 100 * ours.win_rate == pytest.approx(theirs["length_controlled_winrate"], abs=1e-4)
+    assert 100 * (ours.standard_error or 0.0) == pytest.approx(theirs["lc_standard_error"], abs=1e-4)
+
+
+@pytest.mark.parametrize("form", ["minimal", "noreg"])
+def test_annotations_without_an_answer_hardly_matter(alpaca_eval: ModuleType, form: str, tmp_path: Path) -> None:
+    """AlpacaEval lets the lengths and difficulties of the 2 % without a preference count; here they are left out."""
+    data = draw(19, better=-1, longer=0.3, difficulty=0.5)
+    answered = np.arange(data.items) % 50 != 0
+    gaps = Data(np.where(answered, data.preferences, np.nan), data.model, data.reference, data.difficulty)
+    theirs = alpaca_eval_figures(alpaca_eval, form, gaps, gamed(data), tmp_path)
+    difficulty = None if form == "minimal" else data.difficulty[answered]
+    ours = length_controlled_win_rate(*(column[answered] for column in data.measured), difficulty)
+    assert ours
+    assert 100 * ours.win_rate == pytest.approx(theirs["length_controlled_winrate"], abs=0.1)
+
+
+# --- the file of difficulties
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "instruction_difficulty.csv"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("first", ["index", ""])
+def test_reads_the_difficulty_by_the_place_in_the_set(tmp_path: Path, first: str) -> None:
+    """pandas writes an index with its name or without one."""
+    path = written(tmp_path, f"{first},instruction_difficulty\n0,0.5\n1,-1.25\n")
+    assert read_difficulty(path) == {0: 0.5, 1: -1.25}
+
+
+def test_reads_the_difficulty_out_of_the_gamed_annotations(tmp_path: Path) -> None:
+    """df_gamed.csv has each instruction once a baseline."""
+    rows = "brief,0,0.9,0.5\nbrief,1,0.2,-1.25\nverbose,0,0.4,0.5\nverbose,1,0.3,-1.25\n"
+    path = written(tmp_path, "model,index,preference,instruction_difficulty\n" + rows)
+    assert read_difficulty(path) == {0: 0.5, 1: -1.25}
+
+
+GAMED = "model,index,preference,std_delta_len,instruction_difficulty\n"
+BASELINES = "brief,0,0.9,-1,0.5\nbrief,1,0.2,-2,-1.25\nverbose,0,0.4,1,0.5\nverbose,1,0.3,2,-1.25\n"
+
+
+def test_the_gamed_baselines_come_back_in_the_order_of_their_file(tmp_path: Path) -> None:
+    """By instruction when they are kept, by baseline when they are fitted: rows of preference, length, difficulty."""
+    path = written(tmp_path, GAMED + BASELINES)
+    by_instruction = read_gamed(path)
+    assert by_instruction == {0: [(0.9, -1.0), (0.4, 1.0)], 1: [(0.2, -2.0), (0.3, 2.0)]}
+    rows = gamed_rows([0.5, -1.25], [by_instruction[0], by_instruction[1]])
+    assert rows is not None
+    assert rows.tolist() == [[0.9, -1, 0.5], [0.2, -2, -1.25], [0.4, 1, 0.5], [0.3, 2, -1.25]]
+
+
+def test_difficulties_alone_bring_no_baselines(tmp_path: Path) -> None:
+    assert read_gamed(written(tmp_path, "index,instruction_difficulty\n0,0.5\n")) == {}
+    assert gamed_rows([0.5], [[]]) is None
+
+
+def test_an_instruction_that_one_baseline_did_not_answer_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, GAMED + BASELINES + "brief,2,0.9,-1,0.5\n")
+    with pytest.raises(UserError, match="instruction 2 by 1 of 2 baselines"):
+        read_gamed(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "no column"),
+        ("index,difficulty\n0,1\n", "no column"),
+        ("index,instruction_difficulty\n0,hard\n", "line 2"),
+        ("index,instruction_difficulty\n0,1\nx,1\n", "line 3"),
+        ("index,instruction_difficulty\n0\n", "line 2"),
+        ("index,instruction_difficulty\n0,nan\n", "nan"),
+        ("index,instruction_difficulty\n0,1\n0,2\n", "another difficulty"),
+        ("index,instruction_difficulty\n", "no instruction"),
+    ],
+)
+def test_a_bad_file_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        read_difficulty(written(tmp_path, text))
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "instruction_difficulty.csv"
+    path.write_bytes(b"\xff\xfe\x00PAR1")
+    with pytest.raises(UserError, match="no CSV"):
+        read_difficulty(path)

@@ -1,0 +1,166 @@
+"""Best against worst of each prompt: what becomes a pair, and why the rest does not."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.core.records import Candidate, Counts, Judgement, Manifest, Pair
+from components.core.settings import Settings
+from components.core.stage import Stage, read_records
+from components.pairs.pairs import deal_out, make_pairs, select_pairs
+from components.pairs.settings import PairsSettings
+
+
+def candidates(*texts: str, prompt: str = "p", cut: tuple[int, ...] = ()) -> list[Candidate]:
+    return [
+        Candidate(
+            id=f"{prompt}/{n}",
+            prompt_id=prompt,
+            prompt=f"question {prompt}",
+            text=text,
+            finish_reason="length" if n in cut else "stop",
+            seed=0,
+            tokens=1,
+        )
+        for n, text in enumerate(texts)
+    ]
+
+
+def scores(*values: float | None, prompt: str = "p") -> dict[str, float]:
+    return {f"{prompt}/{n}": value for n, value in enumerate(values) if value is not None}
+
+
+def test_best_against_worst() -> None:
+    pairs, dropped = select_pairs(candidates("a", "b", "c", "d"), scores(2, 5, 1, 3), 0)
+    assert [(p.chosen, p.rejected, p.chosen_score, p.rejected_score) for p in pairs] == [("b", "c", 5, 1)]
+    assert not dropped
+
+
+def test_a_tie_drops_its_prompt_and_not_the_others() -> None:
+    texts = candidates("a", "b", prompt="tied") + candidates("a", "b", prompt="fine")
+    pairs, dropped = select_pairs(texts, scores(4, 4, prompt="tied") | scores(4, 3, prompt="fine"), 0)
+    assert [p.id for p in pairs] == ["fine"]
+    assert dropped == Counter({"prompt: tie": 1})
+
+
+def test_means_on_a_third_grid_are_compared_with_a_tolerance() -> None:
+    """(1 + 2 + 4) / 3 summed in two orders, and 7/3 computed at once, are the same score."""
+    noisy = scores(sum([1 / 3, 2 / 3, 4 / 3]), 7 / 3)
+    assert select_pairs(candidates("a", "b"), noisy, 0)[1] == Counter({"prompt: tie": 1})
+    assert len(select_pairs(candidates("a", "b"), scores(7 / 3, 8 / 3), 0)[0]) == 1  # not floored to 2 and 2
+
+
+def test_missing_is_not_zero() -> None:
+    """A candidate without a parsed judgement is neither rejected nor chosen."""
+    pairs, dropped = select_pairs(candidates("a", "b", "c"), scores(None, 4, 2), 0)
+    assert (pairs[0].chosen, pairs[0].rejected) == ("b", "c")
+    assert dropped == Counter({"candidate: no parsed judgement": 1})
+
+
+def test_a_cut_candidate_never_becomes_part_of_a_pair() -> None:
+    pairs, dropped = select_pairs(candidates("a", "b", "c", cut=(0, 2)), scores(5, 4, 1), 0)
+    assert not pairs
+    assert dropped == Counter({"candidate: cut off or unanswered": 2, "prompt: fewer than two scored candidates": 1})
+
+
+def test_equal_texts_make_no_pair() -> None:
+    assert select_pairs(candidates("same  text", "same text"), scores(5, 1), 0)[1] == Counter(
+        {"prompt: equal texts": 1}
+    )
+
+
+def test_length_control_prefers_short_chosen_and_long_rejected() -> None:
+    """rho = 0.1 on scores 0 to 5: chosen from s >= 4.5, the shortest; rejected from s <= 0.5, the longest."""
+    texts = candidates("long " * 9, "short", "x", "long " * 8)
+    pairs, _ = select_pairs(texts, scores(5, 4.5, 0, 0.5), 0.1)
+    assert (pairs[0].chosen, pairs[0].rejected) == ("short", "long " * 8)
+
+
+def test_without_length_control_it_is_the_extremes() -> None:
+    texts = candidates("long " * 9, "short", "x", "long " * 8)
+    pairs, _ = select_pairs(texts, scores(5, 4.5, 0, 0.5), 0)
+    assert (pairs[0].chosen, pairs[0].rejected) == ("long " * 9, "x")
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.integers(0, 15).map(lambda thirds: thirds / 3)), min_size=1, max_size=6),
+    st.sampled_from([0.0, 0.1, 0.5]),
+)
+def test_chosen_always_beats_rejected_and_every_prompt_is_accounted_for(values: list[float | None], rho: float) -> None:
+    texts = candidates(*(f"text {n} " + "w" * n for n in range(len(values))))
+    pairs, dropped = select_pairs(texts, scores(*values), rho)
+    assert all(p.chosen_score > p.rejected_score for p in pairs)
+    assert len(pairs) + sum(n for reason, n in dropped.items() if reason.startswith("prompt:")) == 1
+    assert dropped["candidate: no parsed judgement"] == values.count(None)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 1, 0, 2]])
+def test_the_order_of_candidates_does_not_matter(order: list[int]) -> None:
+    texts = candidates("a", "bb", "ccc", "dddd")
+    pairs, _ = select_pairs([texts[n] for n in order], scores(3, 5, 5, 1), 0)
+    assert (pairs[0].chosen, pairs[0].rejected) == ("bb", "dddd")  # of two equal bests the shorter one
+
+
+def test_dealt_out_scores_are_the_same_ones_on_other_candidates() -> None:
+    """1,000 candidates: all ids and all scores stay, and by chance about one in six (two of 12 scores each) agrees.
+
+    Scores of id n are n % 6, so a random deal gives a candidate its own score with probability 1/6: 167 of 1,000,
+    standard deviation 12; 100 and 230 are more than five of them away.
+    """
+    before = {f"c{n}": float(n % 6) for n in range(1000)}
+    dealt = deal_out(before, seed=3)
+    assert dealt.keys() == before.keys()
+    assert Counter(dealt.values()) == Counter(before.values())
+    assert 100 < sum(dealt[id] == before[id] for id in before) < 230
+
+
+def test_the_deal_follows_the_seed_and_not_the_order() -> None:
+    before = {f"c{n}": float(n) for n in range(50)}
+    assert deal_out(dict(reversed(before.items())), seed=3) == deal_out(before, seed=3)
+    assert deal_out(before, seed=4) != deal_out(before, seed=3)
+
+
+def stage(root: Path, name: str, **records: list[Candidate] | list[Judgement]) -> str:
+    made = Stage(str(root), name, Settings(), {})
+    made.publish(Counts(), records)
+    return made.uri
+
+
+def judged(candidate: Candidate, score: float) -> Judgement:
+    return Judgement(
+        id=f"{candidate.id}/0",
+        prompt_id=candidate.prompt_id,
+        candidate_id=candidate.id,
+        completion="",
+        finish_reason="stop",
+        score=score,
+        judge_prompt="",
+        seed=0,
+        tokens=1,
+    )
+
+
+def test_with_shuffled_scores_the_better_text_is_chosen_half_of_the_time(tmp_path: Path) -> None:
+    """200 prompts with a good and a bad answer, scored 5 and 1.
+
+    Without shuffling the good one is chosen in all 200. Dealt out at random, a prompt gets two equal scores half of the
+    time; of the about 100 pairs left about 50 prefer the good one (standard deviation 5).
+    """
+    groups = [candidates("good", "bad", prompt=f"p{n}") for n in range(200)]
+    sampled = stage(tmp_path, "sampling", candidates=[one for group in groups for one in group])
+    judgements = [judged(one, 5.0 if one.text == "good" else 1.0) for group in groups for one in group]
+    scored = stage(tmp_path, "judging", judgements=judgements)
+
+    def chosen(settings: PairsSettings) -> Counter[str]:
+        return Counter(pair.chosen for pair in read_pairs(make_pairs(str(tmp_path), settings, sampled, scored)))
+
+    def read_pairs(manifest: Manifest) -> list[Pair]:
+        return read_records(f"{tmp_path}/pairs/{manifest.key}", "pairs", Pair)
+
+    assert chosen(PairsSettings()) == {"good": 200}
+    shuffled = chosen(PairsSettings(shuffle_scores=True))
+    assert 70 < shuffled.total() < 130
+    assert 20 < shuffled["good"] < 80

@@ -1,0 +1,105 @@
+"""The TrainJob as Kubeflow Trainer's own models read it, and what happens to one, in words."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from components.core.errors import UserError
+from components.kubernetes.settings import ClusterSettings, TrainingPods
+from components.training.launch.follow import outcome
+from components.training.launch.logs import Log
+from components.training.launch.request import PROBLEM, TrainingRequest
+from components.training.launch.trainjob import TrainJob, manifest
+
+PODS = TrainingPods(
+    nodes=2,
+    gpus=8,
+    cpu="16",
+    memory="200Gi",
+    shared_memory="16Gi",
+    node_selector={"gpu": "h100"},
+    tolerations=[{"key": "nvidia.com/gpu", "operator": "Exists"}],
+)
+OWNER = {"apiVersion": "v1", "kind": "Pod", "name": "step", "uid": "1"}
+
+
+class FinishedStage:
+    """Stands for the stage of a request whose inputs are not there."""
+
+    key = "0123456789abcdef"
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> TrainJob:
+    monkeypatch.setattr(TrainingRequest, "stage", lambda self: FinishedStage())
+    request = TrainingRequest(kind="dpo", root="s3://bucket/runs", settings={"beta": 0.1}, inputs={}, processes=16)
+    cluster = ClusterSettings(queue="training", image_pull_secrets=["registry"])
+    return TrainJob(request, PODS, cluster, "trainer:1", "llama3-8b-20260101-120000-abcdef", "m2")
+
+
+@pytest.mark.parametrize("pods", [PODS, TrainingPods(nodes=2)], ids=["everything", "bare"])
+def test_kubeflows_models_know_every_field(job: TrainJob, pods: TrainingPods) -> None:
+    """They drop what they do not know, so a manifest that comes back whole holds nothing unknown."""
+    models = pytest.importorskip("kubeflow_trainer_api.models")
+    made = manifest(replace(job, pods=pods), "TrainingRuntime", OWNER)
+    assert without_empty(models.TrainerV1alpha1TrainJob.from_dict(made).to_dict()) == without_empty(made)
+    made["spec"]["trainer"]["numNode"] = 2
+    assert without_empty(models.TrainerV1alpha1TrainJob.from_dict(made).to_dict()) != without_empty(made)
+
+
+def without_empty(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: without_empty(one) for name, one in value.items() if one not in ({}, [], None)}
+    return [without_empty(one) for one in value] if isinstance(value, list) else value
+
+
+def test_the_workers_are_told_what_to_make_and_how_many_they_are(job: TrainJob) -> None:
+    trainer = manifest(job, "TrainingRuntime")["spec"]["trainer"]
+    assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 8)
+    assert TrainingRequest.model_validate_json(trainer["args"][0]) == job.request
+    assert trainer["command"][0] == "torchrun"  # accelerate launch would run one process, alone
+
+
+def test_secrets_are_named_and_not_copied(job: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted")
+    text = json.dumps(manifest(job, "TrainingRuntime"))
+    assert "planted" not in text
+    assert '"secretKeyRef": {"name": "srlm", "key": "AWS_SECRET_ACCESS_KEY", "optional": true}' in text
+
+
+def test_a_step_that_starts_again_finds_its_job_and_another_run_does_not(job: TrainJob) -> None:
+    """The name is a DNS label that run, work and model decide."""
+    assert replace(job, pods=TrainingPods(nodes=4)).name == job.name
+    assert (
+        len({job.name, replace(job, run="llama3-8b-20260101-120000-abcdee").name, replace(job, model="m3").name}) == 3
+    )
+    assert len(job.name) <= 63 - len("-node-0-0")  # JobSet's pods carry it in their names
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ([], None),
+        ([{"type": "Suspended", "status": "True"}], None),
+        ([{"type": "Failed", "status": "False"}], None),
+        ([{"type": "Complete", "status": "True"}], ""),
+        ([{"type": "Failed", "status": "True", "reason": "PodFailed", "message": "node-0"}], "PodFailed: node-0"),
+    ],
+)
+def test_the_end_of_a_job(conditions: list[dict[str, str]], expected: str | None) -> None:
+    assert outcome({"status": {"conditions": conditions}}) == expected
+    assert outcome(None) == "somebody removed it"
+
+
+def test_a_workers_own_message_comes_before_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    log = Log()
+    log.follow(["step 1\n"], prefix="node-0: ")
+    assert "node-0: step 1" in str(log.error("it failed"))
+    log.follow([f'{PROBLEM}{{"problem": "too few pairs", "remedy": "Make more."}}\n'])
+    with pytest.raises(UserError, match="too few pairs"):
+        raise log.error("it failed")
+    assert capsys.readouterr().err == "node-0: step 1\n"

@@ -1,0 +1,281 @@
+"""Two processes train as one does: real processes by torchrun, on CPU over gloo."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from components.base_model.base_model import import_model
+from components.base_model.settings import BaseModelSettings
+from components.core.errors import UserError
+from components.core.model_files import model_folder
+from components.core.records import CheckpointComparison, Counts, CurvePoint, Example, Manifest, Pair, Parent, Prompt
+from components.core.stage import Stage, find_manifest, read_records
+from components.core.store import join, open_store
+from components.judging.settings import JudgingSettings
+from components.pairs.settings import PairsSettings
+from components.seed_data.settings import SeedDataSettings
+from components.serving.settings import Generation
+from components.training.dpo.settings import DpoSettings, EarlyStopSettings
+from components.training.launch.launch import on_this_node, train_stage
+from components.training.launch.request import TrainingRequest
+from components.training.settings import LoraSettings
+from components.training.sft.settings import SftSettings
+from tests.helpers.tiny_model import make_tiny_model
+
+pytestmark = pytest.mark.slow
+LORA = LoraSettings(rank=4, alpha=8)
+COMMON = {"learning_rate": 1e-2, "min_learning_rate": 1e-3, "epochs": 2, "dropout": 0, "max_length": 96, "seed": 3}
+COMMON |= {"batch_size": 4, "micro_batch_size": 2, "checkpoint_every": 2}
+
+
+class Toy:
+    """A store with a tiny model, 24 examples and 12 pairs of different lengths."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = str(folder / "store")
+        made = import_model(self.root, BaseModelSettings(base=str(make_tiny_model(folder / "model"))))
+        self.model = join(self.root, made.stage, made.key)
+
+    def sft(self, examples: int = 24, **changes: Any) -> TrainingRequest:
+        toy = {"messages": Parent(uri="toy", digest=f"toy-{examples}")}
+        stage = Stage(self.root, "seed_data", SeedDataSettings(messages="toy"), toy)
+        lines = [
+            Example(id=str(n), kind="ift", prompt=f"add {n}", completion="it is" + " very" * (n % 5) + f" {n + 1}")
+            for n in range(examples)
+        ]
+        stage.publish(Counts(), {"ift": lines})
+        settings = SftSettings(**(COMMON | changes))
+        inputs = {"base": self.model, "seed_data": stage.uri}
+        return TrainingRequest(kind="sft", root=self.root, settings=settings.plain(), inputs=inputs)
+
+    def dpo(self, pairs: int = 12, **changes: Any) -> TrainingRequest:
+        toy = {"toy": Parent(uri="toy", digest=f"toy-{pairs}")}
+        stage = Stage(self.root, "pairs", PairsSettings(), toy)
+        scores = {"chosen_id": "a", "rejected_id": "b", "chosen_score": 5, "rejected_score": 1}
+        stage.publish(
+            Counts(),
+            {"pairs": [Pair(id=str(n), prompt=f"add {n}", chosen=f"{n}" * (1 + n % 4), rejected=f"no {n}", **scores)
+                       for n in range(pairs)]},
+        )  # fmt: skip
+        settings = DpoSettings(**(COMMON | {"lora": LORA} | changes))
+        return TrainingRequest(
+            kind="dpo", root=self.root, settings=settings.plain(), inputs={"model": self.model, "pairs": stage.uri}
+        )
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
+    monkeypatch.setenv("SRLM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return Toy(tmp_path)
+
+
+@pytest.fixture
+def other(tmp_path: Path, toy: Toy) -> Toy:
+    """The same in a store of its own."""
+    return Toy(tmp_path / "other")
+
+
+def made_by_two(request: TrainingRequest) -> Manifest:
+    on_this_node(request.on(2))
+    manifest = find_manifest(request.stage().uri)
+    assert manifest
+    return manifest
+
+
+def curve(request: TrainingRequest) -> list[CurvePoint]:
+    return read_records(request.stage().uri, "curve", CurvePoint)
+
+
+def weights(request: TrainingRequest) -> dict[str, torch.Tensor]:
+    return AutoModelForCausalLM.from_pretrained(model_folder(request.stage().uri)).state_dict()
+
+
+def furthest(one: TrainingRequest, other: TrainingRequest) -> dict[str, float]:
+    """The largest difference of losses and of weights."""
+    first, second = curve(one), curve(other)
+    assert [point.step for point in first] == [point.step for point in second]
+    losses = [abs(a.values["loss"] - b.values["loss"]) for a, b in zip(first, second, strict=True)]
+    w, v = weights(one), weights(other)
+    found = {"loss": max(losses), "weights": max(float((w[name] - v[name]).abs().max()) for name in w)}
+    print(found)
+    return found
+
+
+TRAININGS = {
+    "sft-full": lambda toy, **changes: toy.sft(**changes),
+    "sft-lora": lambda toy, **changes: toy.sft(lora=LORA, **changes),
+    "dpo-lora": lambda toy, **changes: toy.dpo(**changes),
+    "dpo-full": lambda toy, **changes: toy.dpo(lora=None, nll_weight=0.2, **changes),
+}
+
+
+# each training once, each way to spread it over devices with full weights and with LoRA; DPO's own reference with both
+@pytest.mark.parametrize(
+    ("training", "sharding"),
+    [("sft-full", "fsdp"), ("sft-lora", "none"), ("dpo-full", "none"), ("dpo-full", "fsdp"), ("dpo-lora", "fsdp")],
+)
+def test_two_processes_have_the_curve_and_the_weights_of_one(
+    toy: Toy, other: Toy, training: str, sharding: str
+) -> None:
+    """Equal global batches: losses (0.7 to 6) agree to 1e-4 and weights (up to 0.8) to 1e-3 after all steps."""
+    alone, shared = TRAININGS[training](toy), TRAININGS[training](other, sharding=sharding)
+    assert alone.stage().key == shared.stage().key  # how it is spread over devices does not make it another model
+    alone.make()
+    made_by_two(shared)
+    difference = furthest(alone, shared)
+    assert difference["loss"] < 1e-4
+    assert difference["weights"] < 1e-3
+
+
+RANK = """
+import os, sys
+from pathlib import Path
+from torch import distributed
+from components.training.dpo.dpo import make_trainer
+from components.training.dpo.settings import DpoSettings
+from components.training.model import load_policy, load_tokenizer
+distributed.init_process_group("gloo")
+folder, settings = Path(sys.argv[1]), DpoSettings(sharding="fsdp", batch_size=4, max_length=96)
+resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+before = resident()
+policy = load_policy(folder, settings)
+grown = resident() - before
+size = sum(4 * one.numel() for one in policy.parameters())
+say = lambda text: [{"role": "assistant", "content": text}]
+rows = [{"prompt": [{"role": "user", "content": "add 1"}], "chosen": say("2"), "rejected": say("3")}] * 4
+trainer = make_trainer(folder, load_tokenizer(folder), rows, settings, Path(sys.argv[2]))
+held = sum(4 * one.to_local().numel() for one in trainer.ref_model.parameters())
+print(f"\\nrank {os.environ['RANK']} {grown / size} {held / size} {trainer.is_fsdp_enabled}", flush=True)
+distributed.destroy_process_group()
+"""
+
+
+def test_sharded_weights_are_read_by_the_first_process_alone(tmp_path: Path, toy: Toy) -> None:
+    """Of a model of 150 MB the second holds nothing before training begins, and each half of the reference.
+
+    That FSDP is on is not a matter of course: accelerate takes DDP on CPUs.
+    """
+    folder = make_tiny_model(tmp_path / "wide")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    wide = type(model)(type(model.config)(**{**model.config.to_dict(), "intermediate_size": 100_000}))
+    wide.to(torch.bfloat16).save_pretrained(folder)  # as it is stored on GPUs: reading it to fp32 takes memory
+    (tmp_path / "rank.py").write_text(RANK)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += [str(tmp_path / "rank.py"), str(folder), str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    ranks = sorted(line.split()[1:] for line in ended.stdout.splitlines() if line.startswith("rank "))
+    assert [one[0] for one in ranks] == ["0", "1"], ended.stderr
+    assert float(ranks[0][1]) > 0.9
+    assert float(ranks[1][1]) < 0.3
+    assert all(0.45 < float(one[2]) < 0.55 and one[3] == "True" for one in ranks), ranks
+
+
+@pytest.mark.parametrize(("kind", "left"), [("sft", 1), ("dpo", 5)])
+def test_the_rest_of_an_epoch_is_trained_on_once(toy: Toy, other: Toy, kind: str, left: int) -> None:
+    """Batches of 8, of which two processes hold 2 + 2 at once: what is left of an epoch (16 + 5 examples: 2 + 2 + 1)
+    fills their last turn in part, or leaves one of them nothing; the curve is that of one process all the same."""
+    ask = {
+        "sft": lambda toy: toy.sft(examples=16 + left, batch_size=8),
+        "dpo": lambda toy: toy.dpo(pairs=16 + left, batch_size=8, nll_weight=0.2),
+    }[kind]
+    alone, shared = ask(toy), ask(other)
+    alone.make()
+    made_by_two(shared)
+    assert furthest(alone, shared)["loss"] < 1e-4
+
+
+def test_one_process_looks_at_the_answers_for_all(toy: Toy, other: Toy) -> None:
+    """A random model's judgements do not parse: both trainings go on to their end and look at the same steps."""
+
+    def ask(toy: Toy) -> TrainingRequest:
+        draw = {"max_tokens": 4, "concurrency": 1}
+        judging = JudgingSettings(prompt="{instruction} -> {response} ?", samples=1, **draw)
+        stop = EarlyStopSettings(every=4, answers=Generation(**draw), judging=judging)
+        stage = Stage(toy.root, "seed_data", SeedDataSettings(messages="toy"), {})
+        stage.publish(Counts(), {"validation": [Prompt(id=str(n), text=f"add {n}") for n in range(2)]})
+        asked = toy.dpo(early_stop=stop)
+        return asked.model_copy(update={"inputs": {**asked.inputs, "seed_data": stage.uri}})
+
+    alone, shared = ask(toy), ask(other)
+    alone.make()
+    made_by_two(shared)
+    assert furthest(alone, shared)["loss"] < 1e-4
+    looks = [read_records(one.stage().uri, "checkpoints", CheckpointComparison) for one in (alone, shared)]
+    assert looks[0] == looks[1]
+    assert [look.step for look in looks[0]] == [4, 6]
+
+
+def started(request: TrainingRequest) -> subprocess.Popen[bytes]:
+    """The step of two processes as a process group of its own."""
+    code = "import sys; from components.training import launch, request as r; "
+    code += "launch.on_this_node(r.TrainingRequest.model_validate_json(sys.argv[1]))"
+    return subprocess.Popen([sys.executable, "-c", code, request.on(2).model_dump_json()], start_new_session=True)
+
+
+def until_it_has_a_checkpoint(request: TrainingRequest, step: subprocess.Popen[bytes]) -> None:
+    store = open_store(request.stage().uri)
+    while not any(name.endswith(".json") for name in store.names("progress/checkpoints/")):
+        assert step.poll() is None
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("sharding", ["none", "fsdp"])
+def test_a_killed_training_ends_with_the_same_weights(toy: Toy, other: Toy, sharding: str) -> None:
+    """Dropout is on: every process goes on with its own random state."""
+    settings = {"sharding": sharding, "dropout": 0.1, "epochs": 8, "lora": LORA}
+    undisturbed, killed = toy.sft(**settings), other.sft(**settings)
+    digest = made_by_two(undisturbed).digest
+    step = started(killed)
+    until_it_has_a_checkpoint(killed, step)
+    os.killpg(step.pid, signal.SIGKILL)
+    step.wait()
+    assert find_manifest(killed.stage().uri) is None
+    assert made_by_two(killed).digest == digest
+
+
+def test_a_step_that_is_asked_to_end_takes_its_processes_along(toy: Toy) -> None:
+    request = toy.sft(epochs=50)
+    step = started(request)
+    until_it_has_a_checkpoint(request, step)
+    step.terminate()
+    assert step.wait() == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.killpg(step.pid, 0)
+
+
+def test_another_number_of_processes_than_asked_for_is_refused(toy: Toy) -> None:
+    """As when Trainer's runtime does not tell torchrun of the other node."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"]
+    command += ["-m", "components.training.launch.worker", toy.sft().on(2).model_dump_json()]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode != 0
+    assert "1 processes train where the recipe asks for 2" in ended.stderr
+
+
+def test_an_error_for_the_user_comes_back_from_the_processes(toy: Toy) -> None:
+    with pytest.raises(UserError, match="no example is left to train on"):
+        made_by_two(toy.sft(max_length=16))
+
+
+def test_gpus_that_are_not_there_are_refused(toy: Toy) -> None:
+    with pytest.raises(UserError, match="asks for 64 GPUs"):
+        train_stage(toy.sft(), {"gpus": 64}, {}, "", "run", "sft")
+
+
+def test_what_is_finished_is_found_before_anything_is_started(toy: Toy) -> None:
+    request = toy.sft(epochs=1)
+    request.make()
+    found = train_stage(request, {"nodes": 2, "gpus": 8}, {}, "", "run", "sft")  # neither is here
+    assert found.reused

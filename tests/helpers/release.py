@@ -1,0 +1,97 @@
+"""The chart as a user installs it: with store and registry, in a namespace that enforces Pod Security "restricted"."""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from components.core.processes import end
+from components.kubernetes.client import Cluster, connect
+from tests.helpers.chart import CHART, helm_program
+
+VALUES = ("seaweedfs.enabled=true", "mlflow.enabled=true", "networkPolicy.enabled=true")
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+@dataclass(frozen=True)
+class Release:
+    """An installed chart; `environment` lets a program of this machine use its store and registry."""
+
+    cluster: Cluster
+    environment: dict[str, str]
+
+    @property
+    def namespace(self) -> str:
+        return self.cluster.namespace
+
+
+@contextmanager
+def installed() -> Iterator[Release]:
+    """Install the chart into a new namespace; both are gone afterwards."""
+    cluster = connect(f"srlm-release-{secrets.token_hex(3)}")
+    cluster.core.create_namespace({"metadata": {"name": cluster.namespace, "labels": RESTRICTED}})
+    try:
+        helm("install", cluster.namespace, *(f"--set={value}" for value in VALUES), "--wait", "--timeout=5m")
+        with ExitStack() as forwarded:
+            store = forwarded.enter_context(forward(cluster.namespace, "svc/srlm-store", 8333))
+            registry = forwarded.enter_context(forward(cluster.namespace, "svc/srlm-mlflow", 5000))
+            keys = cluster.core.read_namespaced_secret("srlm", cluster.namespace).data
+            environment = {name: base64.b64decode(value).decode() for name, value in keys.items()}
+            environment |= {"AWS_ENDPOINT_URL_S3": store, "AWS_REGION": "us-east-1", "SRLM_TRACKING_URI": registry}
+            yield Release(cluster, environment)
+    finally:
+        cluster.core.delete_namespace(cluster.namespace)
+
+
+def helm(verb: str, namespace: str, *arguments: str) -> str:
+    """A verb on the release `srlm`; returns what Helm printed."""
+    chart = [str(CHART)] if verb in ("install", "upgrade") else []
+    command = [helm_program(), verb, "srlm", *chart, f"--namespace={namespace}", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def kubectl(namespace: str, *arguments: str, given: str = "") -> str:
+    """What kubectl prints."""
+    command = ["kubectl", f"--namespace={namespace}", *arguments]
+    done = subprocess.run(command, input=given, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@contextmanager
+def forward(namespace: str, target: str, port: int) -> Iterator[str]:
+    """A port of the cluster on this machine; gives its URL."""
+    command = ["kubectl", f"--namespace={namespace}", "port-forward", target, f":{port}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        line = process.stdout.readline() if process.stdout else ""
+        found = re.search(r"127\.0\.0\.1:(\d+)", line)
+        assert found, f"kubectl port-forward said {line!r}"
+        yield f"http://127.0.0.1:{found[1]}"
+    finally:
+        end(process.pid, group=True)
+
+
+def job_of(cluster: Cluster, run: str) -> Any:
+    return cluster.batch.read_namespaced_job(run, cluster.namespace)
+
+
+def wait_for_end(cluster: Cluster, run: str, seconds: float) -> Any:
+    """The Job when it has ended; its log so far is the message if it takes too long."""
+    deadline = time.monotonic() + seconds
+    while True:
+        status = job_of(cluster, run).status
+        if any(one.status == "True" and one.type in ("Complete", "Failed") for one in status.conditions or []):
+            return status
+        if time.monotonic() > deadline:
+            raise AssertionError(kubectl(cluster.namespace, "logs", f"job/{run}", "--tail=60"))
+        time.sleep(1)

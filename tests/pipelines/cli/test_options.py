@@ -1,0 +1,68 @@
+"""What commands share: which recipes there are, every parameter of a run, and what a run may be called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from rich.console import Console
+
+from components.core.errors import UserError
+from pipelines.cli.main import app
+from pipelines.cluster.submission import Destination, submit
+from pipelines.local.run import Where, run_recipe
+from pipelines.recipe import load_recipe, shipped_recipes
+from tests.helpers.paths import ROOT
+
+COMPILED = ROOT / "pipelines/compiled/demo.yaml"
+ILLEGAL = ("My_Run", "a run", "-a", "a-", "a.b", "a" * 64)
+
+
+def options(command: str) -> dict[str, Any]:
+    """The command's options and arguments by their first name."""
+    found: Any = typer.main.get_command(app)
+    return {one.opts[0]: one for one in found.commands[command].params}
+
+
+def parameters() -> list[str]:
+    """Of the compiled pipeline."""
+    return list(next(yaml.safe_load_all(COMPILED.read_text()))["root"]["inputDefinitions"]["parameters"])
+
+
+@pytest.mark.parametrize("command", ["run", "compile", "submit", "manifests"])
+def test_the_help_names_every_recipe_that_comes_with_the_package(command: str) -> None:
+    assert [name for name in shipped_recipes() if name not in options(command)["recipe"].help] == []
+
+
+@pytest.mark.parametrize("command", ["run", "submit"])
+def test_every_parameter_of_the_pipeline_is_an_option(command: str) -> None:
+    """A run on this machine may train on several nodes of a cluster, so it takes the trainer's image, too."""
+    assert [name for name in parameters() if f"--{name.replace('_', '-')}" not in options(command)] == []
+
+
+def test_both_commands_read_images_and_places_from_the_same_variables() -> None:
+    run, submit_ = options("run"), options("submit")
+    read = {name: one.envvar for name, one in submit_.items() if one.envvar and name != "--host"}
+    assert {name: run[name].envvar for name in read} == read
+    assert read["--trainer-image"] == "SRLM_TRAINER_IMAGE"
+
+
+def test_what_is_given_becomes_the_pipeline_s_parameter() -> None:
+    """Store and registry come from the servers that are started where none is given; the run's name is another's."""
+    given = {name: f"a-{name}" for name in parameters() if name != "run"}
+    assert Where(**given).parameters() == {
+        name: value for name, value in given.items() if name not in ("store", "tracking_uri")
+    }
+
+
+@pytest.mark.parametrize("name", ILLEGAL)
+def test_a_run_on_a_cluster_has_a_name_that_its_services_can_have(name: str) -> None:
+    """Told before anything is started or asked for."""
+    recipe = load_recipe("demo")
+    for engine in ("transformers", "tgi", "vllm"):
+        with pytest.raises(UserError, match="cannot be named"):
+            run_recipe(recipe, Where(engine=engine), Console(), run=name)
+    with pytest.raises(UserError, match="cannot be named"):
+        submit(recipe, Destination("http://127.0.0.1:9"), {"run": name})

@@ -1,0 +1,140 @@
+"""The local store and registry: started, shared, adopted after a crash, stopped; their data stay."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from components.core.errors import UserError
+from components.core.processes import alive
+from pipelines.local import services as module
+from pipelines.local.ports import free_ports
+from pipelines.local.services import Services, services, stop_services
+from tests.helpers.paths import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SRLM_HOME", str(tmp_path))
+    return tmp_path
+
+
+def pids(local: Services) -> list[int]:
+    return [local.store_pid, local.mlflow_pid]
+
+
+def experiments(local: Services) -> list[str]:
+    url = f"{local.tracking_uri}/api/2.0/mlflow/experiments/search?max_results=10"
+    with urllib.request.urlopen(url) as answer:
+        return [one["name"] for one in json.load(answer)["experiments"]]
+
+
+def make_experiment(local: Services, name: str) -> None:
+    body = json.dumps({"name": name}).encode()
+    request = urllib.request.Request(
+        f"{local.tracking_uri}/api/2.0/mlflow/experiments/create", body, {"Content-Type": "application/json"}
+    )
+    urllib.request.urlopen(request).close()
+
+
+def test_they_run_inside_the_block_and_keep_their_data() -> None:
+    with services() as local:
+        make_experiment(local, "kept")
+        running = pids(local)
+        assert all(map(alive, running))
+    assert not any(map(alive, running))
+    with services() as local:
+        assert "kept" in experiments(local)
+
+
+def test_the_last_user_stops_them(home: Path) -> None:
+    """Another process uses them, this one comes and goes: they stay until the other is done."""
+    code = "import sys; from pipelines.local.services import services\n"
+    code += "with services(): print('up', flush=True); sys.stdin.read()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "up\n"
+    with services() as local:
+        running = pids(local)
+    assert all(map(alive, running))
+    other.communicate("")
+    assert not any(map(alive, running))
+
+
+def test_a_killed_run_leaves_them_to_the_next() -> None:
+    code = "import os, signal; from pipelines.local.services import services\n"
+    code += "with services(): os.kill(os.getpid(), signal.SIGKILL)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    left = Services(**json.loads((module._folder() / "state.json").read_text()))
+    assert all(map(alive, pids(left)))
+    with services() as local:
+        assert pids(local) == pids(left)
+    assert not any(map(alive, pids(left)))
+
+
+def test_up_keeps_them_and_down_stops_them() -> None:
+    with services(keep=True) as local:
+        running = pids(local)
+    assert all(map(alive, running))
+    with services() as local:
+        assert pids(local) == running
+    assert all(map(alive, running))
+    assert stop_services()
+    assert not any(map(alive, running))
+    assert not stop_services()
+
+
+def test_the_key_is_the_owners_alone() -> None:
+    with services():
+        assert (module._folder() / "credentials.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_taken_port_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first choice of every port is one that somebody else listens on: the next try takes free ones."""
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        choices = iter([[taken.getsockname()[1]]])
+        real = module.free_ports
+        monkeypatch.setattr(
+            module,
+            "free_ports",
+            lambda count, offset=0: (next(choices, None) if count == 1 and not offset else None) or real(count, offset),
+        )
+        with services() as local:
+            assert local.mlflow_port != taken.getsockname()[1]
+            assert experiments(local)
+
+
+def test_a_server_that_cannot_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_program", lambda name: "/bin/false")
+    with pytest.raises(UserError, match="store server does not start"), services():
+        pass
+
+
+def test_free_ports_are_different_and_keep_their_offset() -> None:
+    ports = free_ports(20, 10000)
+    assert len(set(ports)) == 20
+    assert max(ports) <= 55535
+
+
+def test_a_process_that_is_gone_is_not_alive() -> None:
+    child = subprocess.Popen(["/bin/true"])
+    deadline = time.monotonic() + 30
+    while alive(child.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not alive(child.pid)
+    assert alive(os.getpid())
