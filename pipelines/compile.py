@@ -34,7 +34,7 @@ def compile_pipeline(pipeline: Any, path: Path) -> str:
         draft = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(draft))
         documents = list(yaml.safe_load_all(draft.read_text()))
-        refuse_unsound(documents)
+        check_package(documents)
         os.replace(draft, path)
     return version_of(documents)
 
@@ -62,7 +62,7 @@ def version_of(documents: Sequence[dict[str, Any]]) -> str:
     return f"{documents[0]['pipelineInfo']['name']}-{content_hash(list(documents))[:10]}"
 
 
-def refuse_unsound(documents: Sequence[dict[str, Any]]) -> None:
+def check_package(documents: Sequence[dict[str, Any]]) -> None:
     """Raises UserError with all that the lint finds."""
     if found := lint(documents):
         raise UserError(

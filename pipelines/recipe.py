@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from components.base_model.settings import BaseModelSettings
 from components.core.errors import UserError
 from components.core.settings import Settings
-from components.eft.ranks import refuse_another_scale
+from components.eft.ranks import require_five_point_scale
 from components.eft.settings import EftSettings
 from components.evaluation.alpaca_eval.instructions_settings import InstructionsSettings
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
@@ -106,7 +106,7 @@ class Recipe(Settings):
         for judging in (self.judging, self.evaluation.judging, *early_stop):
             judging.judge_prompt()
         if self.eft.source == "ranks":
-            refuse_another_scale(self.judging.judge_prompt().form)
+            require_five_point_scale(self.judging.judge_prompt().score_format)
         return self
 
     @model_validator(mode="after")
@@ -181,12 +181,12 @@ def recipe_from(raw: dict[str, Any], overrides: Sequence[str] = (), name: str = 
 
 def local_files(recipe: Recipe) -> dict[str, str]:
     """The files of this machine (./, ../ or /) that a recipe names, by setting."""
-    raw = recipe.plain()
+    raw = recipe.to_dict()
     named = {dotted: _inside(raw, dotted.split(".")) for dotted in PATHS}
     return {dotted: path for dotted, path in named.items() if path and path.startswith(("./", "../", "/"))}
 
 
-def refuse_missing_files(recipe: Recipe) -> None:
+def require_local_files(recipe: Recipe) -> None:
     """Raises UserError that names every file of this machine that the recipe needs and is not there."""
     missing = [f"{dotted}: {path}" for dotted, path in local_files(recipe).items() if not Path(path).exists()]
     if missing:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from components.base_model.settings import BaseModelSettings
 from components.base_model.sources import SMOLLM2, fetch, identify, smollm2_gguf
-from components.core.model_files import adopt_folder
+from components.core.model_files import prime_model_cache
 from components.core.progress import say
 from components.core.records import Counts, Manifest
 from components.core.stage import Stage
@@ -29,7 +29,7 @@ def import_model(root: str, settings: BaseModelSettings) -> Manifest:
         else:
             _copy(fetch(settings, source.digest, work), folder, settings.chat_template)
         manifest = stage.publish(Counts(kept={"parameters": count_parameters(folder)}), folder=folder)
-        adopt_folder(stage.uri, folder)
+        prime_model_cache(stage.uri, folder)
     return manifest
 
 

@@ -17,14 +17,14 @@ from components.core.store import DirectoryStore, Store, home, join, open_store
 
 def model_folder(uri: str) -> Path:
     """The files of a finished model stage as a local folder: the store's own where it is one, else a checked copy."""
-    manifest, place, store = read_manifest(uri), model_place(uri), open_store(uri)
+    manifest, place, store = read_manifest(uri), model_prefix(uri), open_store(uri)
     if isinstance(store, DirectoryStore):
         return store.root / place
     files = {name.removeprefix(f"{place}/"): file for name, file in manifest.files.items() if name.startswith(place)}
     return _cached_copy(uri, place, files)
 
 
-def model_place(uri: str) -> str:
+def model_prefix(uri: str) -> str:
     """The name of the model's folder inside its stage, which says its content; raises UserError without a model."""
     place = next((name.split("/")[0] for name in read_manifest(uri).files if name.startswith("files-")), None)
     if place is None:
@@ -34,7 +34,7 @@ def model_place(uri: str) -> str:
 
 def cached_model(uri: str, scratch: Path) -> Path:
     """Where `model_folder` leaves a model of an S3 store on a machine whose SRLM_HOME is `scratch`."""
-    return scratch / "cache" / "models" / model_place(uri)
+    return scratch / "cache" / "models" / model_prefix(uri)
 
 
 def check_files(uri: str) -> None:
@@ -66,7 +66,7 @@ def _scratch() -> Path:
     return folder
 
 
-def adopt_folder(uri: str, folder: Path) -> None:
+def prime_model_cache(uri: str, folder: Path) -> None:
     """Move the files that were just published from `folder` to where `model_folder` looks, to save the download."""
     if isinstance(open_store(uri), DirectoryStore):
         return

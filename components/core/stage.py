@@ -61,7 +61,7 @@ class Stage:
         self.manifest = find_manifest(self.uri)
         self._start = time.monotonic()
 
-    def kept(self, kind: str, record: type[R]) -> dict[str, R]:
+    def load_progress(self, kind: str, record: type[R]) -> dict[str, R]:
         """Records of an unfinished earlier attempt, by id."""
         records: dict[str, R] = {}
         for name in self.store.names(f"progress/{kind}/"):
@@ -70,7 +70,7 @@ class Stage:
                 records.setdefault(found.id, found)
         return records
 
-    def keep(self, kind: str, records: Iterable[Record]) -> None:
+    def save_progress(self, kind: str, records: Iterable[Record]) -> None:
         """Make these records safe against a crash, as one object under a unique name."""
         data = _json_lines(records)
         if data:

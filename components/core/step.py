@@ -23,7 +23,7 @@ class Metrics(Protocol):
 
 
 @contextmanager
-def explained(name: str, goes_on: bool = False) -> Iterator[None]:
+def report_errors(name: str, goes_on: bool = False) -> Iterator[None]:
     """A UserError ends the step with one message and exit code 2; anything else leaves its traceback in the log.
 
     `goes_on` is for the second part of a step, which has been announced.
@@ -46,7 +46,7 @@ def explained(name: str, goes_on: bool = False) -> Iterator[None]:
 def run_stage(root: str, run: str, name: str, make: Callable[[], Manifest], metrics: Metrics) -> str:
     """Make one stage as the step `name` of a run; returns its URI. `name` is "<model>/<stage>", e.g. "m1/judging"."""
     start = time.time()
-    with explained(name):
+    with report_errors(name):
         manifest = make()
         uri = join(root, manifest.stage, manifest.key)
         entry = {

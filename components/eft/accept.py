@@ -28,7 +28,7 @@ class Accepted:
 
 
 def accept(
-    prompts: Sequence[SeedPrompt], judgements: Sequence[Judgement], form: ScoreFormat = BUILT_IN_FORMAT
+    prompts: Sequence[SeedPrompt], judgements: Sequence[Judgement], score_format: ScoreFormat = BUILT_IN_FORMAT
 ) -> Accepted:
     """One target a reply, of the prompts whose mean scores put the replies into exactly the human order."""
     means = mean_scores(judgements)
@@ -43,7 +43,7 @@ def accept(
             continue
         accepted.prompts += 1
         for reply in prompt.replies:
-            best = closest(samples[reply.id], means[reply.id], form)
+            best = closest(samples[reply.id], means[reply.id], score_format)
             if best is None or best.score is None:
                 accepted.dropped["example: no sample gives reasons and ends on its score"] += 1
             else:
@@ -61,17 +61,17 @@ def disagreement(replies: Sequence[Reply], means: Mapping[str, float]) -> str | 
     return "scores tie" if any(step <= TOLERANCE for step in steps) else None
 
 
-def closest(samples: Sequence[Judgement], mean: float, form: ScoreFormat = BUILT_IN_FORMAT) -> Judgement | None:
+def closest(samples: Sequence[Judgement], mean: float, score_format: ScoreFormat = BUILT_IN_FORMAT) -> Judgement | None:
     """The sample to learn from: the nearest to the mean, the first among equals, None where none is fit for it."""
-    fit = [(abs(one.score - mean), one) for one in samples if one.score is not None and _is_fit(one, form)]
+    fit = [(abs(one.score - mean), one) for one in samples if one.score is not None and _is_fit(one, score_format)]
     if not fit:
         return None
     least = min(distance for distance, _ in fit)
     return next(sample for distance, sample in fit if distance <= least + TOLERANCE)
 
 
-def _is_fit(judgement: Judgement, form: ScoreFormat) -> bool:
+def _is_fit(judgement: Judgement, score_format: ScoreFormat) -> bool:
     """Whole, with reasons, and at its end the score: what follows the score would be learned as well."""
     lines = judgement.completion.strip().splitlines() or [""]
-    ends_on_score = parse_score(lines[-1], form=form).value == judgement.score
+    ends_on_score = parse_score(lines[-1], score_format=score_format).value == judgement.score
     return judgement.finish_reason == "stop" and ends_on_score and len(judgement.completion.split()) >= FEWEST_WORDS

@@ -13,7 +13,7 @@ from components.core.sources import Source, fetch
 from components.core.stage import Stage, parent, read_records
 from components.eft.accept import accept
 from components.eft.file import read_judgements, targets_from_file
-from components.eft.ranks import refuse_another_scale, targets_from_ranks
+from components.eft.ranks import require_five_point_scale, targets_from_ranks
 from components.eft.settings import EftSettings
 from components.eft.targets import Target, cap_classes
 from components.judging.judging import TextToJudge, judge_texts, parse_rate
@@ -59,22 +59,22 @@ def make_eft(
         if stage.manifest:
             return stage.manifest
         if source:
-            made = _from_file(source, seed_data, judge_prompt.form)
+            made = _from_file(source, seed_data, judge_prompt.score_format)
         elif settings.source == "ranks":
-            made = _from_ranks(settings, seed_data, judge_prompt.form)
+            made = _from_ranks(settings, seed_data, judge_prompt.score_format)
         else:
             made = _from_model(stage, settings, seed_data, judge_prompt, endpoint)
     return _publish(stage, settings, made, judge_prompt)
 
 
-def _from_file(source: Source, seed_data: str, form: ScoreFormat) -> Made:
+def _from_file(source: Source, seed_data: str, score_format: ScoreFormat) -> Made:
     held_out = [prompt.text for prompt in read_records(seed_data, "eval", SeedPrompt)]
-    targets, dropped = targets_from_file(read_judgements(source.path, source.name), held_out, form)
+    targets, dropped = targets_from_file(read_judgements(source.path, source.name), held_out, score_format)
     return Made(targets, dropped)
 
 
-def _from_ranks(settings: EftSettings, seed_data: str, form: ScoreFormat) -> Made:
-    refuse_another_scale(form)
+def _from_ranks(settings: EftSettings, seed_data: str, score_format: ScoreFormat) -> Made:
+    require_five_point_scale(score_format)
     return Made(targets_from_ranks(read_records(seed_data, "eft", SeedPrompt), settings.seed))
 
 
@@ -82,17 +82,17 @@ def _from_model(stage: Stage, settings: EftSettings, seed_data: str, judge_promp
     prompts = read_records(seed_data, "eft", SeedPrompt)
     texts = [TextToJudge(p.id, reply.id, p.text, reply.text) for p in prompts for reply in p.replies]
     judgements = judge_texts(stage, "judgements", texts, settings, settings.samples, judge_prompt, endpoint)
-    accepted = accept(prompts, judgements, judge_prompt.form)
+    accepted = accept(prompts, judgements, judge_prompt.score_format)
     metrics = parse_rate(judgements) | {"accept_rate": accepted.prompts / len(prompts)}
     return Made(accepted.targets, accepted.dropped, judgements, metrics)
 
 
 def _publish(stage: Stage, settings: EftSettings, made: Made, judge_prompt: JudgePrompt) -> Manifest:
-    form = judge_prompt.form
-    targets = cap_classes(made.targets, settings.max_class_share, settings.seed, form)
+    score_format = judge_prompt.score_format
+    targets = cap_classes(made.targets, settings.max_class_share, settings.seed, score_format)
     dropped = made.dropped + Counter({"example: its score is too frequent": len(made.targets) - len(targets)})
     if len(targets) < settings.min_examples:
-        raise _too_few(settings, made, len(targets), dropped, form)
+        raise _too_few(settings, made, len(targets), dropped, score_format)
     examples = [
         Example(id=t.id, kind="eft", prompt=judge_prompt.fill(t.instruction, t.response), completion=t.judgement)
         for t in targets
@@ -101,7 +101,9 @@ def _publish(stage: Stage, settings: EftSettings, made: Made, judge_prompt: Judg
     if made.judgements:
         records["judgements"] = made.judgements
     prompts = len({target.instruction for target in targets})
-    shares = {f"share_of_score_{score}": count / len(targets) for score, count in _classes(targets, form).items()}
+    shares = {
+        f"share_of_score_{score}": count / len(targets) for score, count in _classes(targets, score_format).items()
+    }
     return stage.publish(
         Counts(kept={"examples": len(examples), "prompts": prompts}, dropped=dict(dropped.most_common())),
         records,
@@ -110,15 +112,17 @@ def _publish(stage: Stage, settings: EftSettings, made: Made, judge_prompt: Judg
     )
 
 
-def _classes(targets: Sequence[Target], form: ScoreFormat) -> dict[str, int]:
+def _classes(targets: Sequence[Target], score_format: ScoreFormat) -> dict[str, int]:
     """Targets by the nearest point of the scale, from the lowest."""
-    counts = Counter(form.nearest(target.score) for target in targets)
+    counts = Counter(score_format.nearest(target.score) for target in targets)
     return {f"{score:g}": count for score, count in sorted(counts.items())}
 
 
-def _too_few(settings: EftSettings, made: Made, left: int, dropped: Counter[str], form: ScoreFormat) -> UserError:
+def _too_few(
+    settings: EftSettings, made: Made, left: int, dropped: Counter[str], score_format: ScoreFormat
+) -> UserError:
     reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common()) or "nothing was dropped"
-    classes = _classes(made.targets, form).items()
+    classes = _classes(made.targets, score_format).items()
     scores = ", ".join(f"{count} of score {score}" for score, count in classes) or "none"
     return UserError(
         f"{left} EFT examples are left, eft.min_examples is {settings.min_examples} ({reasons}; before the limit "

@@ -46,14 +46,14 @@ def read_judgements(path: Path, name: str) -> list[WrittenJudgement]:
 
 
 def targets_from_file(
-    judgements: Iterable[WrittenJudgement], held_out: Collection[str], form: ScoreFormat = BUILT_IN_FORMAT
+    judgements: Iterable[WrittenJudgement], held_out: Collection[str], score_format: ScoreFormat = BUILT_IN_FORMAT
 ) -> tuple[list[Target], Counter[str]]:
     """Targets, and what was dropped by reason. `held_out` are the prompts that the judge will be measured on."""
     unseen = {normalised(text) for text in held_out}
     targets: dict[str, Target] = {}
     dropped: Counter[str] = Counter()
     for one in judgements:
-        id, score = short_id(one.instruction, one.response), parse_score(one.judgement, form=form)
+        id, score = short_id(one.instruction, one.response), parse_score(one.judgement, score_format=score_format)
         if normalised(one.instruction) in unseen:
             dropped["example: its prompt is held out for evaluation"] += 1
         elif score.value is None:

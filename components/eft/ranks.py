@@ -78,9 +78,9 @@ def targets_from_ranks(prompts: Sequence[SeedPrompt], seed: int) -> list[Target]
     ]
 
 
-def refuse_another_scale(form: ScoreFormat) -> None:
+def require_five_point_scale(score_format: ScoreFormat) -> None:
     """UserError where the judge is not asked for the scores that are written here, "Score: 1" to "Score: 5"."""
-    if form.pattern or form.highest != 5 or form.lowest > 1:
+    if score_format.pattern or score_format.highest != 5 or score_format.lowest > 1:
         raise UserError(
             "eft.source: ranks teaches to write `Score: 1` to `Score: 5`, but judging.pattern, lowest and highest ask "
             "for something else",

@@ -15,7 +15,7 @@ class EftSettings(Generation):
     """
 
     # `file` counts by its digest; `min_examples` only decides whether the stage succeeds.
-    run_time: ClassVar[frozenset[str]] = Generation.run_time | {"file", "min_examples"}
+    non_key_fields: ClassVar[frozenset[str]] = Generation.non_key_fields | {"file", "min_examples"}
 
     source: Literal["model", "ranks", "file"] = Field(
         "model", description="judgements of the SFT baseline; made up from the human ranks; or a file's"

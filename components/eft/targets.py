@@ -23,15 +23,15 @@ class Target:
 
 
 def cap_classes(
-    targets: Sequence[Target], share: float, seed: int, form: ScoreFormat = BUILT_IN_FORMAT
+    targets: Sequence[Target], share: float, seed: int, score_format: ScoreFormat = BUILT_IN_FORMAT
 ) -> list[Target]:
     """The largest selection, in the given order, in which no score class has more than `share` of the whole.
 
     A class is a point of the scale with the scores nearest to it. Which targets of too large a class stay is decided by
     a hash of seed and id. With fewer classes than 1 / share no selection can hold, and the result is empty.
     """
-    classes = {target.id: form.nearest(target.score) for target in targets}
-    room = dict.fromkeys(form.points, class_limit(Counter(classes.values()), share))
+    classes = {target.id: score_format.nearest(target.score) for target in targets}
+    room = dict.fromkeys(score_format.points, class_limit(Counter(classes.values()), share))
     kept: set[str] = set()
     for target in sorted(targets, key=lambda target: content_hash([seed, target.id])):
         if room[classes[target.id]]:

@@ -57,8 +57,8 @@ def evaluate(root: str, settings: EvaluationSettings, inputs: EvaluationInputs, 
     outputs = _answer(stage, "outputs", asked, settings, endpoint)
     judgements = _judge_replies(stage, held_out, settings, endpoint)
     exact = _ask_questions(stage, inputs.questions, settings, endpoint)
-    form = settings.judging.judge_prompt().form
-    observed = observe(held_out, judgements, outputs or answers, form) | exact.observed
+    score_format = settings.judging.judge_prompt().score_format
+    observed = observe(held_out, judgements, outputs or answers, score_format) | exact.observed
     return stage.publish(
         _counts(judgements, answers, outputs, exact.answers),
         {
@@ -69,7 +69,7 @@ def evaluate(root: str, settings: EvaluationSettings, inputs: EvaluationInputs, 
             **exact.answers,
         },
         metrics=figures(observed, Resampling(seed=settings.judging.seed))
-        | _plain_metrics(held_out, judgements, answers, form)
+        | _plain_metrics(held_out, judgements, answers, score_format)
         | exact.shares,
         tokens=sum(one.tokens for one in chain(answers, outputs, *exact.answers.values()))
         + sum(one.tokens for one in judgements),
@@ -77,13 +77,16 @@ def evaluate(root: str, settings: EvaluationSettings, inputs: EvaluationInputs, 
 
 
 def observe(
-    prompts: Sequence[SeedPrompt], judgements: Sequence[Judgement], answers: Sequence[Candidate], form: ScoreFormat
+    prompts: Sequence[SeedPrompt],
+    judgements: Sequence[Judgement],
+    answers: Sequence[Candidate],
+    score_format: ScoreFormat,
 ) -> dict[str, Values]:
     """Observations by metric and item: agreement with people, the judge's health, the lengths of the answers."""
     replies = {reply.id: reply.text for prompt in prompts for reply in prompt.replies}
     lengths: dict[str, Values] = {"answer_length": {one.prompt_id: (float(len(one.text)),) for one in answers}}
-    agreed = agreement(prompts, mean_scores(judgements), form.highest)
-    return agreed | judge_health(judgements, replies, form) | lengths
+    agreed = agreement(prompts, mean_scores(judgements), score_format.highest)
+    return agreed | judge_health(judgements, replies, score_format) | lengths
 
 
 def _answer(
@@ -111,7 +114,10 @@ def _ask_questions(stage: Stage, uri: str, settings: EvaluationSettings, endpoin
 
 
 def _plain_metrics(
-    prompts: Sequence[SeedPrompt], judgements: Sequence[Judgement], answers: Sequence[Candidate], form: ScoreFormat
+    prompts: Sequence[SeedPrompt],
+    judgements: Sequence[Judgement],
+    answers: Sequence[Candidate],
+    score_format: ScoreFormat,
 ) -> dict[str, float]:
     """Figures without an interval: histogram, what could not be compared, the share of answers that were cut off."""
     scores = mean_scores(judgements)
@@ -122,7 +128,7 @@ def _plain_metrics(
             "correlation_undefined": float(undefined_correlations(prompts, scores)),
         }
         | ({"mean_score": fmean(parsed)} if parsed else {})
-        | score_shares(judgements, form)
+        | score_shares(judgements, score_format)
         | ({"answers_cut": fmean(one.finish_reason == "length" for one in answers)} if answers else {})
     )
 

@@ -21,20 +21,20 @@ def gate(
     """Decide about a measured model, register it and follow the verdict: promote, hold or stop."""
     from components.core.records import Check
     from components.core.stage import read_records
-    from components.core.step import explained, run_stage
+    from components.core.step import report_errors, run_stage
     from components.gate.gate import Candidate, pass_gate, read_decision
     from components.gate.markdown import verdict_markdown
-    from components.gate.register import settle
+    from components.gate.register import apply_verdict
     from components.gate.settings import GateSettings
     from components.registry.registry import TrainedModel
 
     policy, candidate = GateSettings(**settings), Candidate(model, measured, list(filter(None, previous)))
     uri = run_stage(root, run, f"{name}/gate", lambda: pass_gate(root, policy, candidate, tracking_uri), metrics)
-    with explained(f"{name}/gate", goes_on=True):
+    with report_errors(f"{name}/gate", goes_on=True):
         decision, checks = read_decision(uri), read_records(uri, "checks", Check)
         with open(verdict.path, "w") as page:
             page.write(verdict_markdown(name, decision, checks))
-        note = settle(root, tracking_uri, TrainedModel(policy.registered_name, name, model, measured, run), uri)
+        note = apply_verdict(root, tracking_uri, TrainedModel(policy.registered_name, name, model, measured, run), uri)
     return decision.decision, note["version"] or ""
 
 

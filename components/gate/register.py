@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Note = dict[str, Any]
 
 
-def settle(root: str, tracking_uri: str, model: TrainedModel, gate: str = "") -> Note:
+def apply_verdict(root: str, tracking_uri: str, model: TrainedModel, gate: str = "") -> Note:
     """Register the model, follow the verdict of the stage `gate` ("": none), and note both; returns the note.
 
     An unreachable registry is no reason to stop a run: it warns, and the run's next models and its last step try again.
@@ -32,16 +32,16 @@ def settle(root: str, tracking_uri: str, model: TrainedModel, gate: str = "") ->
     now.
     """
     left = _left(root, model.run, besides=model.alias)
-    if left and not _settle_in_order(root, tracking_uri, left):
+    if left and not _apply_in_order(root, tracking_uri, left):
         return _write(root, model, _note(model, gate))
     if left and gate:
         gate = decide_again(root, tracking_uri, gate)
-    return _settle(root, tracking_uri, model, gate)
+    return _apply(root, tracking_uri, model, gate)
 
 
-def settle_what_is_left(root: str, tracking_uri: str, run: str) -> None:
+def retry_unregistered(root: str, tracking_uri: str, run: str) -> None:
     """Try again for the models of the run that MLflow did not take before; their verdicts are made anew."""
-    if not _settle_in_order(root, tracking_uri, _left(root, run)):
+    if not _apply_in_order(root, tracking_uri, _left(root, run)):
         names = ", ".join(note["name"] for note in _left(root, run))
         warn(f"{names} not registered: once MLflow answers, run the recipe again, which reuses all work and registers")
 
@@ -64,22 +64,22 @@ def _left(root: str, run: str, besides: str = "") -> list[Note]:
     return [note for note in read_journal(root, run, "models") if not note["version"] and note["name"] != besides]
 
 
-def _settle_in_order(root: str, tracking_uri: str, left: Sequence[Note]) -> bool:
+def _apply_in_order(root: str, tracking_uri: str, left: Sequence[Note]) -> bool:
     """False as soon as one is not taken: a model is compared with the champion that the one before it became."""
-    return all(_settle_again(root, tracking_uri, note) for note in left)
+    return all(_apply_again(root, tracking_uri, note) for note in left)
 
 
-def _settle_again(root: str, tracking_uri: str, note: Note) -> bool:
+def _apply_again(root: str, tracking_uri: str, note: Note) -> bool:
     model = TrainedModel(note["registered_name"], note["name"], note["uri"], note["measured"], note["run"])
     try:
         gate = decide_again(root, tracking_uri, note["gate"]) if note["gate"] else ""
-        return bool(_settle(root, tracking_uri, model, gate, note["started"])["version"])
+        return bool(_apply(root, tracking_uri, model, gate, note["started"])["version"])
     except UserError as error:  # its files were changed, say: the others are registered all the same
         warn(f"{model.alias} is not registered: {error}")
         return True
 
 
-def _settle(root: str, tracking_uri: str, model: TrainedModel, gate: str, started: float | None = None) -> Note:
+def _apply(root: str, tracking_uri: str, model: TrainedModel, gate: str, started: float | None = None) -> Note:
     note = _note(model, gate, started)
     try:
         with registry(tracking_uri) as client:

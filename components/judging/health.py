@@ -15,8 +15,11 @@ SAME_SCORE = 1e-6  # means of K scores are sums of floats
 Values = dict[str, tuple[float, ...]]
 
 
-def judge_health(judgements: Sequence[Judgement], texts: Mapping[str, str], form: ScoreFormat) -> dict[str, Values]:
-    """Observations by metric and prompt; `texts` are the judged texts by candidate id, `form` has the scores' range.
+def judge_health(
+    judgements: Sequence[Judgement], texts: Mapping[str, str], score_format: ScoreFormat
+) -> dict[str, Values]:
+    """Observations by metric and prompt; `texts` are the judged texts by candidate id,
+    `score_format` has the scores' range.
 
     A prompt on which a figure is undefined has no observation of it.
     """
@@ -25,21 +28,21 @@ def judge_health(judgements: Sequence[Judgement], texts: Mapping[str, str], form
         by_prompt.setdefault(one.prompt_id, []).append(one)
     found: dict[str, Values] = {}
     for prompt, group in by_prompt.items():
-        for metric, values in _of_prompt(group, texts, form).items():
+        for metric, values in _of_prompt(group, texts, score_format).items():
             found.setdefault(metric, {})[prompt] = values
     return found
 
 
-def score_shares(judgements: Sequence[Judgement], form: ScoreFormat) -> dict[str, float]:
+def score_shares(judgements: Sequence[Judgement], score_format: ScoreFormat) -> dict[str, float]:
     """The histogram: share of the parsed judgements by the nearest point of the scale."""
     scores = [one.score for one in judgements if one.score is not None]
     if not scores:
         return {}
-    counts = zip(form.points, _histogram(scores, form), strict=True)
+    counts = zip(score_format.points, _histogram(scores, score_format), strict=True)
     return {f"score_{point:g}_share": count / len(scores) for point, count in counts}
 
 
-def _of_prompt(judgements: Sequence[Judgement], texts: Mapping[str, str], form: ScoreFormat) -> Values:
+def _of_prompt(judgements: Sequence[Judgement], texts: Mapping[str, str], score_format: ScoreFormat) -> Values:
     scores: dict[str, list[float]] = {}
     for one in judgements:
         if one.score is not None:
@@ -47,14 +50,14 @@ def _of_prompt(judgements: Sequence[Judgement], texts: Mapping[str, str], form: 
     parsed = [score for values in scores.values() for score in values]
     means = {id: fmean(values) for id, values in scores.items()}
     found: Values = {"parse_rate": (len(parsed), len(judgements))}
-    found |= {"score_entropy": tuple(_histogram(parsed, form))} if parsed else {}
+    found |= {"score_entropy": tuple(_histogram(parsed, score_format))} if parsed else {}
     return found | _tie(means) | _variance(scores) | _length_correlation(means, texts)
 
 
-def _histogram(scores: Sequence[float], form: ScoreFormat) -> list[float]:
+def _histogram(scores: Sequence[float], score_format: ScoreFormat) -> list[float]:
     """Counts of the scores nearest to each point of the scale."""
-    counts = Counter(form.nearest(score) for score in scores)
-    return [float(counts[point]) for point in form.points]
+    counts = Counter(score_format.nearest(score) for score in scores)
+    return [float(counts[point]) for point in score_format.points]
 
 
 def _tie(means: Mapping[str, float]) -> Values:

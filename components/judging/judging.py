@@ -52,23 +52,25 @@ def judge_candidates(
     )
     counts = count_judgements(judgements)
     counts.dropped |= {f"candidate not judged: {reason}": n for reason, n in _unusable(sampled).items()}
-    observed = round_health(judgements, whole, judge_prompt.form)
+    observed = round_health(judgements, whole, judge_prompt.score_format)
     return stage.publish(
         counts,
         {"judgements": judgements, "observations": observations(observed)},
-        metrics=figures(observed, Resampling(seed=settings.seed)) | score_shares(judgements, judge_prompt.form),
+        metrics=figures(observed, Resampling(seed=settings.seed)) | score_shares(judgements, judge_prompt.score_format),
         tokens=sum(j.tokens for j in judgements),
     )
 
 
 def round_health(
-    judgements: Sequence[Judgement], candidates: Sequence[Candidate], form: ScoreFormat
+    judgements: Sequence[Judgement], candidates: Sequence[Candidate], score_format: ScoreFormat
 ) -> dict[str, Observed]:
     """The judge's health on a round's candidates, and their lengths; the item is a prompt."""
     lengths: dict[str, list[int]] = {}
     for one in candidates:
         lengths.setdefault(one.prompt_id, []).append(len(one.text))
-    observed: dict[str, Observed] = dict(judge_health(judgements, {one.id: one.text for one in candidates}, form))
+    observed: dict[str, Observed] = dict(
+        judge_health(judgements, {one.id: one.text for one in candidates}, score_format)
+    )
     observed["candidate_length"] = {prompt: (fmean(group),) for prompt, group in lengths.items()}
     return {ROUND + metric: values for metric, values in observed.items()}
 
@@ -100,7 +102,7 @@ def judge_texts(
 
 def judgement(request: Request, answer: Completion, text: TextToJudge, judge_prompt: JudgePrompt) -> Judgement:
     """The record of one judge's completion, its score parsed from the completion alone."""
-    score = parse_score(answer.text, answer.finish_reason == "length", judge_prompt.form)
+    score = parse_score(answer.text, answer.finish_reason == "length", judge_prompt.score_format)
     too_long = answer.finish_reason == PROMPT_TOO_LONG
     return Judgement(
         id=request.id,

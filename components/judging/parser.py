@@ -57,22 +57,26 @@ class _Found(NamedTuple):
     end: int
 
 
-def parse_score(completion: str, cut: bool = False, form: ScoreFormat = BUILT_IN_FORMAT) -> Score:
+def parse_score(completion: str, cut: bool = False, score_format: ScoreFormat = BUILT_IN_FORMAT) -> Score:
     """The score that a judge's completion ends on: the LAST match counts, within the format's range.
 
     `completion` is the judge's own text without the prompt. `cut` says that it hit the length limit: a number at its
     very end may then be half of one.
     """
-    found = _matched(completion, form.pattern) if form.pattern else _marked(completion, f"{form.highest:g}")
+    found = (
+        _matched(completion, score_format.pattern)
+        if score_format.pattern
+        else _marked(completion, f"{score_format.highest:g}")
+    )
     if found is None:
         return Score(None, "cut off before a score" if cut else "no score")
-    no_number = Score(None, f"not a number from {form.lowest:g} to {form.highest:g}")
+    no_number = Score(None, f"not a number from {score_format.lowest:g} to {score_format.highest:g}")
     if found.number is None:
         return no_number
     if cut and not completion[found.end :].strip():
         return Score(None, "cut off in the score")
     value = float(found.number)
-    return Score(value) if form.lowest <= value <= form.highest else no_number
+    return Score(value) if score_format.lowest <= value <= score_format.highest else no_number
 
 
 def _marked(completion: str, highest: str) -> _Found | None:

@@ -28,7 +28,7 @@ class JudgePrompt:
     """
 
     template: str
-    form: ScoreFormat = BUILT_IN_FORMAT
+    score_format: ScoreFormat = BUILT_IN_FORMAT
 
     def __post_init__(self) -> None:
         wrong = [slot for slot in SLOTS if self.template.count(f"{{{slot}}}") != 1]
@@ -44,9 +44,11 @@ class JudgePrompt:
 
     def identity(self) -> str:
         """A hash of the template and the form of the score; with the built-in form it is the template's own."""
-        if self.form == BUILT_IN_FORMAT:
+        if self.score_format == BUILT_IN_FORMAT:
             return self.sha256
-        return content_hash([self.sha256, self.form.pattern, self.form.lowest, self.form.highest])
+        return content_hash(
+            [self.sha256, self.score_format.pattern, self.score_format.lowest, self.score_format.highest]
+        )
 
     def fill(self, instruction: str, response: str) -> str:
         """The prompt for one response. Both texts are untrusted."""

@@ -29,7 +29,7 @@ def make_pairs(root: str, settings: PairsSettings, candidates: str, judgements: 
     scores = mean_scores(read_records(judgements, "judgements", Judgement))
     if settings.shuffle_scores:
         warn("pairs.shuffle_scores: a control experiment, scores are dealt out at random among the candidates")
-        scores = deal_out(scores, settings.seed)
+        scores = shuffle_scores(scores, settings.seed)
     pairs, dropped = select_pairs(sampled, scores, settings.length_control[0])
     if len(pairs) < settings.min_pairs:
         raise UserError(
@@ -42,7 +42,7 @@ def make_pairs(root: str, settings: PairsSettings, candidates: str, judgements: 
     )
 
 
-def deal_out(scores: Mapping[str, float], seed: int) -> dict[str, float]:
+def shuffle_scores(scores: Mapping[str, float], seed: int) -> dict[str, float]:
     """The same scores, dealt out at random among the same candidates: a judge that knows nothing, on the same scale.
 
     `scores` are mean scores by candidate id; their order does not matter.

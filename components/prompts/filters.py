@@ -10,7 +10,7 @@ MIN_WORDS, MAX_WORDS = 4, 150
 UNFIT_WORDS = re.compile(r"\b(images?|graphs?|pictures?|files?|maps?|draw|plot|go to)\b", re.IGNORECASE)
 
 
-def unfit(text: str, finish_reason: str) -> str | None:
+def rejection_reason(text: str, finish_reason: str) -> str | None:
     """Why the text cannot serve as a prompt, None when it can. Novelty is checked elsewhere."""
     if finish_reason != "stop":
         return "cut off by length"

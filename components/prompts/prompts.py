@@ -16,7 +16,7 @@ from components.core.hashing import seed_from, short_id
 from components.core.progress import say
 from components.core.records import Counts, Example, Manifest, Prompt, PromptAttempt
 from components.core.stage import Stage, parent, read_records
-from components.prompts.filters import unfit
+from components.prompts.filters import rejection_reason
 from components.prompts.novelty import NoveltyPool, mean_novelty
 from components.prompts.settings import PromptsSettings
 from components.serving.client import Completion, Request
@@ -45,7 +45,7 @@ class Pool:
     def take(self, attempt: PromptAttempt) -> None:
         """Accept the attempt or count why not."""
         text = clean(attempt.text)
-        reason = unfit(text, attempt.finish_reason) or (None if self.novelty.is_novel(text) else "not novel")
+        reason = rejection_reason(text, attempt.finish_reason) or (None if self.novelty.is_novel(text) else "not novel")
         if reason:
             self.dropped[f"prompt: {reason}"] += 1
             return

@@ -11,7 +11,7 @@ class PromptsSettings(Generation):
     """Few-shot self-instruct (Yuan et al. 2024, section 3.1.3: 8 shots, T = 0.6, top-p = 0.9), or prompts of a file."""
 
     # A file counts by its digest.
-    run_time: ClassVar[frozenset[str]] = Generation.run_time | {"file"}
+    non_key_fields: ClassVar[frozenset[str]] = Generation.non_key_fields | {"file"}
 
     source: Literal["base", "policy", "file"] = Field(
         "base", description="written by the recipe's base model, written by Mt itself, or taken from a file"

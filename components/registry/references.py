@@ -29,7 +29,7 @@ class ModelReference:
     run: str = ""
     digest: str = ""
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"label": self.label, "stage": self.stage, "digest": read_manifest(self.stage).digest}
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.core.model_files import model_place
+from components.core.model_files import model_prefix
 from components.core.records import CurvePoint
 from components.core.stage import read_manifest, read_records
 from components.core.store import join
@@ -57,7 +57,7 @@ def source_uri(uri: str) -> str:
     An MLflow server refuses local paths (it might be made to read its own disk), so a folder's path gets a scheme that
     names it and that nobody downloads from.
     """
-    place = join(uri, model_place(uri))
+    place = join(uri, model_prefix(uri))
     return place if place.startswith("s3://") else f"folder://{place.removeprefix('file://')}"
 
 

@@ -11,7 +11,7 @@ class SeedDataSettings(Settings):
     """Which human data starts the run, and how much of it (the sizes are those of Yuan et al. 2024, section 3.1.1)."""
 
     # The content counts, by its digest, and not the place from which it was read.
-    run_time: ClassVar[frozenset[str]] = frozenset({"messages"})
+    non_key_fields: ClassVar[frozenset[str]] = frozenset({"messages"})
 
     messages: str = Field(description="path, s3://bucket/key, builtin:demo, or hub data set owner/name[/path/in/repo]")
     language: str = Field("en", min_length=1, description="OpenAssistant's code of the language to keep")

@@ -64,7 +64,7 @@ class Completion:
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to keep trying one request; waits start at `first_wait` seconds and double to `longest_wait`."""
 
     attempts: int = 8
@@ -81,14 +81,14 @@ class Client:
     """Chat completions from one endpoint."""
 
     url: str
-    patience: Patience = field(default_factory=Patience)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def __post_init__(self) -> None:
         from huggingface_hub import AsyncInferenceClient
 
         # An explicit key: without one the hub's saved token would be sent to whatever endpoint this is.
         key = os.environ.get("SRLM_ENDPOINT_API_KEY") or "none"
-        self._client = AsyncInferenceClient(base_url=self.url, api_key=key, timeout=self.patience.timeout)
+        self._client = AsyncInferenceClient(base_url=self.url, api_key=key, timeout=self.retry.timeout)
         self._logprobs_refused = False
 
     async def complete(self, request: Request) -> Completion:
@@ -98,7 +98,7 @@ class Client:
         the endpoint refuses the request. One that refuses log-probabilities alone is asked without them.
         """
         problem = ""
-        for attempt in range(self.patience.attempts):
+        for attempt in range(self.retry.attempts):
             try:
                 return await self._once(request)
             except Exception as error:
@@ -111,10 +111,10 @@ class Client:
                 if not _worth_retrying(error, status):
                     raise _refused(self.url, error) from error
                 problem = _describe(error)
-            if attempt + 1 < self.patience.attempts:
-                await asyncio.sleep(self.patience.wait(attempt))
+            if attempt + 1 < self.retry.attempts:
+                await asyncio.sleep(self.retry.wait(attempt))
         raise UserError(
-            f"the endpoint {self.url} did not answer after {self.patience.attempts} attempts ({problem})",
+            f"the endpoint {self.url} did not answer after {self.retry.attempts} attempts ({problem})",
             "Check that it is up and not overloaded, then run again: answers already made are kept.",
         )
 

@@ -37,7 +37,7 @@ def complete(
     and saved under the stage as they come. Raises UserError when work is missing and there is no endpoint, or when the
     endpoint gives up.
     """
-    kept = stage.kept(kind, record)
+    kept = stage.load_progress(kind, record)
     missing = [request for request in requests if request.id not in kept]
     if len(missing) < len(requests):
         reused = len(requests) - len(missing)
@@ -82,7 +82,7 @@ class _Saver:
             self.flush()
 
     def flush(self) -> None:
-        self.stage.keep(self.kind, self._unsaved)
+        self.stage.save_progress(self.kind, self._unsaved)
         self._unsaved = []
         self._last = time.monotonic()
 

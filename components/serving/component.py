@@ -25,14 +25,14 @@ def serve(
 
     Nothing is started where another endpoint does that work.
     """
-    from components.core.step import explained
+    from components.core.step import report_errors
     from components.kubernetes.settings import ClusterSettings
     from components.serving.engines import open_engine
     from components.serving.serving import serve as serve_model
     from components.serving.serving import work_note
     from components.serving.settings import ServingSettings
 
-    with explained(f"{name}/serve"):
+    with report_errors(f"{name}/serve"):
         note = work_note(root, model, inputs, work)
         if other_endpoint:
             return "", note
@@ -49,9 +49,9 @@ def serve(
 @dsl.component(base_image=WORKER, install_kfp_package=False)
 def unserve(run: str, name: str, engine: str, endpoint: str, note: str, finished: list) -> None:
     """Stop the server of a model once everything it was needed for is finished."""
-    from components.core.step import explained
+    from components.core.step import report_errors
     from components.serving.engines import open_engine
     from components.serving.serving import unserve as unserve_model
 
-    with explained(f"{name}/unserve"):
+    with report_errors(f"{name}/unserve"):
         unserve_model(open_engine(engine, endpoint), run, name, note, finished)

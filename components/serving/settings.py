@@ -14,7 +14,7 @@ from components.serving.client import Sampling
 class Generation(Settings):
     """What every stage that asks a model for text has in common; a stage's own section adds to it."""
 
-    run_time: ClassVar[frozenset[str]] = frozenset({"concurrency"})
+    non_key_fields: ClassVar[frozenset[str]] = frozenset({"concurrency"})
 
     temperature: float = Field(0.7, ge=0)
     top_p: float = Field(0.9, gt=0, le=1)

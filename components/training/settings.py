@@ -20,7 +20,7 @@ class LoraSettings(Settings):
 class TrainingSettings(Settings):
     """Batch sizes count examples (SFT) or pairs (DPO); lengths count tokens."""
 
-    run_time: ClassVar[frozenset[str]] = frozenset({"sharding"})
+    non_key_fields: ClassVar[frozenset[str]] = frozenset({"sharding"})
 
     learning_rate: float = Field(gt=0)
     min_learning_rate: float = Field(ge=0, description="the floor that the schedule ends on")

@@ -11,7 +11,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase, Trainer
 
 from components.core.errors import UserError
-from components.core.model_files import adopt_folder
+from components.core.model_files import prime_model_cache
 from components.core.records import Counts, CurvePoint, Manifest, Messages, Record
 from components.core.stage import Stage, read_manifest
 from components.core.store import home
@@ -127,7 +127,7 @@ def publish_model(
             folder=model_folder,
             metrics={**metrics, "final_loss": curve[-1].values["loss"]},
         )
-        adopt_folder(stage.uri, model_folder)
+        prime_model_cache(stage.uri, model_folder)
     ranks.wait()
     return made_now(stage)
 
@@ -152,7 +152,7 @@ def loss_curve(log_history: Sequence[Mapping[str, float]]) -> list[CurvePoint]:
     ]
 
 
-def unfit(tokenizer: PreTrainedTokenizerBase, messages: Messages, max_length: int) -> str | None:
+def rejection_reason(tokenizer: PreTrainedTokenizerBase, messages: Messages, max_length: int) -> str | None:
     """Why a conversation cannot be trained on, None when it can.
 
     Text that spells the tokenizer's control tokens would be read as them, and could end its own turn.

@@ -21,7 +21,7 @@ from examples.world.conditions import METHOD, SHUFFLED, TOO_HARD, Condition
 from examples.world.make import make_world
 from examples.world.outcome import Claim, Outcome, claims, read_outcome
 from examples.world.show import draw, table
-from pipelines.local.run import Where, run_recipe, servers
+from pipelines.local.run import RunOptions, run_recipe, servers
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ SHORT = Plan(seeds=(1,), rounds=2, control_rounds=1)  # M1 to M3, and the contro
 def prove(plan: Plan, folder: Path, console: Console) -> list[Outcome]:
     """Make the worlds below `folder` and run the plan. All runs share one local store and one registry."""
     outcomes = []
-    with servers(Where(), console) as place:
+    with servers(RunOptions(), console) as place:
         for condition, seed, rounds in plan.runs():
             world = folder / f"seed-{seed}"
             make_world(world, seed)
             console.rule(f"{condition.meaning}, seed {seed}")
-            summary = run_recipe(condition.recipe(world, seed, rounds), Where(**place), console)
+            summary = run_recipe(condition.recipe(world, seed, rounds), RunOptions(**place), console)
             outcomes.append(read_outcome(condition.name, seed, summary))
     return outcomes
 

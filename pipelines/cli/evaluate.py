@@ -21,7 +21,7 @@ from components.gate.markdown import verdict_markdown
 from components.registry.references import ModelReference, resolve
 from pipelines.compile import compile_pipeline
 from pipelines.graph.evaluation import evaluation_pipeline
-from pipelines.local.run import Where, execute, new_run, run_folder, servers
+from pipelines.local.run import RunOptions, execute, new_run, run_folder, servers
 from pipelines.recipe import Recipe, load_recipe, recipe_from
 
 
@@ -50,7 +50,7 @@ class Asked:
     overrides: Sequence[str] = ()
 
 
-def evaluate_models(asked: Asked, where: Where, output: Path, console: Console, debug: bool = False) -> Comparison:
+def evaluate_models(asked: Asked, where: RunOptions, output: Path, console: Console, debug: bool = False) -> Comparison:
     """Measure both models, compare them and write the reports to the folder `output`.
 
     Raises UserError when something is broken: no verdict came out.
@@ -82,8 +82,8 @@ def write_reports(comparison: Comparison, figures: dict[str, Any], folder: Path)
     markdown = verdict_markdown(title(comparison), comparison.decision, comparison.checks)
     (folder / "report.md").write_text(markdown)
     report = {
-        "model": comparison.model.plain(),
-        "against": comparison.against.plain(),
+        "model": comparison.model.to_dict(),
+        "against": comparison.against.to_dict(),
         "regressed": comparison.regressed,
         "decision": comparison.decision.decision,
         "reasons": comparison.decision.reasons,

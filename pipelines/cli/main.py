@@ -31,7 +31,7 @@ from pipelines.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from pipelines.local.run import Where
+    from pipelines.local.run import RunOptions
 
 app = typer.Typer(
     help="Self-Rewarding Language Models as a pipeline: M0 to M1, M2, M3 without human labels.",
@@ -47,10 +47,10 @@ TrackingUri = Annotated[str, typer.Option(envvar="SRLM_TRACKING_URI", help="An M
 EngineName = Annotated[str, typer.Option(help="embedded, endpoint; in a pod also transformers, tgi or vllm.")]
 
 
-def _where(tracking_uri: str, store: str = "") -> Where:
-    from pipelines.local.run import Where
+def _where(tracking_uri: str, store: str = "") -> RunOptions:
+    from pipelines.local.run import RunOptions
 
-    return Where(store, tracking_uri)
+    return RunOptions(store, tracking_uri)
 
 
 @app.command()
@@ -70,11 +70,11 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Run the whole loop of a recipe on this machine. Run again to continue or to reuse."""
-    from pipelines.local.run import Where, run_recipe
+    from pipelines.local.run import RunOptions, run_recipe
     from pipelines.recipe import load_recipe
 
     images = {"worker_image": worker_image, "trainer_image": trainer_image, "engine_image": engine_image}
-    where = Where(store, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint, **images)
+    where = RunOptions(store, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint, **images)
     try:
         run_recipe(load_recipe(recipe, overrides), where, console, debug, name)
     except KeyboardInterrupt:
@@ -195,9 +195,9 @@ def evaluate(
 ) -> None:
     """Compare two models. Exit code 0: no regression, 1: a regression, 2: something is broken."""
     from pipelines.cli.evaluate import Asked, evaluate_models
-    from pipelines.local.run import Where
+    from pipelines.local.run import RunOptions
 
-    where = Where(store, tracking_uri, engine, endpoint, annotator_endpoint=annotator_endpoint)
+    where = RunOptions(store, tracking_uri, engine, endpoint, annotator_endpoint=annotator_endpoint)
     comparison = evaluate_models(Asked(model, against, recipe, overrides), where, output, console, debug)
     raise typer.Exit(1 if comparison.regressed else 0)
 

@@ -17,7 +17,7 @@ from components.registry.champion import promote, roll_back
 from components.registry.client import DIGEST, MLFLOW_RUN, VERDICT, not_there, registry
 from components.registry.lineage import Ancestor, lineage
 from components.registry.references import resolve, resolve_registered
-from pipelines.local.run import Where, servers
+from pipelines.local.run import RunOptions, servers
 
 COLUMNS = ("version", "aliases", "verdict", "accuracy", "win rate", "LC", "digest", "date")
 FIGURES = ("pairwise_accuracy", "win_rate", "lc_win_rate")
@@ -25,7 +25,7 @@ WIDE, WHOLE = 80, ("version", "verdict", "accuracy", "LC", "digest")  # columns 
 Rows = list[tuple[str, ...]]
 
 
-def show_models(where: Where, name: str, console: Console) -> None:
+def show_models(where: RunOptions, name: str, console: Console) -> None:
     """A table for one registered model or each of them; one row a version, the newest last."""
     with _tracking(where, console) as tracking_uri, registry(tracking_uri) as client:
         found = {model.name: _rows(client, model) for model in _models(client, name)}
@@ -37,7 +37,7 @@ def show_models(where: Where, name: str, console: Console) -> None:
         console.print(_table(title, rows, console.width))
 
 
-def promote_model(where: Where, reference: str, console: Console) -> None:
+def promote_model(where: RunOptions, reference: str, console: Console) -> None:
     """Make a version champion by hand."""
     with servers(where, console) as place:
         model = resolve_registered(place["tracking_uri"], reference)
@@ -50,14 +50,14 @@ def promote_model(where: Where, reference: str, console: Console) -> None:
         _say(console, f"version {model.version} of {model.name} is champion{was}")
 
 
-def roll_back_champion(where: Where, name: str, console: Console) -> None:
+def roll_back_champion(where: RunOptions, name: str, console: Console) -> None:
     """Champion and previous change places."""
     with servers(where, console) as place, registry(place["tracking_uri"]) as client:
         now, before = roll_back(client, name)
     _say(console, f"version {now.version} of {name} is champion again, version {before.version} was rolled back")
 
 
-def show_lineage(where: Where, reference: str, console: Console) -> None:
+def show_lineage(where: RunOptions, reference: str, console: Console) -> None:
     """The model's history as a tree, one line a stage: role, stage, digest, URI, and what was kept of its records."""
     with servers(where, console) as place:
         found = resolve(place["tracking_uri"], reference)
@@ -95,7 +95,7 @@ def _say(console: Console, text: str) -> None:
 
 
 @contextmanager
-def _tracking(where: Where, console: Console) -> Iterator[str]:
+def _tracking(where: RunOptions, console: Console) -> Iterator[str]:
     """The registry's URI; the local servers run where none is given."""
     if where.tracking_uri:
         yield where.tracking_uri

@@ -19,7 +19,7 @@ from components.kubernetes.pods import (
 )
 from components.kubernetes.settings import PodSettings
 from components.serving.kubernetes.launch import LAUNCHES
-from pipelines.cluster.names import refuse_name
+from pipelines.cluster.names import check_run_name
 from pipelines.recipe import Recipe
 
 TOKEN_FOLDER, TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines", "token"
@@ -58,7 +58,7 @@ def manifests(recipe: Recipe, request: JobRequest) -> str:
 
     Raises UserError for a name that the Job cannot have.
     """
-    refuse_name(request.run)
+    check_run_name(request.run)
     both = [_config_map(recipe, request), _job(recipe, request)]
     return yaml.dump_all(both, Dumper=Readable, sort_keys=False, allow_unicode=True)
 
@@ -95,12 +95,12 @@ def _recipe_name(recipe: Recipe, request: JobRequest) -> str:
 
     At most 72 characters of the 253 that it may have.
     """
-    return f"{request.run}-{content_hash(recipe.plain())[:8]}"
+    return f"{request.run}-{content_hash(recipe.to_dict())[:8]}"
 
 
 def _config_map(recipe: Recipe, request: JobRequest) -> Manifest:
     metadata = {**_metadata(request), "name": _recipe_name(recipe, request)}
-    text = yaml.dump(recipe.plain(), Dumper=Readable, sort_keys=False, allow_unicode=True)
+    text = yaml.dump(recipe.to_dict(), Dumper=Readable, sort_keys=False, allow_unicode=True)
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"recipe.yaml": text}}
 
 

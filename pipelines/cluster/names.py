@@ -15,7 +15,7 @@ def is_label_value(text: str) -> bool:
     return bool(_LABEL_VALUE.fullmatch(text))
 
 
-def refuse_name(run: str) -> None:
+def check_run_name(run: str) -> None:
     """Raises UserError for a name that no Job, Deployment or Service can have; their pods carry it as a label, too."""
     if not _DNS_LABEL.fullmatch(run):
         raise UserError(

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from components.core.errors import UserError
 from pipelines.cluster.kubeflow import ENDPOINT, KubeflowError, kfp_client, named, not_its_api
-from pipelines.cluster.names import refuse_name
+from pipelines.cluster.names import check_run_name
 from pipelines.compile import compile_recipe, version_of
 from pipelines.recipe import Recipe
 
@@ -36,7 +36,7 @@ class Submitted:
 
 
 @dataclass(frozen=True)
-class Destination:
+class KubeflowTarget:
     """An installation of Kubeflow Pipelines, and the namespace and experiment in it; empty is the default."""
 
     host: str = ""
@@ -49,13 +49,13 @@ class Destination:
         return (self.host or os.environ.get(ENDPOINT) or inside).rstrip("/")
 
 
-def submit(recipe: Recipe, where: Destination, parameters: Mapping[str, str]) -> Submitted:
+def submit(recipe: Recipe, where: KubeflowTarget, parameters: Mapping[str, str]) -> Submitted:
     """Start the run `parameters["run"]`, unless one of this name goes on or has succeeded.
 
     Raises UserError where name or parameters do not do for a cluster, or Kubeflow Pipelines does not do as asked.
     """
-    refuse_name(parameters["run"])
-    refuse_parameters(parameters)
+    check_run_name(parameters["run"])
+    check_parameters(parameters)
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "pipeline.yaml"
         compile_recipe(recipe, package)
@@ -69,7 +69,7 @@ def submit(recipe: Recipe, where: Destination, parameters: Mapping[str, str]) ->
             raise
 
 
-def refuse_parameters(parameters: Mapping[str, str]) -> None:
+def check_parameters(parameters: Mapping[str, str]) -> None:
     """Raises UserError for a store or registry that no pod can reach, and for a password in an address."""
     for name, option in (("store", "--store"), ("tracking_uri", "--tracking-uri")):
         value = parameters.get(name, "")
@@ -87,7 +87,9 @@ def refuse_parameters(parameters: Mapping[str, str]) -> None:
             )
 
 
-def _submit(client: Client, recipe: Recipe, where: Destination, parameters: dict[str, str], package: Path) -> Submitted:
+def _submit(
+    client: Client, recipe: Recipe, where: KubeflowTarget, parameters: dict[str, str], package: Path
+) -> Submitted:
     namespace = _namespace(client, where)
     pipeline = _pipeline(client, recipe, namespace)
     version, version_name = _version(client, pipeline, package)
@@ -111,7 +113,7 @@ def _submit(client: Client, recipe: Recipe, where: Destination, parameters: dict
     return Submitted(run.run_id, version_name, f"{ui}/#/runs/details/{run.run_id}", bool(taken))
 
 
-def _namespace(client: Client, where: Destination) -> str | None:
+def _namespace(client: Client, where: KubeflowTarget) -> str | None:
     """Kubeflow for several users wants a namespace everywhere; without users it refuses one."""
     if not client.get_kfp_healthz().multi_user:
         return None

@@ -80,10 +80,10 @@ def _both(recipe: Recipe) -> Any:
         endpoints = {"endpoint": endpoint, "judge_endpoint": judge_endpoint, "annotator_endpoint": annotator_endpoint}
         where = {"tracking_uri": tracking_uri, "engine": engine, **endpoints}
         images = {"worker_image": worker_image, "engine_image": engine_image}
-        opened = open_run(root=store, run=run, job=job, recipe=recipe.plain(), **where)
+        opened = open_run(root=store, run=run, job=job, recipe=recipe.to_dict(), **where)
         name = set_up(opened, recipe.cluster, worker_image).outputs["Output"]
         place = Place(recipe.cluster, store=store, run=name, trainer_image=trainer_image, **where, **images)
-        seeds = place.worker(seed_data(settings=recipe.data.plain(), **place.stage())).outputs["Output"]
+        seeds = place.worker(seed_data(settings=recipe.data.to_dict(), **place.stage())).outputs["Output"]
         base = import_model(place, "annotator", recipe.annotator or recipe.model)
         data = MeasuredWith(seeds, import_instructions(place, recipe), import_questions(place, recipe), base)
         first = ServedModel(place, recipe, "against", against, data)
@@ -98,7 +98,7 @@ def _both(recipe: Recipe) -> Any:
         second.compare()
         place.worker(
             comparison(
-                settings=recipe.gate.plain(),
+                settings=recipe.gate.to_dict(),
                 model=model,
                 measured=second.measured,
                 against=against,

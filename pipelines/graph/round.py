@@ -94,7 +94,7 @@ def training_pipeline(recipe: Recipe, number: int) -> Any:
         paired = place.worker(
             pairs(
                 name=f"m{number}",
-                settings=recipe.pairs.of_round(number).plain(),
+                settings=recipe.pairs.of_round(number).to_dict(),
                 candidates=candidates,
                 judgements=judgements,
                 **place.stage(),
@@ -102,7 +102,7 @@ def training_pipeline(recipe: Recipe, number: int) -> Any:
         ).outputs["Output"]
         task = dpo(
             name=f"m{number + 1}",
-            settings=recipe.dpo.plain(),
+            settings=recipe.dpo.to_dict(),
             model=model,
             pairs=paired,
             seed_data=seed_data,
@@ -165,7 +165,7 @@ def _sample_and_judge(served: ServedModel, asked: Any) -> tuple[Any, Any]:
     sampled = place.worker(
         sampling(
             name=served.name,
-            settings=recipe.sampling.plain(),
+            settings=recipe.sampling.to_dict(),
             model=served.model,
             prompts=asked,
             endpoint=served.endpoint,
@@ -175,7 +175,7 @@ def _sample_and_judge(served: ServedModel, asked: Any) -> tuple[Any, Any]:
     judged = place.worker(
         judging(
             name=served.name,
-            settings=recipe.judging.plain(),
+            settings=recipe.judging.to_dict(),
             model=served.model,
             candidates=sampled,
             endpoint=served.endpoint,
@@ -193,7 +193,7 @@ def write_round_prompts(
     return place.worker(
         prompts(
             name=f"m{number}",
-            settings=recipe.prompts.plain(),
+            settings=recipe.prompts.to_dict(),
             writer=writer,
             seed_data=seed_data,
             earlier=earlier,
@@ -204,4 +204,8 @@ def write_round_prompts(
 
 
 def _work(recipe: Recipe) -> dict[str, Any]:
-    return {"prompts": recipe.prompts.plain(), "sampling": recipe.sampling.plain(), "judging": recipe.judging.plain()}
+    return {
+        "prompts": recipe.prompts.to_dict(),
+        "sampling": recipe.sampling.to_dict(),
+        "judging": recipe.judging.to_dict(),
+    }

@@ -79,10 +79,10 @@ def _loop(recipe: Recipe) -> Any:
         endpoints = {"endpoint": endpoint, "judge_endpoint": judge_endpoint, "annotator_endpoint": annotator_endpoint}
         where = {"tracking_uri": tracking_uri, "engine": engine, **endpoints}
         images = {"worker_image": worker_image, "engine_image": engine_image}
-        opened = open_run(root=store, run=run, job=job, recipe=recipe.plain(), **where)
+        opened = open_run(root=store, run=run, job=job, recipe=recipe.to_dict(), **where)
         name = set_up(opened, recipe.cluster, worker_image).outputs["Output"]
         place = Place(recipe.cluster, store=store, run=name, trainer_image=trainer_image, **where, **images)
-        seeds = place.worker(seed_data(settings=recipe.data.plain(), **place.stage())).outputs["Output"]
+        seeds = place.worker(seed_data(settings=recipe.data.to_dict(), **place.stage())).outputs["Output"]
         asked = import_instructions(place, recipe)
         base = import_model(place, "m0", recipe.model)
         writer = import_model(place, "writer", recipe.writer) if recipe.writer else base
@@ -158,7 +158,7 @@ def import_instructions(place: Place, recipe: Recipe) -> Any:
     """The instruction set's URI, "" where the recipe has none."""
     if recipe.instructions is None:
         return ""
-    return place.worker(instructions(settings=recipe.instructions.plain(), **place.stage())).outputs["Output"]
+    return place.worker(instructions(settings=recipe.instructions.to_dict(), **place.stage())).outputs["Output"]
 
 
 def import_questions(place: Place, recipe: Recipe) -> Any:
@@ -166,17 +166,17 @@ def import_questions(place: Place, recipe: Recipe) -> Any:
     exact = recipe.evaluation.exact_answers
     if exact is None:
         return ""
-    return place.worker(questions(settings=exact.only_questions().plain(), **place.stage())).outputs["Output"]
+    return place.worker(questions(settings=exact.only_questions().to_dict(), **place.stage())).outputs["Output"]
 
 
 def import_model(place: Place, name: str, settings: BaseModelSettings) -> Any:
     """A model from outside as a stage; returns its URI."""
-    return place.importer(base_model(name=name, settings=settings.plain(), **place.stage())).outputs["Output"]
+    return place.importer(base_model(name=name, settings=settings.to_dict(), **place.stage())).outputs["Output"]
 
 
 def _fine_tune(place: Place, recipe: Recipe, name: str, base: Any, seeds: Any, targets: Any = "") -> Any:
     task = sft(
-        name=name, settings=recipe.sft.plain(), base=base, seed_data=seeds, eft=targets, **place.training(recipe)
+        name=name, settings=recipe.sft.to_dict(), base=base, seed_data=seeds, eft=targets, **place.training(recipe)
     )
     return place.trainer(task, recipe)
 
@@ -185,12 +185,12 @@ def _measure_baseline(place: Place, recipe: Recipe, baseline: Any, data: Measure
     """Serve the SFT baseline once: it is measured, and writes the EFT targets where the recipe has a model do that."""
     by_model = recipe.eft.source == "model"
     served = ServedModel(place, recipe, "sft", baseline, data)
-    served.start({"eft": recipe.eft.plain(), "judging": recipe.judging.plain()} if by_model else {}, [])
+    served.start({"eft": recipe.eft.to_dict(), "judging": recipe.judging.to_dict()} if by_model else {}, [])
     evaluated = served.measure()
     targets = place.worker(
         eft(
-            settings=recipe.eft.plain(),
-            judging=recipe.judging.plain(),
+            settings=recipe.eft.to_dict(),
+            judging=recipe.judging.to_dict(),
             seed_data=data.seed_data,
             model=baseline if by_model else "",
             endpoint=served.endpoint if by_model else "",
@@ -213,7 +213,7 @@ def _write_all_prompts(
         return [], []
     if recipe.prompts.source == "file":
         return _prompts_of_all_rounds(place, recipe, writer, seeds, ""), []
-    work = {"prompts": recipe.prompts.plain(), "rounds": recipe.rounds}
+    work = {"prompts": recipe.prompts.to_dict(), "rounds": recipe.rounds}
     server = place.serve(recipe, "writer", writer, work, [seeds]).after(
         after
     )  # one server at a time on a small machine

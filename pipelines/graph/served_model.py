@@ -77,12 +77,12 @@ class Place:
         return self.worker(
             serve(
                 name=name,
-                settings=recipe.serving.plain(),
+                settings=recipe.serving.to_dict(),
                 model=model,
                 inputs=inputs,
                 work=work,
                 other_endpoint=other_endpoint,
-                cluster=self.cluster.plain(),
+                cluster=self.cluster.to_dict(),
                 worker_image=self.worker_image,
                 engine_image=self.engine_image,
                 **self.stage(),
@@ -101,7 +101,7 @@ class Place:
 
     def training(self, recipe: Recipe) -> dict[str, Any]:
         """What a step that trains is told about its pods, beside its own."""
-        pods = {"resources": recipe.resources.plain(), "cluster": self.cluster.plain(), "image": self.trainer_image}
+        pods = {"resources": recipe.resources.to_dict(), "cluster": self.cluster.to_dict(), "image": self.trainer_image}
         return {**pods, **self.stage()}
 
     def trainer(self, task: Any, recipe: Recipe) -> Any:
@@ -140,7 +140,7 @@ class ServedModel:
             self.recipe,
             self.name,
             self.model,
-            work={**{name: settings.plain() for name, settings in measurements.items() if settings}, **work},
+            work={**{name: settings.to_dict() for name, settings in measurements.items() if settings}, **work},
             inputs=[*self.data.inputs(), *inputs],
         )
         if after:
@@ -151,16 +151,16 @@ class ServedModel:
         """Ask the served model what every model is asked; returns the evaluation stage's URI."""
         self.evaluated = self._ask(
             evaluation,
-            settings=self.recipe.evaluation.plain(),
+            settings=self.recipe.evaluation.to_dict(),
             seed_data=self.data.seed_data,
             instructions=self.data.instructions,
             questions=self.data.questions,
         )
         self.measured = [self.evaluated]
         if self.recipe.benchmarks:
-            self.measured.append(self._ask(benchmarks, settings=self.recipe.benchmarks.plain()))
+            self.measured.append(self._ask(benchmarks, settings=self.recipe.benchmarks.to_dict()))
         if self.recipe.mt_bench:
-            self.answered = self._ask(mt_bench_answers, settings=self.recipe.mt_bench.plain())
+            self.answered = self._ask(mt_bench_answers, settings=self.recipe.mt_bench.to_dict())
             self.measured.append(self.answered)
         return self.evaluated
 
@@ -173,8 +173,8 @@ class ServedModel:
         """Let the annotator compare and grade the model's answers, after its own server is gone."""
         settings = self.recipe.annotation
         opponent = self.opponent if settings.head_to_head else ""
-        work = {"annotation": settings.plain()} if self.recipe.instructions or opponent else {}
-        work |= {"mt_bench": self.recipe.mt_bench.plain()} if self.recipe.mt_bench else {}
+        work = {"annotation": settings.to_dict()} if self.recipe.instructions or opponent else {}
+        work |= {"mt_bench": self.recipe.mt_bench.to_dict()} if self.recipe.mt_bench else {}
         if not work:
             return
         name, place = f"{self.name}-annotator", self.place
@@ -194,7 +194,7 @@ class ServedModel:
         self.annotated = self.place.worker(
             annotation(
                 name=self.name,
-                settings=self.recipe.annotation.plain(),
+                settings=self.recipe.annotation.to_dict(),
                 evaluation=self.evaluated,
                 opponent=opponent,
                 instructions=self.data.instructions,
@@ -210,7 +210,7 @@ class ServedModel:
         return self.place.worker(
             mt_bench(
                 name=self.name,
-                settings=self.recipe.mt_bench.plain(),  # type: ignore[union-attr]
+                settings=self.recipe.mt_bench.to_dict(),  # type: ignore[union-attr]
                 answers=self.answered,
                 annotator=self.data.annotator,
                 annotator_endpoint=self.place.annotator_endpoint,
@@ -241,7 +241,7 @@ class ServedModel:
             gate(
                 tracking_uri=self.place.tracking_uri,
                 name=self.name,
-                settings=self.recipe.gate.plain() | {"registered_name": self.recipe.name},
+                settings=self.recipe.gate.to_dict() | {"registered_name": self.recipe.name},
                 model=self.model,
                 measured=[*self.measured, *judged],
                 previous=list(previous),

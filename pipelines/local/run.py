@@ -22,15 +22,15 @@ from components.core.errors import UserError
 from components.core.processes import end
 from components.core.store import home, join, open_store
 from components.serving.kubernetes.launch import LAUNCHES
-from pipelines.cluster.names import refuse_name
+from pipelines.cluster.names import check_run_name
 from pipelines.compile import compile_recipe
 from pipelines.local.services import BUCKET, services
 from pipelines.local.terminal import EventFile, Screen, show_summary
-from pipelines.recipe import Recipe, refuse_missing_files
+from pipelines.recipe import Recipe, require_local_files
 
 
 @dataclass(frozen=True)
-class Where:
+class RunOptions:
     """Where a local run happens; without a store or a tracking URI local servers are started."""
 
     store: str = ""
@@ -49,17 +49,19 @@ class Where:
         return {name: value for name, value in vars(self).items() if value and name not in elsewhere}
 
 
-def run_recipe(recipe: Recipe, where: Where, console: Console, debug: bool = False, run: str = "") -> dict[str, Any]:
+def run_recipe(
+    recipe: Recipe, where: RunOptions, console: Console, debug: bool = False, run: str = ""
+) -> dict[str, Any]:
     """Run to the end and return the summary, which is also left in `.srlm/runs/<run>/summary.json`.
 
     `run` is the run's name, else it gets a new one; the servers of an engine on Kubernetes are named after it. Raises
     UserError with the failed step's problem and remedy.
     """
     started = time.monotonic()
-    refuse_missing_files(recipe)
+    require_local_files(recipe)
     run = run or new_run(recipe.name)
     if where.engine in LAUNCHES:
-        refuse_name(run)
+        check_run_name(run)
     compiled = run_folder(run) / "pipeline.yaml"
     compile_recipe(recipe, compiled)
     with servers(where, console) as place:
@@ -86,7 +88,7 @@ def run_folder(run: str) -> Path:
 
 
 @contextmanager
-def servers(where: Where, console: Console) -> Iterator[dict[str, str]]:
+def servers(where: RunOptions, console: Console) -> Iterator[dict[str, str]]:
     """The pipeline parameters `store` and `tracking_uri`; local servers are started for what is not given.
 
     The environment of this process and its children gets the local store's keys.

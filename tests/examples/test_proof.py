@@ -82,7 +82,7 @@ def test_conditions_differ_after_sft_alone(tmp_path: Path) -> None:
     recipes = [condition.recipe(tmp_path, 1, 3) for condition in CONDITIONS]
     assert len({recipe.name for recipe in recipes}) == 3
     for section in ("model", "data", "eft", "sft", "prompts", "sampling", "judging", "evaluation", "serving"):
-        assert len({str(getattr(recipe, section).plain()) for recipe in recipes}) == 1
+        assert len({str(getattr(recipe, section).to_dict()) for recipe in recipes}) == 1
     assert [recipe.pairs.shuffle_scores for recipe in recipes] == [False, True, False]
     assert [(recipe.dpo.max_steps, recipe.dpo.learning_rate) for recipe in recipes] == [
         (30, 1e-5),

@@ -77,7 +77,7 @@ def write_small_world(folder: Path) -> Path:
     (folder / "instructions.json").write_text(json.dumps(entries))
     reference = f"instructions.reference={folder / 'instructions.json'}"
     path = folder / "small-world.yaml"
-    path.write_text(yaml.safe_dump(load_recipe("world", [*overrides(folder), reference, *SETTINGS]).plain()))
+    path.write_text(yaml.safe_dump(load_recipe("world", [*overrides(folder), reference, *SETTINGS]).to_dict()))
     return path
 
 

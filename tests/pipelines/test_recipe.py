@@ -11,7 +11,7 @@ from components.core.errors import UserError
 from components.core.settings import Settings
 from pipelines.compile import compile_recipe
 from pipelines.local.run import count_steps
-from pipelines.recipe import SHIPPED, load_recipe, refuse_missing_files, shipped_recipes
+from pipelines.recipe import SHIPPED, load_recipe, require_local_files, shipped_recipes
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -30,7 +30,7 @@ def test_what_is_compiled_in_gives_the_settings_back(name: str) -> None:
     for section in type(recipe).model_fields:
         settings = getattr(recipe, section)
         if isinstance(settings, Settings):
-            values = yaml.safe_load(yaml.safe_dump(_as_protobuf(settings.plain())))
+            values = yaml.safe_load(yaml.safe_dump(_as_protobuf(settings.to_dict())))
             assert type(settings)(**values) == settings
 
 
@@ -136,8 +136,8 @@ def test_files_that_are_not_there_are_told_at_once_with_what_makes_them(
     """In an empty folder the world's five files are missing; a hub id or an s3:// URI is not looked for here."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as error:
-        refuse_missing_files(load_recipe("world"))
+        require_local_files(load_recipe("world"))
     told = error.value.problem
     assert all(f"./world/{name}" in told for name in ("model", "messages", "judgements", "prompts", "questions"))
     assert error.value.remedy == "Make them with: make world"
-    refuse_missing_files(load_recipe("llama3-8b", ["data.messages=s3://bucket/messages.jsonl"]))
+    require_local_files(load_recipe("llama3-8b", ["data.messages=s3://bucket/messages.jsonl"]))

@@ -15,7 +15,7 @@ class InstructionsSettings(Settings):
     """
 
     # The content counts, by its digest, and not the place from which it was read.
-    run_time: ClassVar[frozenset[str]] = frozenset({"reference", "instructions", "difficulty"})
+    non_key_fields: ClassVar[frozenset[str]] = frozenset({"reference", "instructions", "difficulty"})
 
     reference: str = Field(description="outputs to compare with: path, s3://bucket/key, builtin:demo, or hub file")
     instructions: str = Field("", description="the same set without outputs; empty: those of the reference")

@@ -11,7 +11,7 @@ from components.serving.client import Sampling
 class AnnotationSettings(Settings):
     """How the annotator compares answers: with reference outputs (AlpacaEval), and with those of the model before."""
 
-    run_time: ClassVar[frozenset[str]] = frozenset({"concurrency"})
+    non_key_fields: ClassVar[frozenset[str]] = frozenset({"concurrency"})
 
     form: Literal["auto", "weighted", "plain"] = Field(
         "auto", description="weighted takes the probabilities of the annotator's answer; auto: where it gives them"

@@ -12,7 +12,7 @@ class QuestionsSettings(Settings):
     """Questions with reference answers, one JSON object a line: `question` or `prompt`, and `answer`."""
 
     # The content counts, by its digest, and not the place from which it was read.
-    run_time: ClassVar[frozenset[str]] = frozenset({"questions"})
+    non_key_fields: ClassVar[frozenset[str]] = frozenset({"questions"})
 
     questions: str = Field(description="JSON Lines or Parquet: path, s3://bucket/key, or hub file as owner/name/path")
     count: int | None = Field(None, ge=1, description="only the first so many; null: all")
@@ -32,7 +32,7 @@ class ExactAnswersSettings(QuestionsSettings):
     """How the model is asked, sampled and greedily; all else is drawn as `evaluation.answers` says."""
 
     # What decides the questions counts by the digest of their stage.
-    run_time: ClassVar[frozenset[str]] = frozenset(QuestionsSettings.model_fields)
+    non_key_fields: ClassVar[frozenset[str]] = frozenset(QuestionsSettings.model_fields)
 
     samples: int = Field(4, ge=1, description="sampled answers to each question, beside the greedy one")
     temperature: float = Field(0.7, gt=0, description="of the sampled answers")

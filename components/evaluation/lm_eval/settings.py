@@ -10,7 +10,7 @@ from components.core.settings import Settings
 class BenchmarksSettings(Settings):
     """The alignment tax, by EleutherAI's lm-eval harness against the served model (Yuan et al. 2024, table 4)."""
 
-    run_time: ClassVar[frozenset[str]] = frozenset({"concurrency"})
+    non_key_fields: ClassVar[frozenset[str]] = frozenset({"concurrency"})
 
     tasks: list[str] = Field(
         default=["arc_challenge_chat", "gsm8k", "mmlu_generative", "nq_open"],

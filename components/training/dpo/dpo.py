@@ -52,7 +52,7 @@ def dpo_stage(root: str, settings: DpoSettings, inputs: DpoInputs) -> Stage:
     return Stage(root, "dpo", settings, inputs.parents(settings))
 
 
-def optimise(root: str, settings: DpoSettings, inputs: DpoInputs) -> Manifest:
+def train_dpo(root: str, settings: DpoSettings, inputs: DpoInputs) -> Manifest:
     """The dpo stage; raises UserError when the policy does not start as the reference, or does not move."""
     stage = dpo_stage(root, settings, inputs)
     if stage.manifest:
@@ -100,7 +100,7 @@ def _early_stop(stage: Stage, settings: DpoSettings, inputs: DpoInputs, policy: 
 
 def preference_rows(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[Rows, Counts]:
     """Rows in TRL's prompt/chosen/rejected form; a pair with a side that cannot be trained on is dropped."""
-    from components.training.trainer import unfit
+    from components.training.trainer import rejection_reason
 
     rows: Rows = []
     dropped: Counter[str] = Counter()
@@ -108,7 +108,7 @@ def preference_rows(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, m
         prompt = [{"role": "user", "content": pair.prompt}]
         sides = {"chosen": pair.chosen, "rejected": pair.rejected}
         answers = {side: [{"role": "assistant", "content": text}] for side, text in sides.items()}
-        reasons = [unfit(tokenizer, prompt + answer, max_length) for answer in answers.values()]
+        reasons = [rejection_reason(tokenizer, prompt + answer, max_length) for answer in answers.values()]
         if any(reasons):
             dropped[f"pair: {next(filter(None, reasons))}"] += 1
         else:

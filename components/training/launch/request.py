@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from components.core.records import Manifest
 from components.core.stage import Stage
-from components.training.dpo.dpo import DpoInputs, dpo_stage, optimise
+from components.training.dpo.dpo import DpoInputs, dpo_stage, train_dpo
 from components.training.dpo.settings import DpoSettings
 from components.training.sft.settings import SftSettings
 from components.training.sft.sft import fine_tune, sft_stage
@@ -41,4 +41,4 @@ class TrainingRequest(BaseModel):
         """Train in this process, alone or as one of several."""
         if self.kind == "sft":
             return fine_tune(self.root, SftSettings(**self.settings), **self.inputs)
-        return optimise(self.root, DpoSettings(**self.settings), DpoInputs(**self.inputs))
+        return train_dpo(self.root, DpoSettings(**self.settings), DpoInputs(**self.inputs))

@@ -53,14 +53,14 @@ def training_rows(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> tuple[Rows, Counts]:
     """Rows in TRL's prompt/completion form: the loss falls on the completion alone."""
-    from components.training.trainer import unfit
+    from components.training.trainer import rejection_reason
 
     rows: Rows = []
     counts = Counts()
     for example in examples:
         prompt = [{"role": "user", "content": example.prompt}]
         completion = [{"role": "assistant", "content": example.completion}]
-        reason = unfit(tokenizer, prompt + completion, max_length)
+        reason = rejection_reason(tokenizer, prompt + completion, max_length)
         bucket, name = (counts.dropped, f"{example.kind}: {reason}") if reason else (counts.kept, example.kind)
         bucket[name] = bucket.get(name, 0) + 1
         if not reason:

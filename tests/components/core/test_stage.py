@@ -42,17 +42,17 @@ def test_the_key_does_not_depend_on_how_or_where(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_stage_keeps_its_records_and_is_not_finished(tmp_path: Path) -> None:
-    stage(tmp_path).keep("prompts", prompts("a", "b"))
+    stage(tmp_path).save_progress("prompts", prompts("a", "b"))
     again = stage(tmp_path)
     assert again.manifest is None
-    assert list(again.kept("prompts", Prompt)) == ["a", "b"]
+    assert list(again.load_progress("prompts", Prompt)) == ["a", "b"]
     with pytest.raises(UserError, match="no finished stage"):
         read_manifest(again.uri)
 
 
 def test_a_published_stage_is_whole_and_its_progress_gone(tmp_path: Path) -> None:
     making = stage(tmp_path)
-    making.keep("prompts", prompts("a"))
+    making.save_progress("prompts", prompts("a"))
     made = making.publish(Counts(kept={"prompts": 2}, dropped={"too short": 1}), {"prompts": prompts("a", "b")})
     assert not made.reused
     found = stage(tmp_path).manifest

@@ -374,8 +374,8 @@ def test_a_rule_of_ones_own_stands_beside_the_default_ones(section: str) -> None
     own: dict[str, Any] = {section: {name: 0.7, "exact_match": 0.2}}
     policy = GatePolicy(**own)
     assert getattr(policy, section) == default | {name: 0.7, "exact_match": 0.2}
-    assert GatePolicy(**policy.plain()) == policy
-    assert GatePolicy() == GatePolicy(**GatePolicy().plain())
+    assert GatePolicy(**policy.to_dict()) == policy
+    assert GatePolicy() == GatePolicy(**GatePolicy().to_dict())
 
 
 def test_what_must_improve_replaces_the_default() -> None:

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components.core.journal import read_journal
-from components.gate.register import settle, settle_what_is_left
+from components.gate.register import apply_verdict, retry_unregistered
 from components.registry.champion import find_champion, promote, registered, roll_back
 from components.registry.client import REASONS, VERDICT
 from components.registry.registry import TrainedModel, register
@@ -36,7 +36,7 @@ def client(tracking_uri: str) -> MlflowClient:
 
 def pass_and_settle(root: Path, uri: str, model: TrainedModel) -> dict[str, Any]:
     """What the gate's step does."""
-    return settle(str(root), uri, model, gated(root, uri, model))
+    return apply_verdict(str(root), uri, model, gated(root, uri, model))
 
 
 def notes(root: Path) -> dict[str, dict[str, Any]]:
@@ -71,7 +71,7 @@ def test_the_first_is_promoted_and_an_equal_second_held(
 def test_a_model_without_a_gate_is_registered_and_no_candidate(
     tmp_path: Path, tracking_uri: str, client: MlflowClient, registered_name: str
 ) -> None:
-    note = settle(str(tmp_path), tracking_uri, trained(tmp_path, registered_name, "sft"))
+    note = apply_verdict(str(tmp_path), tracking_uri, trained(tmp_path, registered_name, "sft"))
     assert (note["version"], note["verdict"]) == ("1", None)
     assert state(client, registered_name) == {"verdicts": {"sft": None}}
 
@@ -96,12 +96,12 @@ def test_what_the_registry_did_not_take_is_settled_at_the_end(
 
     m1 becomes champion, m2 is no better, m3 is.
     """
-    settle(str(tmp_path), NOBODY, trained(tmp_path, registered_name, "sft"))
+    apply_verdict(str(tmp_path), NOBODY, trained(tmp_path, registered_name, "sft"))
     for alias, right in (("m1", 20), ("m2", 20), ("m3", 40)):
         note = pass_and_settle(tmp_path, NOBODY, trained(tmp_path, registered_name, alias, right))
         assert (note["version"], note["promoted"], note["verdict"]) == (None, False, "hold")
     assert "sft is not registered" in capsys.readouterr().err
-    settle_what_is_left(str(tmp_path), tracking_uri, "run-1")
+    retry_unregistered(str(tmp_path), tracking_uri, "run-1")
     assert state(client, registered_name) == {
         "verdicts": {"sft": None, "m1": "promote", "m2": "hold", "m3": "promote"},
         "candidate": "m3",
@@ -123,7 +123,7 @@ def test_a_model_that_comes_while_others_are_left_waits_for_them(
     first, second = (trained(tmp_path, registered_name, alias) for alias in ("m1", "m2"))
     gate = gated(tmp_path, server.uri, first)
     server.down_after(0)
-    assert settle(str(tmp_path), server.uri, first, gate)["version"] is None
+    assert apply_verdict(str(tmp_path), server.uri, first, gate)["version"] is None
     server.down_after(float("inf"))
     note = pass_and_settle(tmp_path, server.uri, second)
     assert (note["verdict"], note["promoted"]) == ("hold", False)
@@ -137,7 +137,7 @@ def test_order_is_kept_while_the_first_is_not_taken(tmp_path: Path, server: Forw
     pass_and_settle(tmp_path, NOBODY, first)
     gate = gated(tmp_path, server.uri, second)
     server.down_after(2)
-    assert settle(str(tmp_path), server.uri, second, gate)["version"] is None
+    assert apply_verdict(str(tmp_path), server.uri, second, gate)["version"] is None
     assert [note["version"] for note in notes(tmp_path).values()] == [None, None]
 
 
@@ -149,7 +149,7 @@ def test_a_server_that_stays_down_leaves_the_notes_and_says_what_to_do(
     for model in models:
         pass_and_settle(tmp_path, NOBODY, model)
     before = notes(tmp_path)
-    settle_what_is_left(str(tmp_path), NOBODY, "run-1")
+    retry_unregistered(str(tmp_path), NOBODY, "run-1")
     assert notes(tmp_path) == before
     assert "m1, m2 not registered: once MLflow answers, run the recipe again" in capsys.readouterr().err
     later = [TrainedModel(model.registered_name, model.alias, model.uri, model.measured, "run-2") for model in models]
@@ -167,7 +167,7 @@ def test_a_model_whose_files_were_changed_does_not_keep_the_others_out(
     for model in models:
         pass_and_settle(tmp_path, NOBODY, model)
     model_file(models[0].uri).write_text("something else")
-    settle_what_is_left(str(tmp_path), tracking_uri, "run-1")
+    retry_unregistered(str(tmp_path), tracking_uri, "run-1")
     assert "does not have the content" in capsys.readouterr().err
     assert state(client, registered_name)["champion"] == "m2"
 
@@ -179,10 +179,10 @@ def test_another_champion_in_the_meantime_is_compared_with(
     model = trained(tmp_path, registered_name, "m1")
     gate = gated(tmp_path, server.uri, model)
     server.down_after(0)
-    settle(str(tmp_path), server.uri, model, gate)
+    apply_verdict(str(tmp_path), server.uri, model, gate)
     promote(client, registered(register(client, trained(tmp_path, registered_name, "other"))))
     server.down_after(float("inf"))
-    settle_what_is_left(str(tmp_path), server.uri, "run-1")
+    retry_unregistered(str(tmp_path), server.uri, "run-1")
     assert notes(tmp_path)["m1"]["verdict"] == "hold"
     assert state(client, registered_name)["champion"] == "other"
 
@@ -200,11 +200,11 @@ def test_down_after_any_request(tmp_path: Path, server: Forwarder, client: Mlflo
         pass_and_settle(place, server.uri, first)
         gate = gated(place, server.uri, second)
         server.down_after(answers)
-        taken = settle(str(place), server.uri, second, gate)["version"] is not None
+        taken = apply_verdict(str(place), server.uri, second, gate)["version"] is not None
         asked = server.seen if taken else asked
         server.down_after(float("inf"))
-        settle_what_is_left(str(place), server.uri, "run-1")
-        settle_what_is_left(str(place), server.uri, "run-1")
+        retry_unregistered(str(place), server.uri, "run-1")
+        retry_unregistered(str(place), server.uri, "run-1")
         assert state(client, name) == {
             "verdicts": {"m1": "promote", "m2": "promote"},
             "candidate": "m2",

@@ -64,7 +64,7 @@ BRACKETS = ScoreFormat(r"\[\[(?P<score>[^\[\]]*)\]\]", 1, 10)
 
 
 @pytest.mark.parametrize(
-    ("completion", "form", "score"),
+    ("completion", "score_format", "score"),
     [
         ("8y1y4y0y6n4", WORLD, 4.0),
         ("8y1y4y0y6n4 \n\n", WORLD, 4.0),  # white space at the end is no part of a judgement
@@ -78,12 +78,12 @@ BRACKETS = ScoreFormat(r"\[\[(?P<score>[^\[\]]*)\]\]", 1, 10)
         ("x" * 5000 + " [[4]]", BRACKETS, 4.0),
     ],
 )
-def test_a_pattern_of_ones_own(completion: str, form: ScoreFormat, score: float) -> None:
-    assert parse_score(completion, form=form).value == score
+def test_a_pattern_of_ones_own(completion: str, score_format: ScoreFormat, score: float) -> None:
+    assert parse_score(completion, score_format=score_format).value == score
 
 
 @pytest.mark.parametrize(
-    ("completion", "form", "reason"),
+    ("completion", "score_format", "reason"),
     [
         ("8y1y4y0y6n", WORLD, "no score"),
         ("8y1y4y0y6n9", WORLD, "not a number from 0 to 5"),
@@ -100,20 +100,20 @@ def test_a_pattern_of_ones_own(completion: str, form: ScoreFormat, score: float)
         ("[[4]]" + " and so on" * 300, BRACKETS, "no score"),  # 3,000 characters back: nothing that it ends on
     ],
 )
-def test_what_a_pattern_of_ones_own_does_not_find(completion: str, form: ScoreFormat, reason: str) -> None:
-    assert parse_score(completion, form=form) == Score(None, reason)
+def test_what_a_pattern_of_ones_own_does_not_find(completion: str, score_format: ScoreFormat, reason: str) -> None:
+    assert parse_score(completion, score_format=score_format) == Score(None, reason)
 
 
 @pytest.mark.parametrize(
-    ("completion", "form", "reason"),
+    ("completion", "score_format", "reason"),
     [
         ("8y1y4", WORLD, "cut off in the score"),  # a digit of the reasons, not the score
         ("8y1y", WORLD, "cut off before a score"),
         ("[[1", BRACKETS, "cut off before a score"),
     ],
 )
-def test_a_cut_off_judgement_of_another_form(completion: str, form: ScoreFormat, reason: str) -> None:
-    assert parse_score(completion, True, form) == Score(None, reason)
+def test_a_cut_off_judgement_of_another_form(completion: str, score_format: ScoreFormat, reason: str) -> None:
+    assert parse_score(completion, True, score_format) == Score(None, reason)
 
 
 def test_a_number_in_brackets_is_whole_at_the_cut() -> None:
@@ -122,7 +122,7 @@ def test_a_number_in_brackets_is_whole_at_the_cut() -> None:
 
 def test_a_pattern_that_goes_back_over_the_text_costs_no_minutes() -> None:
     """`a+x` on n letters a takes n * n / 2 steps: 2 million on the last 2,000, 20,000 million on all 200,000."""
-    assert parse_score("a" * 200_000, form=ScoreFormat(r"a+x(?P<score>\d)")).unparsed == "no score"
+    assert parse_score("a" * 200_000, score_format=ScoreFormat(r"a+x(?P<score>\d)")).unparsed == "no score"
 
 
 def test_points_of_a_scale() -> None:
@@ -152,5 +152,5 @@ def test_a_form_that_makes_no_sense_is_refused(settings: dict[str, Any], problem
 
 def test_the_settings_make_the_form() -> None:
     prompt = JudgingSettings(pattern=WORLD.pattern, lowest=1, highest=4).judge_prompt()
-    assert prompt.form == ScoreFormat(WORLD.pattern, 1, 4)
+    assert prompt.score_format == ScoreFormat(WORLD.pattern, 1, 4)
     assert JudgingSettings().judge_prompt() == built_in_judge_prompt()

@@ -57,6 +57,6 @@ def test_the_hash_is_of_the_template() -> None:
 def test_the_identity_is_of_the_template_and_the_form_of_the_score() -> None:
     """With the built-in form it is the template's hash, as it was before judges could write otherwise."""
     template = built_in_judge_prompt().template
-    forms = [ScoreFormat(), ScoreFormat("(?P<score>1)"), ScoreFormat(lowest=1), ScoreFormat(highest=10)]
+    formats = [ScoreFormat(), ScoreFormat("(?P<score>1)"), ScoreFormat(lowest=1), ScoreFormat(highest=10)]
     assert JudgePrompt(template).identity() == JudgePrompt(template).sha256
-    assert len({JudgePrompt(template, form).identity() for form in forms}) == 4
+    assert len({JudgePrompt(template, score_format).identity() for score_format in formats}) == 4

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from components.core.records import Candidate, Counts, Judgement, Manifest, Pair
 from components.core.settings import Settings
 from components.core.stage import Stage, read_records
-from components.pairs.pairs import deal_out, make_pairs, select_pairs
+from components.pairs.pairs import make_pairs, select_pairs, shuffle_scores
 from components.pairs.settings import PairsSettings
 
 
@@ -111,7 +111,7 @@ def test_dealt_out_scores_are_the_same_ones_on_other_candidates() -> None:
     standard deviation 12; 100 and 230 are more than five of them away.
     """
     before = {f"c{n}": float(n % 6) for n in range(1000)}
-    dealt = deal_out(before, seed=3)
+    dealt = shuffle_scores(before, seed=3)
     assert dealt.keys() == before.keys()
     assert Counter(dealt.values()) == Counter(before.values())
     assert 100 < sum(dealt[id] == before[id] for id in before) < 230
@@ -119,8 +119,8 @@ def test_dealt_out_scores_are_the_same_ones_on_other_candidates() -> None:
 
 def test_the_deal_follows_the_seed_and_not_the_order() -> None:
     before = {f"c{n}": float(n) for n in range(50)}
-    assert deal_out(dict(reversed(before.items())), seed=3) == deal_out(before, seed=3)
-    assert deal_out(before, seed=4) != deal_out(before, seed=3)
+    assert shuffle_scores(dict(reversed(before.items())), seed=3) == shuffle_scores(before, seed=3)
+    assert shuffle_scores(before, seed=4) != shuffle_scores(before, seed=3)
 
 
 def stage(root: Path, name: str, **records: list[Candidate] | list[Judgement]) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.prompts.filters import unfit
+from components.prompts.filters import rejection_reason
 from components.prompts.prompts import clean, few_shot
 
 
@@ -21,7 +21,7 @@ from components.prompts.prompts import clean, few_shot
     ],
 )
 def test_what_is_unfit_says_why(text: str, reason: str) -> None:
-    assert unfit(text, "stop") == reason
+    assert rejection_reason(text, "stop") == reason
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,11 @@ def test_what_is_unfit_says_why(text: str, reason: str) -> None:
     ],
 )
 def test_what_is_fit_passes(text: str) -> None:
-    assert unfit(text, "stop") is None
+    assert rejection_reason(text, "stop") is None
 
 
 def test_a_text_that_was_cut_is_dropped_whatever_it_says() -> None:
-    assert unfit("Name four common rivers", "length") == "cut off by length"
+    assert rejection_reason("Name four common rivers", "length") == "cut off by length"
 
 
 @pytest.mark.parametrize(

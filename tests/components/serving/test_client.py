@@ -14,11 +14,11 @@ from components.core.errors import UserError
 from components.core.records import PromptAttempt
 from components.core.stage import Stage
 from components.pairs.settings import PairsSettings
-from components.serving.client import Client, Completion, Patience, Request, Sampling, endpoint_info
+from components.serving.client import Client, Completion, Request, RetryPolicy, Sampling, endpoint_info
 from components.serving.completions import complete
 from tests.helpers.scripted_endpoint import Script, said
 
-QUICK = Patience(attempts=3, first_wait=0.01, longest_wait=0.02, timeout=5)
+QUICK = RetryPolicy(attempts=3, first_wait=0.01, longest_wait=0.02, timeout=5)
 
 
 WARM = Sampling(0.7, 0.9, 16)
@@ -210,7 +210,7 @@ def test_what_was_made_before_a_failure_is_kept(serve: Callable[[Script], str], 
     broken = Script(lambda number, body: echo(number, body) if number <= 3 else (400, {"error": "no"}))
     with pytest.raises(UserError, match="refused"):
         complete(stage, "attempts", PromptAttempt, attempts(range(5)), attempt, serve(broken), concurrency=1)
-    assert sorted(stage.kept("attempts", PromptAttempt)) == ["0", "1", "2"]
+    assert sorted(stage.load_progress("attempts", PromptAttempt)) == ["0", "1", "2"]
 
 
 def test_missing_work_without_an_endpoint_is_an_error(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ class Toy:
         stage.publish(Counts(), {"ift": lines})
         settings = SftSettings(**(COMMON | changes))
         inputs = {"base": self.model, "seed_data": stage.uri}
-        return TrainingRequest(kind="sft", root=self.root, settings=settings.plain(), inputs=inputs)
+        return TrainingRequest(kind="sft", root=self.root, settings=settings.to_dict(), inputs=inputs)
 
     def dpo(self, pairs: int = 12, **changes: Any) -> TrainingRequest:
         toy = {"toy": Parent(uri="toy", digest=f"toy-{pairs}")}
@@ -69,7 +69,7 @@ class Toy:
         )  # fmt: skip
         settings = DpoSettings(**(COMMON | {"lora": LORA} | changes))
         return TrainingRequest(
-            kind="dpo", root=self.root, settings=settings.plain(), inputs={"model": self.model, "pairs": stage.uri}
+            kind="dpo", root=self.root, settings=settings.to_dict(), inputs={"model": self.model, "pairs": stage.uri}
         )
 
 

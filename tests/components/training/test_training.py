@@ -21,7 +21,7 @@ from components.core.store import join
 from components.pairs.settings import PairsSettings
 from components.seed_data.settings import SeedDataSettings
 from components.training import trainer as training
-from components.training.dpo.dpo import DpoInputs, make_trainer, optimise, preference_rows
+from components.training.dpo.dpo import DpoInputs, make_trainer, preference_rows, train_dpo
 from components.training.dpo.settings import DpoSettings
 from components.training.model import load_tokenizer
 from components.training.settings import LoraSettings
@@ -142,7 +142,7 @@ def test_dpo_starts_at_ln_2_and_moves(model: Path, tmp_path: Path, lora: LoraSet
     """With the reference equal to the policy every margin is 0: -log sigmoid(0) = ln 2 = 0.6931, dropout or not."""
     root = str(tmp_path / "store")
     policy = base(root, model)
-    made = optimise(root, dpo_settings(lora=lora), DpoInputs(policy, toy_pairs(root)))
+    made = train_dpo(root, dpo_settings(lora=lora), DpoInputs(policy, toy_pairs(root)))
     assert made.metrics["start_loss"] == pytest.approx(math.log(2), abs=1e-5)
     assert made.metrics["end_loss"] < math.log(2) - 0.01
     assert not same(weights(model_folder(uri(root, made))), weights(model))

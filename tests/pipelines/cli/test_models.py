@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from components.core.store import home
-from components.gate.register import settle
+from components.gate.register import apply_verdict
 from pipelines.cli import main
 from tests.helpers.paths import ROOT
 from tests.helpers.registered_models import gated, model_file, trained
@@ -53,10 +53,10 @@ def srlm(
 @pytest.fixture
 def name(tmp_path: Path, tracking_uri: str, registered_name: str) -> str:
     """A registered model: version 1 is the baseline, 2 (m1) was champion before 3 (m2)."""
-    settle(str(tmp_path), tracking_uri, trained(tmp_path, registered_name, "sft", right=10))
+    apply_verdict(str(tmp_path), tracking_uri, trained(tmp_path, registered_name, "sft", right=10))
     for alias, right in (("m1", 20), ("m2", 40)):
         model = trained(tmp_path, registered_name, alias, right)
-        settle(str(tmp_path), tracking_uri, model, gated(tmp_path, tracking_uri, model))
+        apply_verdict(str(tmp_path), tracking_uri, model, gated(tmp_path, tracking_uri, model))
     return registered_name
 
 
@@ -156,7 +156,7 @@ def test_rollback_needs_a_champion_before(srlm: Srlm, tmp_path: Path, tracking_u
     ended = srlm("rollback", registered_name)
     assert ended.code == 2 and f"{registered_name} has no champion" in ended.err
     model = trained(tmp_path, registered_name, "m1")
-    settle(str(tmp_path), tracking_uri, model, gated(tmp_path, tracking_uri, model))
+    apply_verdict(str(tmp_path), tracking_uri, model, gated(tmp_path, tracking_uri, model))
     ended = srlm("rollback", registered_name)
     assert ended.code == 2 and "no champion before this one" in ended.err
 

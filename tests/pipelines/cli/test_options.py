@@ -11,8 +11,8 @@ from rich.console import Console
 
 from components.core.errors import UserError
 from pipelines.cli.main import app
-from pipelines.cluster.submission import Destination, submit
-from pipelines.local.run import Where, run_recipe
+from pipelines.cluster.submission import KubeflowTarget, submit
+from pipelines.local.run import RunOptions, run_recipe
 from pipelines.recipe import load_recipe, shipped_recipes
 from tests.helpers.paths import ROOT
 
@@ -52,7 +52,7 @@ def test_both_commands_read_images_and_places_from_the_same_variables() -> None:
 def test_what_is_given_becomes_the_pipeline_s_parameter() -> None:
     """Store and registry come from the servers that are started where none is given; the run's name is another's."""
     given = {name: f"a-{name}" for name in parameters() if name != "run"}
-    assert Where(**given).parameters() == {
+    assert RunOptions(**given).parameters() == {
         name: value for name, value in given.items() if name not in ("store", "tracking_uri")
     }
 
@@ -63,6 +63,6 @@ def test_a_run_on_a_cluster_has_a_name_that_its_services_can_have(name: str) -> 
     recipe = load_recipe("demo")
     for engine in ("transformers", "tgi", "vllm"):
         with pytest.raises(UserError, match="cannot be named"):
-            run_recipe(recipe, Where(engine=engine), Console(), run=name)
+            run_recipe(recipe, RunOptions(engine=engine), Console(), run=name)
     with pytest.raises(UserError, match="cannot be named"):
-        submit(recipe, Destination("http://127.0.0.1:9"), {"run": name})
+        submit(recipe, KubeflowTarget("http://127.0.0.1:9"), {"run": name})

@@ -33,7 +33,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def plain(directory: Path) -> PreTrainedModel:
+def to_dict(directory: Path) -> PreTrainedModel:
     """The model as transformers runs it, apart from the engine's."""
     return AutoModelForCausalLM.from_pretrained(directory).eval()
 

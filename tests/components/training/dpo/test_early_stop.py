@@ -18,7 +18,7 @@ from components.judging.settings import JudgingSettings
 from components.pairs.settings import PairsSettings
 from components.seed_data.settings import SeedDataSettings
 from components.serving.settings import Generation
-from components.training.dpo.dpo import DpoInputs, optimise
+from components.training.dpo.dpo import DpoInputs, train_dpo
 from components.training.dpo.early_stop import EarlyStop, compare_checkpoints, no_better
 from components.training.dpo.settings import DpoSettings, EarlyStopSettings
 from components.training.settings import LoraSettings
@@ -70,8 +70,8 @@ class Inputs:
         stage.publish(Counts(), records)
         return stage.uri
 
-    def optimise(self, settings: DpoSettings, judge: str = "") -> Manifest:
-        return optimise(self.root, settings, DpoInputs(self.model, self.pairs, self.seeds, judge))
+    def train_dpo(self, settings: DpoSettings, judge: str = "") -> Manifest:
+        return train_dpo(self.root, settings, DpoInputs(self.model, self.pairs, self.seeds, judge))
 
     def comparisons(self, manifest: Manifest) -> list[CheckpointComparison]:
         return read_records(join(self.root, "dpo", manifest.key), "checkpoints", CheckpointComparison)
@@ -109,7 +109,7 @@ def test_it_stops_at_the_first_that_is_no_better_and_keeps_the_one_before(
 
     They are the weights of a training that has the same schedule and was stopped at step 8 for another reason.
     """
-    made = inputs.optimise(settings(lora=lora), serve(judge_of_looks([1, 3, 4, 2])))
+    made = inputs.train_dpo(settings(lora=lora), serve(judge_of_looks([1, 3, 4, 2])))
     assert [(c.step, c.against, c.wins, c.losses) for c in inputs.comparisons(made)] == [
         (4, 0, 4, 0),
         (8, 4, 4, 0),
@@ -118,7 +118,7 @@ def test_it_stops_at_the_first_that_is_no_better_and_keeps_the_one_before(
     assert made.metrics["steps"] == 8
     curve = read_records(join(inputs.root, "dpo", made.key), "curve", CurvePoint)
     assert [point.step for point in curve] == list(range(1, 9))
-    other = inputs.optimise(settings(lora=lora), serve(judge_of_looks([1, 3, 5, 5])))  # a tie is no better
+    other = inputs.train_dpo(settings(lora=lora), serve(judge_of_looks([1, 3, 5, 5])))  # a tie is no better
     assert other.metrics["steps"] == 8
     assert weight_files(other) == weight_files(made)
 
@@ -129,27 +129,27 @@ def weight_files(manifest: Manifest) -> set[str]:
 
 def test_it_trains_to_the_end_while_answers_get_better(inputs: Inputs, serve: Serve, whole_answers: None) -> None:
     """18 steps, looked at every 4 and at the end."""
-    made = inputs.optimise(settings(), serve(judge_of_looks([0, 1, 2, 3, 4, 5])))
+    made = inputs.train_dpo(settings(), serve(judge_of_looks([0, 1, 2, 3, 4, 5])))
     assert [c.step for c in inputs.comparisons(made)] == [4, 8, 12, 16, 18]
     assert made.metrics["steps"] == 18
 
 
 def test_a_first_look_that_is_worse_keeps_that_checkpoint(inputs: Inputs, serve: Serve, whole_answers: None) -> None:
     """There is no trained one before it; whether the round was worth anything is the gate's question."""
-    made = inputs.optimise(settings(), serve(judge_of_looks([5, 1])))
+    made = inputs.train_dpo(settings(), serve(judge_of_looks([5, 1])))
     assert made.metrics["steps"] == 4
 
 
 def test_looking_does_not_change_the_training(inputs: Inputs, serve: Serve, whole_answers: None) -> None:
     """With or without looks (dropout on) the same weights come out: sampling takes no random number from training."""
-    looked = inputs.optimise(settings(), serve(judge_of_looks([0, 1, 2, 3, 4, 5])))
-    plain = inputs.optimise(settings(early_stop=None))
+    looked = inputs.train_dpo(settings(), serve(judge_of_looks([0, 1, 2, 3, 4, 5])))
+    plain = inputs.train_dpo(settings(early_stop=None))
     assert weight_files(looked) == weight_files(plain)
 
 
 def test_a_judge_that_gives_no_score_stops_nothing(inputs: Inputs) -> None:
     """Mt, random as it is, judges here: no judgement parses, so nothing is known and training goes on to its end."""
-    made = inputs.optimise(settings())
+    made = inputs.train_dpo(settings())
     assert made.metrics["steps"] == 18
     assert {c.unscored for c in inputs.comparisons(made)} == {4}
 
@@ -164,11 +164,11 @@ def test_a_killed_training_finds_its_looks_again(
     def dying(number: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         return (400, {"error": "power cut"}) if number >= killed_at else judge_of_looks(scores).answer(number, body)
 
-    undisturbed = inputs.optimise(settings(), serve(judge_of_looks(scores)))
+    undisturbed = inputs.train_dpo(settings(), serve(judge_of_looks(scores)))
     other = Inputs(tmp_path / "other")
     with pytest.raises(UserError, match="power cut"):
-        other.optimise(settings(), serve(Script(dying)))
-    resumed = other.optimise(settings(), serve(judge_of_looks(scores, answered=killed_at - 1)))
+        other.train_dpo(settings(), serve(Script(dying)))
+    resumed = other.train_dpo(settings(), serve(judge_of_looks(scores, answered=killed_at - 1)))
     assert resumed.digest == undisturbed.digest
 
 
