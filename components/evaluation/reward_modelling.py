@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from scipy.stats import kendalltau, spearmanr
-
 from components.core.records import Reply, SeedPrompt
+from components.metrics.correlation import kendall, spearman
 from components.pairs.pairs import SCORE_TOLERANCE
 
 Values = dict[str, tuple[float, ...]]
@@ -83,12 +82,8 @@ def _exact_match(ranked: Sequence[Reply], scores: Mapping[str, float]) -> Values
 
 def _correlations(scored: Sequence[Reply], scores: Mapping[str, float]) -> Values:
     values, ranks = [scores[reply.id] for reply in scored], [-(reply.rank or 0) for reply in scored]
-    if len(set(values)) < 2 or len(set(ranks)) < 2:
-        return {}
-    return {
-        "spearman": (float(spearmanr(values, ranks).statistic),),
-        "kendall": (float(kendalltau(values, ranks).statistic),),
-    }
+    rho, tau = spearman(values, ranks), kendall(values, ranks)
+    return {} if rho is None or tau is None else {"spearman": (rho,), "kendall": (tau,)}
 
 
 def _five(scored: Sequence[Reply], scores: Mapping[str, float], perfect: float) -> Values:

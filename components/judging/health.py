@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean, variance
 
-from scipy.stats import spearmanr
-
 from components.core.records import Judgement
 from components.judging.parser import ScoreFormat
+from components.metrics.correlation import spearman
 
 SAME_SCORE = 1e-6  # means of K scores are sums of floats
 Values = dict[str, tuple[float, ...]]
@@ -72,7 +71,5 @@ def _variance(scores: Mapping[str, Sequence[float]]) -> Values:
 
 
 def _length_correlation(means: Mapping[str, float], texts: Mapping[str, str]) -> Values:
-    lengths = [len(texts[id]) for id in means]
-    if len(set(means.values())) < 2 or len(set(lengths)) < 2:
-        return {}
-    return {"score_length_correlation": (float(spearmanr(list(means.values()), lengths).statistic),)}
+    correlation = spearman(list(means.values()), [len(texts[id]) for id in means])
+    return {} if correlation is None else {"score_length_correlation": (correlation,)}
