@@ -20,7 +20,7 @@ def open_run(
     from components.core.step import report_errors
     from components.registry.client import check_tracking
     from components.serving.client import endpoint_info
-    from components.serving.engines import open_engine
+    from components.serving.engines.engine import open_engine
 
     with report_errors("open-run"):
         name = run or job
@@ -42,7 +42,7 @@ def finish(
     from components.kubernetes.removal import end_training
     from components.run.report import summarise
     from components.run.tables import summary_html
-    from components.serving.engines import open_engine
+    from components.serving.engines.engine import open_engine
 
     name = run or job
     with report_errors("finish"):

@@ -27,9 +27,9 @@ def serve(
     """
     from components.core.step import report_errors
     from components.kubernetes.settings import ClusterSettings
-    from components.serving.engines import open_engine
-    from components.serving.serving import serve as serve_model
-    from components.serving.serving import work_note
+    from components.serving.engines.engine import open_engine
+    from components.serving.engines.serving import serve as serve_model
+    from components.serving.engines.serving import work_note
     from components.serving.settings import ServingSettings
 
     with report_errors(f"{name}/serve"):
@@ -50,8 +50,8 @@ def serve(
 def unserve(run: str, name: str, engine: str, endpoint: str, note: str, finished: list) -> None:
     """Stop the server of a model once everything it was needed for is finished."""
     from components.core.step import report_errors
-    from components.serving.engines import open_engine
-    from components.serving.serving import unserve as unserve_model
+    from components.serving.engines.engine import open_engine
+    from components.serving.engines.serving import unserve as unserve_model
 
     with report_errors(f"{name}/unserve"):
         unserve_model(open_engine(engine, endpoint), run, name, note, finished)

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,9 @@ from components.core.store import home
 from components.serving.client import endpoint_info
 from components.serving.kubernetes.launch import LAUNCHES
 from components.serving.settings import ServingSettings
+
+POLL_INTERVAL_S = 0.1
+INFO_TIMEOUT_S = 5.0
 
 
 class Engine(Protocol):
@@ -47,33 +51,39 @@ class EmbeddedEngine:
             )
 
     def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str:
+        """Returns once the server answers; raises UserError if it ends, or is not ready after `start_timeout`."""
         self.stop(run, name)
-        state = _state_file(run, name)
-        state.parent.mkdir(parents=True, exist_ok=True)
-        log = state.with_suffix(".log")
+        ready_file = _ready_file(run, name)
+        ready_file.parent.mkdir(parents=True, exist_ok=True)
+        log = ready_file.with_suffix(".log")
+        command = _command(model, ready_file, settings)
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                _command(model, state, settings), stdout=output, stderr=output, start_new_session=True
-            )
+            process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
         say(f"serving {name}")
         deadline = time.monotonic() + settings.start_timeout
-        while not state.exists():
+        while not ready_file.exists():
             if process.poll() is not None:
-                raise UserError(f"the embedded engine ended at once: {_last_line(log)}", f"Its log is {log}.")
+                lines = log.read_text(errors="replace").strip().splitlines() or ["no output"]
+                raise UserError(f"the embedded engine ended at once: {lines[-1]}", f"Its log is {log}.")
             if time.monotonic() > deadline:
                 process.kill()
                 raise UserError(
                     f"{name} was not loaded after {settings.start_timeout} s", "Raise serving.start_timeout."
                 )
-            time.sleep(0.1)
-        return str(json.loads(state.read_text())["url"])
+            time.sleep(POLL_INTERVAL_S)
+        return str(json.loads(ready_file.read_text())["url"])
 
     def stop(self, run: str, name: str = "") -> None:
-        files = [_state_file(run, name)] if name else sorted(_state_file(run, "x").parent.glob("*.json"))
-        for state in files:
-            if state.exists():
-                _end(json.loads(state.read_text()))
-                state.unlink(missing_ok=True)
+        """A process that no longer answers is left alone: its number may by now be another's."""
+        files = [_ready_file(run, name)] if name else sorted(_ready_file(run, "x").parent.glob("*.json"))
+        for ready_file in files:
+            if not ready_file.exists():
+                continue
+            server = json.loads(ready_file.read_text())
+            with suppress(UserError):
+                endpoint_info(str(server["url"]), timeout=INFO_TIMEOUT_S)
+                end(int(server["pid"]))
+            ready_file.unlink(missing_ok=True)
 
 
 class EndpointEngine:
@@ -87,6 +97,7 @@ class EndpointEngine:
             endpoint_info(self.endpoint)
 
     def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str:
+        """Raises UserError when another model is served there than the stage `model`."""
         url = self.endpoint.replace("{model}", name)
         info, digest = endpoint_info(url), read_manifest(model).digest
         if info.get("model_sha") != digest and model not in str(info.get("model_id")):
@@ -115,13 +126,13 @@ def open_engine(engine: str, endpoint: str = "", **on_kubernetes: Any) -> Engine
     raise UserError(f"there is no engine {engine!r}", f"Use embedded, endpoint, {', '.join(LAUNCHES)}.")
 
 
-def _command(model: str, state: Path, settings: ServingSettings) -> list[str]:
+def _command(model: str, ready_file: Path, settings: ServingSettings) -> list[str]:
     options = {
         "--model": str(model_folder(model)),
         "--model-id": model,
         "--model-sha": read_manifest(model).digest,
         "--port": "0",
-        "--ready-file": str(state),
+        "--ready-file": str(ready_file),
         "--max-batch": str(settings.max_batch),
         "--dtype": settings.dtype,
         "--max-total-tokens": str(settings.max_total_tokens),
@@ -131,19 +142,6 @@ def _command(model: str, state: Path, settings: ServingSettings) -> list[str]:
     return [sys.executable, "-m", "components.serving.embedded", *(part for pair in options.items() for part in pair)]
 
 
-def _state_file(run: str, name: str) -> Path:
+def _ready_file(run: str, name: str) -> Path:
+    """Written by the server once it answers, {"pid": ..., "url": ...}."""
     return home() / "servers" / run / f"{name}.json"
-
-
-def _end(state: dict[str, object]) -> None:
-    """Stop the process if it still is the server that wrote the state (process numbers are used again)."""
-    try:
-        endpoint_info(str(state["url"]), timeout=5)
-    except UserError:
-        return
-    end(int(str(state["pid"])))
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "no output"
