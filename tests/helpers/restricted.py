@@ -1,4 +1,4 @@
-"""The rules of Pod Security "restricted" (Kubernetes' Pod Security Standards), and two of this house."""
+"""The rules of Pod Security "restricted" (Kubernetes' Pod Security Standards), and two of our own."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def _faults(pod: dict[str, Any], container: dict[str, Any]) -> list[str]:
     both = {**pod, **own}
     rules = {
         "may be root": both.get("runAsNonRoot") is True,
-        "is not user 65532": both.get("runAsUser") == 65532,  # this house: as in images/Dockerfile
+        "is not user 65532": both.get("runAsUser") == 65532,  # ours: as in images/Dockerfile
         "has no seccomp profile": both.get("seccompProfile", {}).get("type") in {"RuntimeDefault", "Localhost"},
         "may escalate": own.get("allowPrivilegeEscalation") is False,
         "is privileged": not own.get("privileged"),
         "keeps capabilities": own.get("capabilities") == {"drop": ["ALL"]},
         "uses ports of the node": not any("hostPort" in port for port in container.get("ports", [])),
-        "writes to its root": own.get("readOnlyRootFilesystem") is True,  # this house
+        "writes to its root": own.get("readOnlyRootFilesystem") is True,  # ours
     }
     return [rule for rule, held in rules.items() if not held]
