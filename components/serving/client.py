@@ -1,4 +1,4 @@
-"""The one client of every engine: OpenAI-compatible chat completions, asked for with patience."""
+"""The one client of every engine: OpenAI-compatible chat completions, with retries."""
 
 from __future__ import annotations
 
@@ -73,6 +73,10 @@ class RetryPolicy:
     timeout: float = 600.0
 
     def wait(self, attempt: int) -> float:
+        """Seconds to wait after attempt number `attempt` (from 0), up to half of it taken off at random.
+
+        Callers that failed together so do not come back together.
+        """
         return min(self.longest_wait, self.first_wait * 2**attempt) * random.uniform(0.5, 1.0)
 
 
@@ -94,23 +98,20 @@ class Client:
     async def complete(self, request: Request) -> Completion:
         """The completion of one request.
 
-        Retries 429, 5xx, timeouts and lost connections; raises UserError that names the endpoint when patience ends or
-        the endpoint refuses the request. One that refuses log-probabilities alone is asked without them.
+        Retries 429, 5xx, timeouts and lost connections; raises UserError that names the endpoint when all attempts
+        failed or the endpoint refuses the request. One that refuses log-probabilities alone is asked without them.
         """
         problem = ""
         for attempt in range(self.retry.attempts):
             try:
-                return await self._once(request)
+                return await self._send(request)
             except Exception as error:
-                status = _status(error)
-                # first, because TGI's refusal of too many log-probabilities speaks of tokens too
-                if request.sampling.top_logprobs and _refuses_logprobs(error, status):
-                    return await self._without_logprobs(request, error)
-                if status == 422 and _is_about_length(error):
-                    return Completion(text="", finish_reason=PROMPT_TOO_LONG, tokens=0)
+                response = getattr(error, "response", None)
+                status: int | None = getattr(response, "status_code", None)
+                body: str = getattr(response, "text", "") or ""
+                problem = (body.strip() or str(error).strip() or type(error).__name__).splitlines()[0][:300]
                 if not _worth_retrying(error, status):
-                    raise _refused(self.url, error) from error
-                problem = _describe(error)
+                    return await self._after_refusal(request, error, status, body, problem)
             if attempt + 1 < self.retry.attempts:
                 await asyncio.sleep(self.retry.wait(attempt))
         raise UserError(
@@ -118,7 +119,7 @@ class Client:
             "Check that it is up and not overloaded, then run again: answers already made are kept.",
         )
 
-    async def _once(self, request: Request) -> Completion:
+    async def _send(self, request: Request) -> Completion:
         sampling = request.sampling
         extra: dict[str, Any] = {"stop": list(sampling.stop)} if sampling.stop else {}
         if sampling.top_p < 1:  # TGI refuses an explicit 1
@@ -133,28 +134,39 @@ class Client:
             **extra,
         )
         choice = answer.choices[0]
-        text = _without_stop(choice.message.content or "", sampling.stop)
-        reason = "length" if choice.finish_reason == "length" else "stop"
-        tokens = answer.usage.completion_tokens if answer.usage else 0
-        first_token = _first_token(choice.logprobs) if sampling.top_logprobs else None
-        return Completion(text=text, finish_reason=reason, tokens=tokens, first_token=first_token)
+        text = choice.message.content or ""
+        # TGI keeps the stop sequence at the end of the text, OpenAI does not: here it is never part of it.
+        text = text[: min((text.find(stop) for stop in sampling.stop if stop in text), default=None)]
+        return Completion(
+            text=text,
+            finish_reason="length" if choice.finish_reason == "length" else "stop",
+            tokens=answer.usage.completion_tokens if answer.usage else 0,
+            first_token=_first_token(choice.logprobs) if sampling.top_logprobs else None,
+        )
 
-    async def _without_logprobs(self, request: Request, refusal: Exception) -> Completion:
-        """The completion without log-probabilities, which are not asked for again if that was all that was refused."""
-        answer = await self.complete(replace(request, sampling=replace(request.sampling, top_logprobs=0)))
-        if not self._logprobs_refused:
-            self._logprobs_refused = True
-            warn(f"the endpoint {self.url} refuses log-probabilities: asking without them ({_describe(refusal)})")
-        return answer
+    async def _after_refusal(
+        self, request: Request, error: Exception, status: int | None, body: str, problem: str
+    ) -> Completion:
+        """The completion after all, where log-probabilities were refused or the prompt is too long; else UserError."""
+        sampling = request.sampling
+        # First, because TGI's refusal of too many log-probabilities speaks of tokens too. OpenAI and vLLM say 400.
+        if sampling.top_logprobs and status and 400 <= status < 500 and _LOGPROBS.search(body):
+            completion = await self.complete(replace(request, sampling=replace(sampling, top_logprobs=0)))
+            # Answered without them, so they were all that was refused: do not ask for them again.
+            if not self._logprobs_refused:
+                self._logprobs_refused = True
+                warn(f"the endpoint {self.url} refuses log-probabilities: asking without them ({problem})")
+            return completion
+        # TGI, vLLM and the embedded engine all name tokens when a prompt leaves no room for the answer.
+        if status == 422 and "token" in body.lower():
+            return Completion(text="", finish_reason=PROMPT_TOO_LONG, tokens=0)
+        raise UserError(
+            f"the endpoint {self.url} refused a request ({problem})",
+            "Check that it serves a model with a chat template, and SRLM_ENDPOINT_API_KEY if it needs a key.",
+        ) from error
 
     async def close(self) -> None:
         await self._client.close()
-
-
-def _without_stop(text: str, stop: tuple[str, ...]) -> str:
-    """TGI keeps the stop sequence at the end of the text, OpenAI does not: here it is never part of it."""
-    found = [text.find(mark) for mark in stop if mark in text]
-    return text[: min(found)] if found else text
 
 
 def _first_token(logprobs: Any) -> dict[str, float] | None:
@@ -163,25 +175,17 @@ def _first_token(logprobs: Any) -> dict[str, float] | None:
     Tokens of one text (sentencepiece's "m" and "▁m" both read "m" where they are decoded alone) count as one: their
     probabilities add up. Impossible ones are left out.
     """
-    found: dict[str, float] = {}
+    by_text: dict[str, float] = {}
     try:
-        for one in logprobs.content[0].top_logprobs:
-            if math.isfinite(one.logprob):
-                found[one.token] = _log_of_sum(found.get(one.token, -math.inf), one.logprob)
+        for token in logprobs.content[0].top_logprobs:
+            new = token.logprob
+            if math.isfinite(new):
+                known = by_text.get(token.token, -math.inf)
+                # log(exp(known) + exp(new)) without underflow
+                by_text[token.token] = max(known, new) + math.log1p(math.exp(-abs(known - new)))
     except (AttributeError, IndexError, KeyError, TypeError):
         return None
-    return found or None
-
-
-def _log_of_sum(known: float, new: float) -> float:
-    """log(exp(known) + exp(new)) for a finite `new`, without underflow."""
-    high = max(known, new)
-    return high + math.log1p(math.exp(min(known, new) - high))
-
-
-def _status(error: Exception) -> int | None:
-    response = getattr(error, "response", None)
-    return getattr(response, "status_code", None)
+    return by_text or None
 
 
 def _worth_retrying(error: Exception, status: int | None) -> bool:
@@ -190,34 +194,6 @@ def _worth_retrying(error: Exception, status: int | None) -> bool:
     import httpx2
 
     return isinstance(error, (httpx2.TransportError, TimeoutError, ConnectionError))
-
-
-def _refuses_logprobs(error: Exception, status: int | None) -> bool:
-    """A 4xx that names them: 400 from OpenAI and vLLM, 422 from TGI."""
-    refused = status is not None and 400 <= status < 500 and status not in RETRIED_STATUS
-    return refused and _LOGPROBS.search(_body(error)) is not None
-
-
-def _is_about_length(error: Exception) -> bool:
-    """TGI, vLLM and the embedded engine all name tokens when a prompt leaves no room for the answer."""
-    return "token" in _body(error).lower()
-
-
-def _body(error: Exception) -> str:
-    response = getattr(error, "response", None)
-    return getattr(response, "text", "") or ""
-
-
-def _describe(error: Exception) -> str:
-    text = (_body(error) or str(error) or type(error).__name__).strip()
-    return text.splitlines()[0][:300]
-
-
-def _refused(url: str, error: Exception) -> UserError:
-    return UserError(
-        f"the endpoint {url} refused a request ({_describe(error)})",
-        "Check that it serves a model with a chat template, and SRLM_ENDPOINT_API_KEY if it needs a key.",
-    )
 
 
 def endpoint_info(url: str, timeout: float = 10.0) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from components.core.records import Parent, Record
 from components.core.stage import Stage, parent
 from components.serving.client import Client, Completion, Request, endpoint_identity
 
-SECONDS_BETWEEN_SAVES = 5.0  # what a killed run loses at most
+SAVE_INTERVAL_S = 5.0  # what a killed run loses at most
 R = TypeVar("R", bound=Record)
 
 
@@ -39,60 +39,55 @@ def complete(
     """
     kept = stage.load_progress(kind, record)
     missing = [request for request in requests if request.id not in kept]
-    if len(missing) < len(requests):
-        reused = len(requests) - len(missing)
+    reused = len(requests) - len(missing)
+    if reused:
         say(f"{stage.name}: reusing {reused} of {len(requests)} {kind} (same inputs, same settings)")
-    if missing:
-        if not endpoint:
-            raise UserError(
-                f"{len(missing)} {kind} of {stage.uri} are missing, but no model is served",
-                "Something was deleted from the store while the run was on: run again.",
-            )
-        saver = _Saver(stage, kind)
-        with Progress(kind, len(requests), done=len(requests) - len(missing)) as progress:
-            try:
-                asyncio.run(
-                    _ask(
-                        endpoint,
-                        concurrency,
-                        missing,
-                        lambda request, answer: saver.add(make(request, answer)),
-                        progress,
-                    )
-                )
-            finally:
-                saver.flush()
-        kept |= {made.id: made for made in saver.made if isinstance(made, record)}
+    if not missing:
+        return [kept[request.id] for request in requests]
+    if not endpoint:
+        raise UserError(
+            f"{len(missing)} {kind} of {stage.uri} are missing, but no model is served",
+            "Something was deleted from the store while the run was on: run again.",
+        )
+    saver = _Saver(stage, kind)
+    with Progress(kind, len(requests), done=reused) as progress:
+
+        def receive(request: Request, completion: Completion) -> None:
+            made = kept[request.id] = make(request, completion)
+            saver.add(made)
+            progress.advance()
+
+        try:
+            asyncio.run(_request_all(endpoint, concurrency, missing, receive))
+        finally:
+            saver.flush()
     return [kept[request.id] for request in requests]
 
 
 class _Saver:
-    """Collects records and saves them every few seconds."""
+    """Saves records under a stage every few seconds."""
 
     def __init__(self, stage: Stage, kind: str) -> None:
-        self.stage, self.kind = stage, kind
-        self.made: list[Record] = []
+        self._stage, self._kind = stage, kind
         self._unsaved: list[Record] = []
-        self._last = time.monotonic()
+        self._last_save = time.monotonic()
 
     def add(self, record: Record) -> None:
-        self.made.append(record)
         self._unsaved.append(record)
-        if time.monotonic() - self._last > SECONDS_BETWEEN_SAVES:
+        if time.monotonic() - self._last_save > SAVE_INTERVAL_S:
             self.flush()
 
     def flush(self) -> None:
-        self.stage.save_progress(self.kind, self._unsaved)
+        self._stage.save_progress(self._kind, self._unsaved)
         self._unsaved = []
-        self._last = time.monotonic()
+        self._last_save = time.monotonic()
 
 
-async def _ask(
+async def _request_all(
     endpoint: str,
     concurrency: int,
     requests: Sequence[Request],
     receive: Callable[[Request, Completion], None],
-    progress: Progress,
 ) -> None:
     """Workers that share one queue: the first failure ends them all."""
     client, queue = Client(endpoint), iter(requests)
@@ -100,7 +95,6 @@ async def _ask(
     async def worker() -> None:
         for request in queue:
             receive(request, await client.complete(request))
-            progress.advance()
 
     try:
         async with asyncio.TaskGroup() as workers:
