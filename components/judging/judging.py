@@ -14,8 +14,8 @@ from components.judging.health import judge_health, score_shares
 from components.judging.parser import ScoreFormat, parse_score
 from components.judging.prompt import JudgePrompt
 from components.judging.settings import JudgingSettings
-from components.metrics.bootstrap import Observed, Resampling
-from components.metrics.observations import figures, observations
+from components.metrics.bootstrap import Resampling
+from components.metrics.observations import Values, figures, observations
 from components.metrics.statistics import ROUND
 from components.serving.client import PROMPT_TOO_LONG, Completion, Request
 from components.serving.completions import answering_model, complete
@@ -45,13 +45,15 @@ def judge_candidates(
         return stage.manifest
     sampled = read_records(candidates, "candidates", Candidate)
     whole = [c for c in sampled if c.finish_reason == "stop"]
+    reasons = {"length": "cut off by length", PROMPT_TOO_LONG: "prompt too long"}
+    unusable = Counter(reasons.get(c.finish_reason, c.finish_reason) for c in sampled if c.finish_reason != "stop")
     texts = [TextToJudge(c.prompt_id, c.id, c.prompt, c.text) for c in whole]
     judge_prompt = settings.judge_prompt()
     judgements = judge_texts(
         stage, "judgements", texts, settings, settings.samples, judge_prompt, judge_endpoint or endpoint
     )
     counts = count_judgements(judgements)
-    counts.dropped |= {f"candidate not judged: {reason}": n for reason, n in _unusable(sampled).items()}
+    counts.dropped |= {f"candidate not judged: {reason}": n for reason, n in unusable.items()}
     observed = round_health(judgements, whole, judge_prompt.score_format)
     return stage.publish(
         counts,
@@ -63,14 +65,12 @@ def judge_candidates(
 
 def round_health(
     judgements: Sequence[Judgement], candidates: Sequence[Candidate], score_format: ScoreFormat
-) -> dict[str, Observed]:
+) -> dict[str, Values]:
     """The judge's health on a round's candidates, and their lengths; the item is a prompt."""
     lengths: dict[str, list[int]] = {}
-    for one in candidates:
-        lengths.setdefault(one.prompt_id, []).append(len(one.text))
-    observed: dict[str, Observed] = dict(
-        judge_health(judgements, {one.id: one.text for one in candidates}, score_format)
-    )
+    for candidate in candidates:
+        lengths.setdefault(candidate.prompt_id, []).append(len(candidate.text))
+    observed = judge_health(judgements, {candidate.id: candidate.text for candidate in candidates}, score_format)
     observed["candidate_length"] = {prompt: (fmean(group),) for prompt, group in lengths.items()}
     return {ROUND + metric: values for metric, values in observed.items()}
 
@@ -88,42 +88,42 @@ def judge_texts(
     by_id = {f"{text.candidate_id}/{k}": text for text in texts for k in range(samples)}
     prompts = {text.candidate_id: judge_prompt.fill(text.prompt, text.text) for text in texts}
     sampling = generation.sampling()
-
-    def request(id: str, text: TextToJudge) -> Request:
-        messages = [{"role": "user", "content": prompts[text.candidate_id]}]
-        return Request(id, messages, sampling, seed_from(generation.seed, "judgement", id))
+    requests = [
+        Request(
+            id,
+            [{"role": "user", "content": prompts[text.candidate_id]}],
+            sampling,
+            seed_from(generation.seed, "judgement", id),
+        )
+        for id, text in by_id.items()
+    ]
 
     def make(request: Request, answer: Completion) -> Judgement:
-        return judgement(request, answer, by_id[request.id], judge_prompt)
+        text = by_id[request.id]
+        score = parse_score(answer.text, answer.finish_reason == "length", judge_prompt.score_format)
+        too_long = answer.finish_reason == PROMPT_TOO_LONG
+        return Judgement(
+            id=request.id,
+            prompt_id=text.prompt_id,
+            candidate_id=text.candidate_id,
+            completion=answer.text,
+            finish_reason=answer.finish_reason,
+            score=score.value,
+            unparsed="judge prompt too long" if too_long else score.unparsed,
+            judge_prompt=judge_prompt.sha256,
+            seed=request.seed,
+            tokens=answer.tokens,
+        )
 
-    requests = [request(id, text) for id, text in by_id.items()]
     return complete(stage, kind, Judgement, requests, make, endpoint, generation.concurrency)
-
-
-def judgement(request: Request, answer: Completion, text: TextToJudge, judge_prompt: JudgePrompt) -> Judgement:
-    """The record of one judge's completion, its score parsed from the completion alone."""
-    score = parse_score(answer.text, answer.finish_reason == "length", judge_prompt.score_format)
-    too_long = answer.finish_reason == PROMPT_TOO_LONG
-    return Judgement(
-        id=request.id,
-        prompt_id=text.prompt_id,
-        candidate_id=text.candidate_id,
-        completion=answer.text,
-        finish_reason=answer.finish_reason,
-        score=score.value,
-        unparsed="judge prompt too long" if too_long else score.unparsed,
-        judge_prompt=judge_prompt.sha256,
-        seed=request.seed,
-        tokens=answer.tokens,
-    )
 
 
 def mean_scores(judgements: Iterable[Judgement]) -> dict[str, float]:
     """Mean of the parsed scores by candidate id; a candidate without any is absent."""
     scores: dict[str, list[float]] = {}
-    for one in judgements:
-        if one.score is not None:
-            scores.setdefault(one.candidate_id, []).append(one.score)
+    for judgement in judgements:
+        if judgement.score is not None:
+            scores.setdefault(judgement.candidate_id, []).append(judgement.score)
     return {id: fmean(values) for id, values in scores.items()}
 
 
@@ -137,9 +137,4 @@ def parse_rate(judgements: Sequence[Judgement]) -> dict[str, float]:
     """The metric of that name; absent without judgements."""
     if not judgements:
         return {}
-    return {"parse_rate": sum(one.score is not None for one in judgements) / len(judgements)}
-
-
-def _unusable(candidates: Sequence[Candidate]) -> Counter[str]:
-    names = {"length": "cut off by length", PROMPT_TOO_LONG: "prompt too long"}
-    return Counter(names.get(c.finish_reason, c.finish_reason) for c in candidates if c.finish_reason != "stop")
+    return {"parse_rate": sum(judgement.score is not None for judgement in judgements) / len(judgements)}

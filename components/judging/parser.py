@@ -50,7 +50,7 @@ class Score:
     unparsed: str | None = None
 
 
-class _Found(NamedTuple):
+class _Written(NamedTuple):
     """Where a completion gives its score: the number, None where it is none, and the place behind it."""
 
     number: str | None
@@ -63,38 +63,38 @@ def parse_score(completion: str, cut: bool = False, score_format: ScoreFormat = 
     `completion` is the judge's own text without the prompt. `cut` says that it hit the length limit: a number at its
     very end may then be half of one.
     """
-    found = (
-        _matched(completion, score_format.pattern)
+    written = (
+        _by_pattern(completion, score_format.pattern)
         if score_format.pattern
-        else _marked(completion, f"{score_format.highest:g}")
+        else _behind_mark(completion, f"{score_format.highest:g}")
     )
-    if found is None:
+    if written is None:
         return Score(None, "cut off before a score" if cut else "no score")
     no_number = Score(None, f"not a number from {score_format.lowest:g} to {score_format.highest:g}")
-    if found.number is None:
+    if written.number is None:
         return no_number
-    if cut and not completion[found.end :].strip():
+    if cut and not completion[written.end :].strip():
         return Score(None, "cut off in the score")
-    value = float(found.number)
+    value = float(written.number)
     return Score(value) if score_format.lowest <= value <= score_format.highest else no_number
 
 
-def _marked(completion: str, highest: str) -> _Found | None:
+def _behind_mark(completion: str, highest: str) -> _Written | None:
     """What stands behind the last "Score:"; a scale, as in 4/5, must be that of the format."""
     marks = list(_MARK.finditer(completion))
     if not marks:
         return None
-    found = _SCORE.match(completion, marks[-1].start())
-    if not found or found["scale"] not in (None, highest):
-        return _Found(None, marks[-1].end())
-    return _Found(found["number"], found.end())
+    score = _SCORE.match(completion, marks[-1].start())
+    if not score or score["scale"] not in (None, highest):
+        return _Written(None, marks[-1].end())
+    return _Written(score["number"], score.end())
 
 
-def _matched(completion: str, pattern: str) -> _Found | None:
+def _by_pattern(completion: str, pattern: str) -> _Written | None:
     """The group `score` of the last match. A part of a longer number is none: of 45, neither 4 nor 5 is the score."""
-    found = last_match(pattern, completion, "score")
-    if found is None:
+    match = last_match(pattern, completion, "score")
+    if match is None:
         return None
-    start, end = found.span("score")
+    start, end = match.span("score")
     part = _NUMBER_BEFORE.search(completion, max(0, start - 2), start) or _NUMBER_AFTER.match(completion, end)
-    return _Found(found["score"] if _NUMBER.fullmatch(found["score"]) and not part else None, end)
+    return _Written(match["score"] if _NUMBER.fullmatch(match["score"]) and not part else None, end)

@@ -43,12 +43,11 @@ class JudgePrompt:
         return hashlib.sha256(self.template.encode()).hexdigest()
 
     def identity(self) -> str:
-        """A hash of the template and the form of the score; with the built-in form it is the template's own."""
+        """A hash of the template and the score's format; with the built-in format it is the template's own."""
         if self.score_format == BUILT_IN_FORMAT:
             return self.sha256
-        return content_hash(
-            [self.sha256, self.score_format.pattern, self.score_format.lowest, self.score_format.highest]
-        )
+        written = self.score_format
+        return content_hash([self.sha256, written.pattern, written.lowest, written.highest])
 
     def fill(self, instruction: str, response: str) -> str:
         """The prompt for one response. Both texts are untrusted."""
@@ -62,7 +61,7 @@ class JudgePrompt:
 
 def neutralise(text: str) -> str:
     """Untrusted text that can neither close its slot nor write a chat template's control tokens."""
-    return _CONTROL.sub(lambda found: _ESCAPES[found[0]], _TAG.sub("&lt;", text))
+    return _CONTROL.sub(lambda match: _ESCAPES[match[0]], _TAG.sub("&lt;", text))
 
 
 def built_in_judge_prompt() -> JudgePrompt:

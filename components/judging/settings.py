@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from pydantic import Field, ValidationInfo, field_validator
+from functools import partial
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from components.core.regex import checked
 from components.judging.parser import ScoreFormat
@@ -13,18 +16,13 @@ class JudgingSettings(Generation):
 
     samples: int = Field(3, ge=1, description="K, judgements of each candidate")
     prompt: str = Field(default_factory=lambda: built_in_judge_prompt().template, description="the judge prompt's text")
-    pattern: str = Field(
+    pattern: Annotated[str, AfterValidator(partial(checked, group="score"))] = Field(
         "",
         description="regular expression with the group (?P<score>...), whose last match in the end of a judgement "
         'counts (2,000 characters; no nested repetitions, they may hang); empty: the last "Score: n"',
     )
     lowest: float = Field(0.0, allow_inf_nan=False, description="lowest score")
     highest: float = Field(5.0, allow_inf_nan=False, validate_default=True, description="highest, perfect score")
-
-    @field_validator("pattern")
-    @classmethod
-    def _marks_the_score(cls, pattern: str) -> str:
-        return checked(pattern, "score")
 
     @field_validator("highest")
     @classmethod
@@ -34,5 +32,5 @@ class JudgingSettings(Generation):
         return highest
 
     def judge_prompt(self) -> JudgePrompt:
-        """The prompt with the form of the answer that it asks for; raises UserError where a slot is missing."""
+        """The prompt with the format of the score that it asks for; raises UserError where a slot is missing."""
         return JudgePrompt(self.prompt, ScoreFormat(self.pattern, self.lowest, self.highest))

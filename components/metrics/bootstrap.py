@@ -8,7 +8,7 @@ draws are those of scipy.stats.bootstrap with the same seed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 OnItems = Callable[[NDArray[np.intp]], Floats]  # a figure [...] of the items with these indices [..., items]
 # A statistic that is undefined on more resamples than this share is too frail for an interval.
 MOST_UNDEFINED = 0.2
-AT_ONCE = 100_000  # items drawn at once: some megabytes
+DRAWN_AT_ONCE = 100_000  # items: some megabytes
 
 
 @dataclass(frozen=True)
@@ -80,17 +80,12 @@ def _estimate(statistic: OnItems, items: int, weighing: int, how: Resampling) ->
     value = float(statistic(np.arange(items)))
     if math.isnan(value):
         return Estimate(None, None, None, items)
-    resampled = np.concatenate([statistic(drawn) for drawn in _draw(items, how)])
+    draws, most = np.random.default_rng(how.seed), max(1, DRAWN_AT_ONCE // items)
+    batches = [min(most, how.resamples - start) for start in range(0, how.resamples, most)]
+    resampled = np.concatenate([statistic(draws.integers(items, size=(batch, items))) for batch in batches])
     defined = resampled[~np.isnan(resampled)]
     if len(defined) < (1 - MOST_UNDEFINED) * how.resamples:
         return Estimate(value, None, None, weighing)
     tail = (1 - how.confidence) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
     return Estimate(value, float(low), float(high), weighing)
-
-
-def _draw(items: int, how: Resampling) -> Iterator[NDArray[np.intp]]:
-    """Indices [resamples, items], some resamples at a time."""
-    draws, most = np.random.default_rng(how.seed), max(1, AT_ONCE // items)
-    for start in range(0, how.resamples, most):
-        yield draws.integers(items, size=(min(most, how.resamples - start), items))

@@ -80,14 +80,11 @@ class Regression:
         """The C that predicts held-out rows best; the smallest of equals."""
         from sklearn.model_selection import GroupKFold
 
-        folds = GroupKFold(FOLDS).split(self.features, groups=np.arange(len(self.features)))
-        scores = np.mean([self._held_out(kept, held) for kept, held in folds], axis=0)
-        return float(GRID[int(np.argmax(scores))])
-
-    def _held_out(self, kept: NDArray[np.intp], held: NDArray[np.intp]) -> list[float]:
-        """The log-likelihood of one fold at each C; the draws go on from C to C, as in LogisticRegressionCV."""
-        draws = np.random.RandomState(SEED)
-        return [self.log_likelihood(self.fit(regularisation, kept, draws), held) for regularisation in GRID]
+        likelihoods = []  # [folds, grid]
+        for kept, held in GroupKFold(FOLDS).split(self.features, groups=np.arange(len(self.features))):
+            draws = np.random.RandomState(SEED)  # goes on from one C to the next, as in LogisticRegressionCV
+            likelihoods.append([self.log_likelihood(self.fit(c, kept, draws), held) for c in GRID])
+        return float(GRID[int(np.argmax(np.mean(likelihoods, axis=0)))])
 
     def predictions(self, coefficients: Array) -> Array:
         """Preferences [instructions] at equal length."""

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping
 
 from components.core.records import Observation
 from components.core.stage import read_records
-from components.metrics.bootstrap import Estimate, Observed, Resampling, interval
+from components.metrics.bootstrap import Observed, Resampling, interval
 from components.metrics.statistics import METRICS
 
 Measured = Mapping[str, Observed]  # observed values by metric and item
+Values = dict[str, tuple[float, ...]]  # those of one metric by item, or of one item by metric
 
 
 def observations(measured: Measured) -> list[Observation]:
-    """The records of a stage."""
+    """As the records of a stage."""
     return [
         Observation(id=f"{metric}/{item}", metric=metric, item=item, values=list(values))
         for metric, observed in measured.items()
@@ -21,29 +22,24 @@ def observations(measured: Measured) -> list[Observation]:
     ]
 
 
-def read_measured(stages: Iterable[str]) -> dict[str, dict[str, tuple[float, ...]]]:
-    """All that these stages observed of one model."""
-    measured: dict[str, dict[str, tuple[float, ...]]] = {}
+def read_measured(stages: Iterable[str]) -> dict[str, Values]:
+    """All that these stages (URIs) observed of one model, by metric and item."""
+    measured: dict[str, Values] = {}
     for uri in stages:
-        for one in read_records(uri, "observations", Observation):
-            measured.setdefault(one.metric, {})[one.item] = tuple(one.values)
+        for observation in read_records(uri, "observations", Observation):
+            measured.setdefault(observation.metric, {})[observation.item] = tuple(observation.values)
     return measured
 
 
 def figures(measured: Measured, how: Resampling) -> dict[str, float]:
     """Every metric with its interval: `name`, `name_low`, `name_high`, `name_items`; what is undefined is absent."""
-    return {
-        name: value
-        for metric, observed in measured.items()
-        for name, value in _named(metric, interval(METRICS[metric], observed, how)).items()
-    }
-
-
-def _named(metric: str, estimate: Estimate) -> dict[str, float]:
-    values = {
-        metric: estimate.value,
-        f"{metric}_low": estimate.low,
-        f"{metric}_high": estimate.high,
-        f"{metric}_items": float(estimate.items),
-    }
-    return {name: value for name, value in values.items() if value is not None}
+    named: dict[str, float | None] = {}
+    for metric, observed in measured.items():
+        estimate = interval(METRICS[metric], observed, how)
+        named |= {
+            metric: estimate.value,
+            f"{metric}_low": estimate.low,
+            f"{metric}_high": estimate.high,
+            f"{metric}_items": float(estimate.items),
+        }
+    return {name: value for name, value in named.items() if value is not None}

@@ -41,16 +41,19 @@ def each(statistic: Callable[[Rows], float]) -> Statistic:
     """A statistic of [items, values] on each resample by itself."""
 
     def on_all(rows: Rows) -> NDArray[np.float64]:
-        found = [statistic(one) for one in rows.reshape(-1, *rows.shape[-2:])]
-        return np.reshape(found, rows.shape[:-2]).astype(np.float64)
+        figures = [statistic(resample) for resample in rows.reshape(-1, *rows.shape[-2:])]
+        return np.reshape(figures, rows.shape[:-2]).astype(np.float64)
 
     return on_all
 
 
 def length_controlled(rows: Rows) -> float:
-    """AlpacaEval's length-controlled win rate, fitted anew; values: preference, lengths of model and reference in
-    characters, the regularisation that cross-validation chose, then, where known,
-    the instruction's difficulty, and preference and standardised length of each gamed baseline."""
+    """AlpacaEval's length-controlled win rate, fitted anew.
+
+    An item's values: its preference, the lengths of the model's and the reference's output in characters, the
+    regularisation that cross-validation chose, then, where known, the instruction's difficulty, and preference and
+    standardised length of each gamed baseline.
+    """
     from components.metrics.length_control import gamed_rows, refit_win_rate
 
     if not len(rows):

@@ -37,19 +37,23 @@ def make_pairs(root: str, settings: PairsSettings, candidates: str, judgements: 
             f"({', '.join(f'{n} {reason}' for reason, n in dropped.items())})",
             "Use more prompts (prompts.count), a longer sampling.max_tokens or judging.max_tokens, or a better judge.",
         )
-    return stage.publish(
-        Counts(kept={"pairs": len(pairs)}, dropped=dict(dropped)), {"pairs": pairs}, metrics=_metrics(pairs)
-    )
+    metrics = {  # lengths are in characters: chosen answers that grow are the first sign of reward hacking
+        "chosen_length": fmean(len(p.chosen) for p in pairs),
+        "rejected_length": fmean(len(p.rejected) for p in pairs),
+        "score_gap": fmean(p.chosen_score - p.rejected_score for p in pairs),
+    }
+    counts = Counts(kept={"pairs": len(pairs)}, dropped=dict(dropped))
+    return stage.publish(counts, {"pairs": pairs}, metrics=metrics)
 
 
 def shuffle_scores(scores: Mapping[str, float], seed: int) -> dict[str, float]:
-    """The same scores, dealt out at random among the same candidates: a judge that knows nothing, on the same scale.
+    """The same scores, shuffled among the same candidates: a judge that knows nothing, on the same scale.
 
     `scores` are mean scores by candidate id; their order does not matter.
     """
-    dealt = [scores[id] for id in sorted(scores)]
-    random.Random(seed_from(seed, "shuffle scores")).shuffle(dealt)
-    return dict(zip(sorted(scores), dealt, strict=True))
+    shuffled = [scores[id] for id in sorted(scores)]
+    random.Random(seed_from(seed, "shuffle scores")).shuffle(shuffled)
+    return dict(zip(sorted(scores), shuffled, strict=True))
 
 
 def select_pairs(
@@ -64,11 +68,11 @@ def select_pairs(
     for group in by_prompt.values():
         usable, reasons = _usable(group, scores)
         dropped += reasons
-        found = _pair(usable, scores, length_control)
-        if isinstance(found, Pair):
-            pairs.append(found)
+        pair = _pair(usable, scores, length_control)
+        if isinstance(pair, Pair):
+            pairs.append(pair)
         else:
-            dropped[found] += 1
+            dropped[pair] += 1
     return pairs, dropped
 
 
@@ -116,12 +120,3 @@ def _pair(group: Sequence[Candidate], scores: dict[str, float], rho: float) -> P
         chosen_score=scores[chosen.id],
         rejected_score=scores[rejected.id],
     )
-
-
-def _metrics(pairs: Sequence[Pair]) -> dict[str, float]:
-    """Lengths are in characters: chosen answers that grow are the first sign of reward hacking."""
-    return {
-        "chosen_length": fmean(len(p.chosen) for p in pairs),
-        "rejected_length": fmean(len(p.rejected) for p in pairs),
-        "score_gap": fmean(p.chosen_score - p.rejected_score for p in pairs),
-    }
