@@ -1,4 +1,4 @@
-"""The journal of a run: what its steps noted, under `<root>/runs/<run>/`."""
+"""The journal of a run: the entries that its steps write, one JSON file each, under `<root>/runs/<run>/<kind>/`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from components.core.store import join, open_store
 
 
 def write_journal(root: str, run: str, kind: str, name: str, entry: dict[str, Any]) -> None:
-    """Note something about the run under `<root>/runs/<run>/<kind>/`."""
-    place = join(root, "runs", run, kind)
-    open_store(place).write(f"{name.replace('/', '-')}.json", json.dumps(entry, indent=1).encode())
+    """Write an entry, replacing an earlier one of that kind and name."""
+    store = open_store(join(root, "runs", run, kind))
+    store.write(f"{name.replace('/', '-')}.json", json.dumps(entry, indent=1).encode())
 
 
 def read_journal(root: str, run: str, kind: str) -> list[dict[str, Any]]:
-    """What the run's steps noted, in the order in which they started."""
+    """The run's entries of one kind, in the order in which their steps started."""
     store = open_store(join(root, "runs", run, kind))
     entries = [json.loads(store.read(name) or b"{}") for name in store.names()]
     return sorted(entries, key=lambda entry: entry.get("started", 0))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-PAUSE = 0.05
+POLL_INTERVAL_S = 0.05
 
 
 def alive(pid: int) -> bool:
@@ -30,10 +30,10 @@ def alive(pid: int) -> bool:
     return state not in ("Z", "X")
 
 
-def end(pid: int, patience: float = 15.0, group: bool = False) -> None:
-    """SIGTERM a process, or the group that it leads; SIGKILL what is left after `patience` seconds."""
+def end(pid: int, timeout_s: float = 15.0, group: bool = False) -> None:
+    """SIGTERM a process, or the group that it leads; SIGKILL what still runs after `timeout_s`."""
     send: Callable[[int, int], None] = os.killpg if group else os.kill
-    for sign, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
+    for sign, seconds in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 5.0)):
         try:
             send(pid, sign)
         except ProcessLookupError:
@@ -42,4 +42,4 @@ def end(pid: int, patience: float = 15.0, group: bool = False) -> None:
         while time.monotonic() < deadline:
             if not alive(pid):
                 return
-            time.sleep(PAUSE)
+            time.sleep(POLL_INTERVAL_S)

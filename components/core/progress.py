@@ -66,9 +66,7 @@ class Progress:
         now = time.monotonic()
         if force or now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            print(self._line(now - self._start), file=sys.stderr, flush=True)
-
-    def _line(self, seconds: float) -> str:
-        rate = (self.done - self._first) / seconds if seconds > 0 else 0.0
-        left = f"{(self.total - self.done) / rate:.0f} s left" if rate > 0 else "starting"
-        return f"{self.label}: {self.done}/{self.total}, {rate:.2f}/s, {left}"
+            seconds = now - self._start
+            rate = (self.done - self._first) / seconds if seconds > 0 else 0.0
+            left = f"{(self.total - self.done) / rate:.0f} s left" if rate > 0 else "starting"
+            print(f"{self.label}: {self.done}/{self.total}, {rate:.2f}/s, {left}", file=sys.stderr, flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field
 
 Messages = list[dict[str, str]]
 
@@ -221,6 +221,11 @@ class File(BaseModel):
     bytes: int
     records: int | None = None
 
+    @property
+    def megabytes(self) -> int:
+        """The unit of progress bars: whole megabytes, at least one."""
+        return max(1, self.bytes // 1_000_000)
+
 
 class Manifest(BaseModel):
     """Written last: where it exists, the stage is whole. It is also the lineage."""
@@ -240,13 +245,3 @@ class Manifest(BaseModel):
     seconds: float
     code: str
     created: str
-
-    _made_now: bool = PrivateAttr(default=False)
-
-    @property
-    def reused(self) -> bool:
-        """Whether the stage was found finished and not made by this process."""
-        return not self._made_now
-
-    def mark_as_made_now(self) -> None:
-        self._made_now = True

@@ -26,5 +26,5 @@ def checked(pattern: str, group: str) -> str:
 def last_match(pattern: str, text: str, group: str) -> re.Match[str] | None:
     """The last match whose group is not empty, white space at the end of the text aside."""
     end = len(text.rstrip())
-    found = re.compile(pattern).finditer(text, max(0, end - TAIL), end)
-    return next((match for match in reversed(list(found)) if match[group]), None)
+    matches = list(re.compile(pattern).finditer(text, max(0, end - TAIL), end))
+    return next((match for match in reversed(matches) if match[group]), None)

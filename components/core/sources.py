@@ -119,11 +119,11 @@ def _ready_trees(repo: str) -> str:
     from huggingface_hub import HfApi
 
     files = HfApi().list_repo_files(repo, repo_type="dataset")
-    found = [file for file in files if file.endswith(_READY_TREES)]
-    if len(found) != 1:
+    trees = [file for file in files if file.endswith(_READY_TREES)]
+    if len(trees) != 1:
         data = [file for file in files if _DATA_FILE.search(file)]
         raise UserError(
-            f"the data set {repo} holds {len(found)} files named *{_READY_TREES}",
+            f"the data set {repo} holds {len(trees)} files named *{_READY_TREES}",
             f"Name one of its files, as {repo}/PATH: {', '.join(data[:10]) or 'it has no data file'}.",
         )
-    return found[0]
+    return trees[0]

@@ -66,8 +66,8 @@ class Stage:
         records: dict[str, R] = {}
         for name in self.store.names(f"progress/{kind}/"):
             for line in (self.store.read(name) or b"").splitlines():
-                found = record.model_validate_json(line)
-                records.setdefault(found.id, found)
+                loaded = record.model_validate_json(line)
+                records.setdefault(loaded.id, loaded)
         return records
 
     def save_progress(self, kind: str, records: Iterable[Record]) -> None:
@@ -105,7 +105,6 @@ class Stage:
         )
         self.store.create(MANIFEST, manifest.model_dump_json(indent=1).encode())
         self.manifest = read_manifest(self.uri)
-        self.manifest.mark_as_made_now()
         for name in self.store.names("progress/"):
             self.store.delete(name)
         return self.manifest
@@ -120,13 +119,13 @@ class Stage:
     def _upload(self, folder: Path) -> dict[str, File]:
         """Model files go below a folder named by their content, for the same reason."""
         paths = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
-        found = {name: File(sha256=file_hash(path), bytes=path.stat().st_size) for name, path in paths.items()}
-        place = f"files-{content_hash({name: file.sha256 for name, file in found.items()})[:12]}"
-        with Progress(f"storing {self.name} (MB)", megabytes(found.values())) as progress:
+        files = {name: File(sha256=file_hash(path), bytes=path.stat().st_size) for name, path in paths.items()}
+        prefix = f"files-{content_hash({name: file.sha256 for name, file in files.items()})[:12]}"
+        with Progress(f"storing {self.name} (MB)", sum(file.megabytes for file in files.values())) as progress:
             for name, path in paths.items():
-                self.store.upload(path, f"{place}/{name}")
-                progress.advance(megabytes([found[name]]))
-        return {f"{place}/{name}": file for name, file in found.items()}
+                self.store.upload(path, f"{prefix}/{name}")
+                progress.advance(files[name].megabytes)
+        return {f"{prefix}/{name}": file for name, file in files.items()}
 
 
 def find_manifest(uri: str) -> Manifest | None:
@@ -169,11 +168,8 @@ def _json_lines(records: Iterable[Record]) -> bytes:
     )
 
 
-def damaged(where: str) -> UserError:
+def damaged(uri: str) -> UserError:
+    """The error for an object of a finished stage whose content is not the published one."""
     return UserError(
-        f"{where} does not have the content that its manifest promises", "Delete that stage's folder and run again."
+        f"{uri} does not have the content that its manifest promises", "Delete that stage's folder and run again."
     )
-
-
-def megabytes(files: Iterable[File]) -> int:
-    return sum(max(1, file.bytes // 1_000_000) for file in files)

@@ -1,4 +1,4 @@
-"""The shell around a stage as a pipeline's step: errors, the run's journal, the metrics that the KFP UI shows."""
+"""What a step does around the stages that it makes: it is announced, errors are reported, the run's journal is kept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from datetime import UTC, datetime
 
 from components.core.errors import UserError
 from components.core.journal import write_journal
@@ -16,20 +16,18 @@ from components.core.records import Manifest
 from components.core.store import join
 
 
-class Metrics(Protocol):
-    """kfp's dsl.Metrics, as far as steps use it."""
-
-    def log_metric(self, metric: str, value: float) -> None: ...
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """One step of a pipeline, announced by the name that a person reads, e.g. "judge M1"."""
+    emit("step_start", step=name)
+    with report_errors(name):
+        yield
+    emit("step_end", step=name)
 
 
 @contextmanager
-def report_errors(name: str, goes_on: bool = False) -> Iterator[None]:
-    """A UserError ends the step with one message and exit code 2; anything else leaves its traceback in the log.
-
-    `goes_on` is for the second part of a step, which has been announced.
-    """
-    if not goes_on:
-        emit("step_start", step=name)
+def report_errors(name: str) -> Iterator[None]:
+    """A UserError ends the process with one message and exit code 2; anything else leaves its traceback in the log."""
     try:
         yield
     except UserError as error:
@@ -43,12 +41,15 @@ def report_errors(name: str, goes_on: bool = False) -> Iterator[None]:
         raise
 
 
-def run_stage(root: str, run: str, name: str, make: Callable[[], Manifest], metrics: Metrics) -> str:
-    """Make one stage as the step `name` of a run; returns its URI. `name` is "<model>/<stage>", e.g. "m1/judging"."""
+def run_stage(root: str, run: str, name: str, make: Callable[[], Manifest]) -> str:
+    """Make one stage of a run, or find it; returns its URI. `name` is "<model>/<stage>", e.g. "m1/judging"."""
     start = time.time()
+    emit("stage_start", stage=name)
     with report_errors(name):
         manifest = make()
         uri = join(root, manifest.stage, manifest.key)
+        # By date, as another process (torchrun's, a TrainJob's) may have made it for this step. It has whole seconds.
+        reused = datetime.fromisoformat(manifest.created) < datetime.fromtimestamp(int(start), UTC)
         entry = {
             "name": name,
             "uri": uri,
@@ -56,12 +57,10 @@ def run_stage(root: str, run: str, name: str, make: Callable[[], Manifest], metr
             "digest": manifest.digest,
             "started": start,
             "seconds": round(time.time() - start, 1),
-            "reused": manifest.reused,
+            "reused": reused,
             "counts": manifest.counts.model_dump(),
             "metrics": manifest.metrics,
         }
         write_journal(root, run, "stages", name, entry)
-    for metric, value in [*manifest.metrics.items(), *manifest.counts.kept.items()]:
-        metrics.log_metric(metric, value)
-    emit("step_end", step=name, reused=manifest.reused, kept=manifest.counts.kept, dropped=manifest.counts.dropped)
+    emit("stage_end", stage=name, reused=reused, kept=manifest.counts.kept, dropped=manifest.counts.dropped)
     return uri

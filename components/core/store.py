@@ -79,12 +79,12 @@ class DirectoryStore:
             return None
 
     def write(self, name: str, data: bytes) -> None:
-        with self._whole(name) as (draft, final):
+        with self._renamed_when_written(name) as (draft, final):
             draft.write_bytes(data)
             draft.replace(final)
 
     def create(self, name: str, data: bytes) -> bool:
-        with self._whole(name) as (draft, final):
+        with self._renamed_when_written(name) as (draft, final):
             draft.write_bytes(data)
             try:
                 os.link(draft, final)  # atomic, and refuses an existing name
@@ -94,14 +94,14 @@ class DirectoryStore:
 
     def names(self, prefix: str = "") -> list[str]:
         folder = (self.root / prefix).parent if prefix and not prefix.endswith("/") else self.root / prefix
-        found = (str(path.relative_to(self.root)) for path in folder.rglob("*") if path.is_file())
-        return sorted(name for name in found if name.startswith(prefix) and "/.draft-" not in f"/{name}")
+        names = (str(path.relative_to(self.root)) for path in folder.rglob("*") if path.is_file())
+        return sorted(name for name in names if name.startswith(prefix) and "/.draft-" not in f"/{name}")
 
     def delete(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
 
     def upload(self, path: Path, name: str) -> None:
-        with self._whole(name) as (draft, final):
+        with self._renamed_when_written(name) as (draft, final):
             shutil.copyfile(path, draft)
             draft.replace(final)
 
@@ -109,21 +109,21 @@ class DirectoryStore:
         shutil.copyfile(self.root / name, path)
 
     @contextlib.contextmanager
-    def _whole(self, name: str) -> Iterator[tuple[Path, Path]]:
+    def _renamed_when_written(self, name: str) -> Iterator[tuple[Path, Path]]:
+        """The path to write to and the one to rename it to; raises UserError where the disk does not take it."""
         final = self.root / name
         draft = final.with_name(f".draft-{uuid.uuid4().hex}")
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             yield draft, final
         except OSError as error:
-            raise _disk_error(error, final) from error
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            remedy = "Free some space" if full else "Check the path and its permissions"
+            raise UserError(
+                f"cannot write {final}: {error.strerror}", f"{remedy}, then run again: finished work is kept."
+            ) from error
         finally:
             draft.unlink(missing_ok=True)
-
-
-def _disk_error(error: OSError, path: Path) -> UserError:
-    remedy = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Check the path and its permissions"
-    return UserError(f"cannot write {path}: {error.strerror}", f"{remedy}, then run again: finished work is kept.")
 
 
 class S3Store:
@@ -137,18 +137,18 @@ class S3Store:
 
     def read(self, name: str) -> bytes | None:
         try:
-            with self._explained():
+            with self._translated_errors():
                 return _s3().get_object(Bucket=self.bucket, Key=self._key(name))["Body"].read()
         except FileNotFoundError:
             return None
 
     def write(self, name: str, data: bytes) -> None:
-        with self._explained():
+        with self._translated_errors():
             _s3().put_object(Bucket=self.bucket, Key=self._key(name), Body=data)
 
     def create(self, name: str, data: bytes) -> bool:
         try:
-            with self._explained():
+            with self._translated_errors():
                 _s3().put_object(Bucket=self.bucket, Key=self._key(name), Body=data, IfNoneMatch="*")
         except FileExistsError:
             return False
@@ -156,35 +156,36 @@ class S3Store:
 
     def names(self, prefix: str = "") -> list[str]:
         root = f"{self.prefix}/" if self.prefix else ""
-        with self._explained():
+        with self._translated_errors():
             pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=root + prefix)
-            return sorted(found["Key"][len(root) :] for page in pages for found in page.get("Contents", []))
+            return sorted(item["Key"][len(root) :] for page in pages for item in page.get("Contents", []))
 
     def etags(self) -> dict[str, str]:
-        """What S3 says of the content of each object directly below the URI."""
+        """The entity tag of each object directly below the URI: it changes with the content."""
         prefix = f"{self.prefix}/" if self.prefix else ""
-        with self._explained():
+        with self._translated_errors():
             pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/")
-            return {one["Key"][len(prefix) :]: one["ETag"] for page in pages for one in page.get("Contents", [])}
+            return {item["Key"][len(prefix) :]: item["ETag"] for page in pages for item in page.get("Contents", [])}
 
     def delete(self, name: str) -> None:
-        with self._explained():
+        with self._translated_errors():
             _s3().delete_object(Bucket=self.bucket, Key=self._key(name))
 
     def upload(self, path: Path, name: str) -> None:
-        with self._explained():
+        with self._translated_errors():
             _s3().upload_file(str(path), self.bucket, self._key(name))
 
     def download(self, name: str, path: Path) -> None:
-        with self._explained():
+        with self._translated_errors():
             _s3().download_file(self.bucket, self._key(name), str(path))
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         """Turn boto's errors into FileNotFoundError, FileExistsError or a message for the user."""
+        from boto3.exceptions import S3UploadFailedError
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -196,7 +197,7 @@ class S3Store:
             if code in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"):
                 raise FileExistsError(self.uri) from error
             raise self._unusable(error) from error
-        except (BotoCoreError, _transfer_error()) as error:
+        except (BotoCoreError, S3UploadFailedError) as error:
             raise self._unusable(error) from error
 
     def _unusable(self, error: Exception) -> UserError:
@@ -208,17 +209,11 @@ class S3Store:
         )
 
 
-def _transfer_error() -> type[Exception]:
-    from boto3.exceptions import S3UploadFailedError
-
-    return S3UploadFailedError
-
-
 @cache
 def _s3() -> Any:
     """One client a process: parallel multipart and checksums are boto3's defaults."""
     from boto3.session import Session
     from botocore.config import Config
 
-    patience = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
-    return Session().client("s3", config=patience, region_name=os.environ.get("AWS_REGION", "us-east-1"))
+    config = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
+    return Session().client("s3", config=config, region_name=os.environ.get("AWS_REGION", "us-east-1"))

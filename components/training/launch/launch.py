@@ -10,6 +10,7 @@ from typing import Any
 
 from components.core.errors import UserError
 from components.core.records import Manifest
+from components.core.stage import read_manifest
 from components.kubernetes.settings import ClusterSettings, TrainingPods
 from components.training.launch.logs import Log, ending_with_this_process
 from components.training.launch.request import TrainingRequest
@@ -39,9 +40,7 @@ def train_stage(
         on_this_node(request)
     else:
         return request.make()
-    from components.training.trainer import made_now
-
-    return made_now(stage)
+    return read_manifest(stage.uri)
 
 
 def _need_gpus(asked: int) -> None:

@@ -54,10 +54,9 @@ def test_a_published_stage_is_whole_and_its_progress_gone(tmp_path: Path) -> Non
     making = stage(tmp_path)
     making.save_progress("prompts", prompts("a"))
     made = making.publish(Counts(kept={"prompts": 2}, dropped={"too short": 1}), {"prompts": prompts("a", "b")})
-    assert not made.reused
     found = stage(tmp_path).manifest
     assert found is not None
-    assert found.reused
+    assert found == made
     assert (found.digest, found.counts.dropped, found.parents) == (made.digest, {"too short": 1}, INPUT)
     assert read_records(making.uri, "prompts", Prompt) == prompts("a", "b")
     assert not making.store.names("progress/")

@@ -145,7 +145,7 @@ def test_a_comparison_is_made_once_and_needs_equal_measurements(tmp_path: Path, 
     assert [check.outcome for check in checks if check.rule == "improvement"] == ["pass"]
     assert made.counts.kept["checks passed"] >= 1
     assert sum(made.counts.kept.values()) == len(checks)
-    assert compare_models(str(tmp_path), policy(registered_name), one, other).reused
+    assert compare_models(str(tmp_path), policy(registered_name), one, other) == made
     otherwise = Candidate(worse.uri, [measure(tmp_path, worse.uri, 11, "other")])
     with pytest.raises(UserError, match="another seed data"):
         compare_models(str(tmp_path), policy(registered_name), one, otherwise)

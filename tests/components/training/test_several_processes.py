@@ -142,9 +142,10 @@ RANK = """
 import os, sys
 from pathlib import Path
 from torch import distributed
+from components.base_model.base_model import load_tokenizer
 from components.training.dpo.dpo import make_trainer
 from components.training.dpo.settings import DpoSettings
-from components.training.model import load_policy, load_tokenizer
+from components.training.model import load_policy
 distributed.init_process_group("gloo")
 folder, settings = Path(sys.argv[1]), DpoSettings(sharding="fsdp", batch_size=4, max_length=96)
 resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -276,6 +277,5 @@ def test_gpus_that_are_not_there_are_refused(toy: Toy) -> None:
 
 def test_what_is_finished_is_found_before_anything_is_started(toy: Toy) -> None:
     request = toy.sft(epochs=1)
-    request.make()
-    found = train_stage(request, {"nodes": 2, "gpus": 8}, {}, "", "run", "sft")  # neither is here
-    assert found.reused
+    made = request.make()
+    assert train_stage(request, {"nodes": 2, "gpus": 8}, {}, "", "run", "sft") == made  # neither is here

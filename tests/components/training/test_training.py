@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, TrainerCallback
 
-from components.base_model.base_model import import_model
+from components.base_model.base_model import import_model, load_tokenizer
 from components.base_model.settings import BaseModelSettings
 from components.core.errors import UserError
 from components.core.model_files import model_folder
@@ -23,7 +23,6 @@ from components.seed_data.settings import SeedDataSettings
 from components.training import trainer as training
 from components.training.dpo.dpo import DpoInputs, make_trainer, preference_rows, train_dpo
 from components.training.dpo.settings import DpoSettings
-from components.training.model import load_tokenizer
 from components.training.settings import LoraSettings
 from components.training.sft import sft as sft_stage
 from components.training.sft.settings import SftSettings
@@ -237,34 +236,7 @@ def test_a_finished_training_is_reused(model: Path, tmp_path: Path) -> None:
     root = str(tmp_path)
     first = fine_tune(root, sft_settings(epochs=1), base(root, model), seeds(root))
     again = fine_tune(root, sft_settings(epochs=1), base(root, model), seeds(root))
-    assert (first.reused, again.reused) == (False, True)
-    assert first.digest == again.digest
-
-
-def test_a_model_without_a_chat_template_is_refused_before_anything_is_trained(model: Path, tmp_path: Path) -> None:
-    bare = tmp_path / "bare"
-    tokenizer = load_tokenizer(model)
-    AutoModelForCausalLM.from_pretrained(model).save_pretrained(bare)
-    tokenizer.chat_template = None
-    tokenizer.save_pretrained(bare)
-    with pytest.raises(UserError, match="no chat template"):
-        import_model(str(tmp_path / "store"), BaseModelSettings(base=str(bare)))
-    template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
-    import_model(str(tmp_path / "store"), BaseModelSettings(base=str(bare), chat_template=template))
-
-
-def test_pickled_weights_are_refused(model: Path, tmp_path: Path) -> None:
-    pickled = tmp_path / "pickled"
-    pickled.mkdir()
-    (pickled / "config.json").write_text((model / "config.json").read_text())
-    torch.save({}, pickled / "pytorch_model.bin")
-    with pytest.raises(UserError, match="safetensors"):
-        import_model(str(tmp_path / "store"), BaseModelSettings(base=str(pickled)))
-
-
-def test_a_base_model_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no folder"):
-        import_model(str(tmp_path), BaseModelSettings(base="./nowhere"))
+    assert again == first  # the moment and the seconds of its making, too
 
 
 def test_the_batch_must_divide_among_the_devices(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_turn_two_carries_turn_ones_answer(tmp_path: Path, benchmark_folder: Pat
     answers = answers_of(root(tmp_path), made)
     assert list(answers) == ["81/1", "111/1", "81/2", "111/2"]
     assert (answers["111/2"].prompt, answers["111/2"].text) == ("And doubled?", "to: And doubled?")
-    assert answer_questions(root(tmp_path), settings(benchmark_folder), model, "").reused
+    assert answer_questions(root(tmp_path), settings(benchmark_folder), model, "") == made
 
 
 @pytest.mark.parametrize(

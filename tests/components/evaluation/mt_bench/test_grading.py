@@ -144,7 +144,7 @@ def test_a_resumed_stage_asks_only_for_what_is_missing(tmp_path: Path, benchmark
     made = graded(tmp_path, benchmark_folder, four_answers(), serve(whole))
     assert len(whole.bodies) == 2
     assert made.metrics["mt_bench"] == 7.0  # (5 + 5 + 9 + 9) / 4
-    assert graded(tmp_path, benchmark_folder, four_answers(), "").reused
+    assert graded(tmp_path, benchmark_folder, four_answers(), "") == made
 
 
 def test_math_is_never_graded_without_its_reference(tmp_path: Path, benchmark_folder: Path, serve: Serve) -> None:

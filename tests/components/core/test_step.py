@@ -1,0 +1,66 @@
+"""What a step notes of its stage in the run's journal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from components.core import step
+from components.core.journal import read_journal
+from components.core.records import Counts, Manifest, Prompt
+from components.core.stage import Stage, read_manifest
+from components.core.step import run_stage
+from components.sampling.settings import SamplingSettings
+
+
+class Shown:
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+
+    def log_metric(self, metric: str, value: float) -> None:
+        self.metrics[metric] = value
+
+
+def make(root: str) -> Manifest:
+    stage = Stage(root, "sampling", SamplingSettings(), {})
+    prompts = [Prompt(id="a", text="a")]
+    return stage.manifest or stage.publish(Counts(kept={"prompts": 1}), {"prompts": prompts}, metrics={"novelty": 0.5})
+
+
+def make_elsewhere(root: str) -> Manifest:
+    """As torchrun and TrainJobs do: in another process, whose manifest is read once it has ended."""
+    subprocess.run(
+        [sys.executable, "-c", f"from tests.components.core.test_step import make; make({root!r})"], check=True
+    )
+    return read_manifest(Stage(root, "sampling", SamplingSettings(), {}).uri)
+
+
+def reused(root: str, run: str) -> list[bool]:
+    return [entry["reused"] for entry in read_journal(root, run, "stages")]
+
+
+@pytest.mark.parametrize("maker", [make, make_elsewhere])
+def test_a_stage_is_reused_when_it_was_there_before_the_step(
+    maker: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = str(tmp_path)
+    run_stage(root, "first", "m1/sampling", lambda: maker(root), Shown())  # type: ignore[operator]
+    assert reused(root, "first") == [False]
+    now = time.time()
+    monkeypatch.setattr(step.time, "time", lambda: now + 2)  # manifests have whole seconds
+    run_stage(root, "second", "m1/sampling", lambda: make(root), Shown())
+    assert reused(root, "second") == [True]
+
+
+def test_the_journal_and_the_ui_get_what_was_made(tmp_path: Path) -> None:
+    root, shown = str(tmp_path), Shown()
+    uri = run_stage(root, "run", "m1/sampling", lambda: make(root), shown)
+    (entry,) = read_journal(root, "run", "stages")
+    manifest = read_manifest(uri)
+    assert (entry["name"], entry["uri"], entry["digest"]) == ("m1/sampling", uri, manifest.digest)
+    assert (entry["counts"]["kept"], entry["metrics"]) == ({"prompts": 1}, {"novelty": 0.5})
+    assert shown.metrics == {"novelty": 0.5, "prompts": 1}
