@@ -1,0 +1,61 @@
+"""Keys that are in people's stores: the same settings and inputs have been found under them since the first models.
+
+A key here changes when a stage's number in VERSIONS is raised, or a setting is added, and then on purpose.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from components.base_model.settings import BaseModelSettings
+from components.core.records import Parent
+from components.core.settings import Settings
+from components.core.stage import VERSIONS, Stage
+from components.eft.settings import EftSettings
+from components.evaluation.alpaca_eval.instructions_settings import InstructionsSettings
+from components.evaluation.alpaca_eval.settings import AnnotationSettings
+from components.evaluation.exact_answers.settings import QuestionsSettings
+from components.evaluation.lm_eval.settings import BenchmarksSettings
+from components.evaluation.mt_bench.settings import AnswerSettings, GradingSettings
+from components.evaluation.settings import EvaluationSettings
+from components.gate.settings import GatePolicy, GateSettings
+from components.judging.settings import JudgingSettings
+from components.pairs.settings import PairsSettings
+from components.prompts.settings import PromptsSettings
+from components.sampling.settings import SamplingSettings
+from components.seed_data.settings import SeedDataSettings
+from components.training.dpo.settings import DpoSettings
+from components.training.sft.settings import SftSettings
+
+KEYS: dict[str, tuple[Settings, str]] = {
+    "base_model": (BaseModelSettings(base="some/model"), "137e71c37b0886f1"),
+    "seed_data": (SeedDataSettings(messages="messages.jsonl"), "57a216b6459aef87"),
+    "eft": (EftSettings(), "459041d7292179c0"),
+    "sft": (SftSettings(), "472699d1a4b2b3b3"),
+    "prompts": (PromptsSettings(), "b7f81b4af7856b28"),
+    "sampling": (SamplingSettings(), "adfde926da38a0b1"),
+    "judging": (JudgingSettings(), "d3689480accc3055"),
+    "pairs": (PairsSettings(), "7a40e0ba0e6655e0"),
+    "dpo": (DpoSettings(), "52a962faca51ae6a"),
+    "instructions": (InstructionsSettings(reference="reference.json"), "c9a98b3954ccd643"),
+    "questions": (QuestionsSettings(questions="questions.jsonl"), "c6419f95e4649373"),
+    "evaluation": (EvaluationSettings(), "dfc40c988bb82f7b"),
+    "annotation": (AnnotationSettings(), "9ce972ed9432f492"),
+    "mt_bench_answers": (AnswerSettings(), "79d180ea0d8bf96d"),
+    "mt_bench": (GradingSettings(), "137f1c2e2f1b8849"),
+    "benchmarks": (BenchmarksSettings(), "6feec11d308f7ac2"),
+    "gate": (GateSettings(registered_name="model"), "9fd859d1d297febf"),
+    "comparison": (GatePolicy(), "3d9615138b50c674"),
+}
+
+
+def test_every_stage_has_a_key_here() -> None:
+    assert set(KEYS) == set(VERSIONS)
+
+
+@pytest.mark.parametrize("stage", KEYS)
+def test_the_key_is_what_it_was(stage: str, tmp_path: Path) -> None:
+    settings, key = KEYS[stage]
+    assert Stage(str(tmp_path), stage, settings, {"input": Parent(uri="anywhere", digest="d1")}).key == key
