@@ -6,11 +6,15 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.helpers.scripted_endpoint import Script, served
 from tests.helpers.small_world import SmallWorld, make_small_world
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,6 +56,14 @@ def tracking_uri(mlflow_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("SRLM_HOME", str(tmp_path / "home"))
     return mlflow_server
+
+
+@pytest.fixture
+def client(tracking_uri: str) -> MlflowClient:
+    """Of the MLflow server."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri)
 
 
 @pytest.fixture
