@@ -56,7 +56,7 @@ class Kubeflow:
             return 200, self.keep(kind, json.loads(body))
         return 200, {self.plural(kind): self.find(kind, query)}
 
-    def save_progress(self, kind: str, thing: dict[str, Any]) -> dict[str, Any]:
+    def keep(self, kind: str, thing: dict[str, Any]) -> dict[str, Any]:
         things = self.kept.setdefault(kind, [])
         names = {"version": "pipeline_version_id"}
         things.append({**thing, names.get(kind, f"{kind}_id"): f"{kind}-{len(things)}"})
