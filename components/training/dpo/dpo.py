@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from components.base_model.base_model import load_tokenizer
 from components.core.errors import UserError
 from components.core.model_files import model_folder
 from components.core.records import Counts, Manifest, Messages, Pair, Parent, Prompt
 from components.core.stage import Stage, parent, read_records
 from components.serving.client import endpoint_identity
+from components.training.distributed import local_main_process_first, world_size
 from components.training.dpo.settings import DpoSettings
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ Rows = list[dict[str, Messages]]
 
 @dataclass(frozen=True)
 class DpoInputs:
-    """URIs of Mt, its pairs and the seed data, whose validation prompts early stopping looks at.
+    """URIs of Mt, its pairs and the seed data, whose validation prompts are for early stopping.
 
     `judge_endpoint` is another judge for these, empty where Mt judges.
     """
@@ -37,19 +39,18 @@ class DpoInputs:
     seed_data: str = ""
     judge_endpoint: str = ""
 
-    def parents(self, settings: DpoSettings) -> dict[str, Parent]:
-        """What decides the content: the validation prompts and their judge count only where training may stop early."""
-        parents = {"model": parent(self.model), "pairs": parent(self.pairs)}
-        if settings.early_stop:
-            parents["seed_data"] = parent(self.seed_data)
-            if self.judge_endpoint:
-                parents["judge"] = Parent(uri=self.judge_endpoint, digest=endpoint_identity(self.judge_endpoint))
-        return parents
-
 
 def dpo_stage(root: str, settings: DpoSettings, inputs: DpoInputs) -> Stage:
-    """The stage, finished or in the making."""
-    return Stage(root, "dpo", settings, inputs.parents(settings))
+    """The stage, finished or in the making.
+
+    The validation prompts and their judge are among its parents only where training may stop early.
+    """
+    parents = {"model": parent(inputs.model), "pairs": parent(inputs.pairs)}
+    if settings.early_stop:
+        parents["seed_data"] = parent(inputs.seed_data)
+        if inputs.judge_endpoint:
+            parents["judge"] = Parent(uri=inputs.judge_endpoint, digest=endpoint_identity(inputs.judge_endpoint))
+    return Stage(root, "dpo", settings, parents)
 
 
 def train_dpo(root: str, settings: DpoSettings, inputs: DpoInputs) -> Manifest:
@@ -64,29 +65,28 @@ def train_dpo(root: str, settings: DpoSettings, inputs: DpoInputs) -> Manifest:
 
 
 def _train(stage: Stage, settings: DpoSettings, inputs: DpoInputs, folder: Path) -> Manifest:
-    from components.training.dpo.start import Start, first_batch_loss
-    from components.training.model import load_tokenizer, untrained_model
-    from components.training.ranks import once_on_each_node
-    from components.training.trainer import need_examples, publish_model, train
+    from components.training.dpo.start_loss import StartLossCheck, first_batch_loss
+    from components.training.model import untrained_model
+    from components.training.trainer import publish_model, require_examples, train
 
-    policy = once_on_each_node(lambda: model_folder(inputs.model))
+    policy = local_main_process_first(lambda: model_folder(inputs.model))
     tokenizer = load_tokenizer(policy)
     rows, counts = preference_rows(read_records(inputs.pairs, "pairs", Pair), tokenizer, settings.max_length)
-    need_examples(len(rows), counts, "Raise dpo.max_length.")
+    require_examples(len(rows), counts, "Raise dpo.max_length.")
     trainer = make_trainer(policy, tokenizer, rows, settings, folder)
-    early_stop = _early_stop(stage, settings, inputs, policy)
-    start = Start(trainer)
-    for callback in filter(None, (start, early_stop)):
+    check, early_stop = StartLossCheck(trainer), _early_stop(stage, settings, inputs, policy)
+    for callback in filter(None, (check, early_stop)):
         trainer.add_callback(callback)
     train(trainer, stage, f"DPO on {len(rows)} pairs (steps)")
-    kept = early_stop.restore(trainer) if early_stop else trainer.state.global_step
-    end = first_batch_loss(trainer)
-    if end == start.loss:
+    last_step = early_stop.restore(trainer) if early_stop else trainer.state.global_step
+    end_loss = first_batch_loss(trainer)
+    if end_loss == check.loss:
         raise UserError("DPO changed nothing: the loss is where it started", "Raise dpo.learning_rate or dpo.epochs.")
-    metrics = {**start.metrics(), "end_loss": end, "steps": float(kept)}
+    metrics = {} if check.loss is None else {"start_loss": check.loss}
+    metrics |= {"end_loss": end_loss, "steps": float(last_step)}
     comparisons = {"checkpoints": early_stop.comparisons} if early_stop else {}
     untrained = partial(untrained_model, policy, settings)
-    return publish_model(stage, trainer, untrained, tokenizer, folder, counts, metrics, comparisons, last_step=kept)
+    return publish_model(stage, trainer, untrained, folder, counts, metrics, comparisons, last_step)
 
 
 def _early_stop(stage: Stage, settings: DpoSettings, inputs: DpoInputs, policy: Path) -> EarlyStop | None:
@@ -126,18 +126,21 @@ def make_trainer(
     from datasets import Dataset
     from trl import DPOConfig
 
-    from components.training.epochs import DpoRanks
     from components.training.model import load_policy, load_reference, lora_config
-    from components.training.ranks import world_size
+    from components.training.padding import DistributedDPOTrainer
     from components.training.trainer import trainer_arguments
 
+    arguments = trainer_arguments(settings, folder) | {"loss_type": ["sigmoid"]}
+    if settings.nll_weight:
+        arguments |= {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, settings.nll_weight]}
+    if settings.early_stop:  # keep those back to the one that training falls back to
+        arguments["save_total_limit"] = settings.early_stop.every // settings.checkpoint_every + 1
     reference = load_reference(policy, settings)  # first, so that no process holds both at once
-    return DpoRanks(
+    return DistributedDPOTrainer(
         model=load_policy(policy, settings),
         ref_model=reference,
         args=DPOConfig(
-            **(trainer_arguments(settings, folder) | _kept_checkpoints(settings)),
-            **_loss(settings),
+            **arguments,
             beta=settings.beta,
             ld_alpha=settings.ld_alpha,
             precompute_ref_log_probs=world_size() == 1,
@@ -147,15 +150,3 @@ def make_trainer(
         processing_class=tokenizer,
         peft_config=lora_config(settings),
     )
-
-
-def _kept_checkpoints(settings: DpoSettings) -> dict[str, int]:
-    """Those back to the one that training falls back to when it stops early."""
-    stop = settings.early_stop
-    return {"save_total_limit": stop.every // settings.checkpoint_every + 1} if stop else {}
-
-
-def _loss(settings: DpoSettings) -> dict[str, Any]:
-    if settings.nll_weight == 0:
-        return {"loss_type": ["sigmoid"]}
-    return {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, settings.nll_weight]}

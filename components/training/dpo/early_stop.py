@@ -11,6 +11,7 @@ from typing import Any
 from peft import PeftModel
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from components.base_model.base_model import load_tokenizer
 from components.core.errors import UserError
 from components.core.progress import say, warn
 from components.core.records import CheckpointComparison, Prompt
@@ -21,10 +22,10 @@ from components.sampling.sampling import answer_prompts
 from components.serving.embedded.engine import Limits
 from components.serving.embedded.in_process import served_in_process
 from components.serving.embedded.loading import load
-from components.training import ranks
 from components.training.checkpoints import fetch_checkpoint
+from components.training.distributed import broadcast, is_main_process
 from components.training.dpo.settings import DpoSettings, EarlyStopSettings
-from components.training.model import evaluating, is_sharded, load_tokenizer
+from components.training.model import evaluating, is_sharded
 
 
 def compare_checkpoints(
@@ -52,10 +53,10 @@ def no_better(comparison: CheckpointComparison) -> bool:
 
 @dataclass(frozen=True)
 class Validation:
-    """The prompts to look at, the judge, and the stage under which answers and judgements are kept by id.
+    """The prompts to answer, the judge, and the stage whose progress holds answers and judgements by id.
 
-    They are kept, so an interrupted training finds its checkpoints' scores again. `policy` is the folder of Mt;
-    `judge_endpoint` is empty where Mt is the judge.
+    An interrupted training finds its checkpoints' scores there again. `policy` is the folder of Mt; `judge_endpoint` is
+    empty where Mt is the judge.
     """
 
     stage: Stage
@@ -66,7 +67,7 @@ class Validation:
 
     def scores(self, model: Any, step: int) -> dict[str, float]:
         """Mean score of the model's answer to each prompt, by the prompt's id; unscored ones are absent."""
-        with _policy(model, self.policy) as endpoint:
+        with _served(model, self.policy) as endpoint:
             answers = answer_prompts(self.stage, f"answers-{step}", self.prompts, 1, self.settings.answers, endpoint)
         whole = [answer for answer in answers if answer.finish_reason == "stop"]
         texts = [TextToJudge(a.prompt_id, a.prompt_id, a.prompt, a.text) for a in whole]
@@ -82,19 +83,19 @@ class Validation:
         if self.judge_endpoint:
             yield self.judge_endpoint
         elif isinstance(model, PeftModel):
-            with model.disable_adapter(), _policy(model, self.policy) as endpoint:
+            with model.disable_adapter(), _served(model, self.policy) as endpoint:
                 yield endpoint
         else:
-            with _policy(load(self.policy).model, self.policy) as endpoint:
+            with _served(load(self.policy).model, self.policy) as endpoint:
                 yield endpoint
 
 
 @contextmanager
-def _policy(model: Any, folder: Path) -> Iterator[str]:
-    plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    limits = Limits(max_total_tokens=plain.config.max_position_embeddings)
+def _served(model: Any, folder: Path) -> Iterator[str]:
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    limits = Limits(max_total_tokens=base.config.max_position_embeddings)
     tokenizer: Any = load_tokenizer(folder)
-    with evaluating(model), served_in_process(plain, tokenizer, limits) as endpoint:
+    with evaluating(model), served_in_process(base, tokenizer, limits) as endpoint:
         yield endpoint
 
 
@@ -120,7 +121,7 @@ class EarlyStop(TrainerCallback):
     ) -> None:
         """Scores before the first step; after a resume, the comparisons made so far from their kept answers."""
         every = self.validation.settings.every
-        self.before, self.scored_step = self._scores(model, 0), 0
+        self.scores, self.scored_step = broadcast(lambda: self.validation.scores(model, 0)), 0
         for step in range(every, state.global_step + 1, every):
             self._compare(model, step, control)
 
@@ -131,34 +132,28 @@ class EarlyStop(TrainerCallback):
         if step > self.scored_step and (step % self.validation.settings.every == 0 or step >= state.max_steps):
             self._compare(model, step, control)
 
-    def _scores(self, model: Any, step: int) -> dict[str, float]:
-        """The first rank asks; from its scores all decide the same."""
-        return ranks.from_first(lambda: self.validation.scores(model, step))
-
     def _compare(self, model: Any, step: int, control: TrainerControl) -> None:
-        scores = self._scores(model, step)
-        comparison = compare_checkpoints(step, self.scored_step, scores, self.before, self.validation.prompts)
+        """The main process alone samples and judges; from its scores all decide the same."""
+        scores, prompts = broadcast(lambda: self.validation.scores(model, step)), self.validation.prompts
+        comparison = compare_checkpoints(step, self.scored_step, scores, self.scores, prompts)
         self.comparisons.append(comparison)
-        if ranks.is_first():
-            self._tell(comparison)
+        if is_main_process():
+            say(
+                f"dpo: step {step} against step {self.scored_step}: {comparison.wins} won, {comparison.ties} tied, "
+                f"{comparison.losses} lost, {comparison.unscored} unscored"
+            )
+            if comparison.unscored == len(prompts):
+                warn("dpo: no validation answer could be scored: early stopping saw nothing and training goes on")
         if no_better(comparison):
             control.should_training_stop = True
             self.kept = self.scored_step or step
-        self.before, self.scored_step = scores, step
-
-    def _tell(self, comparison: CheckpointComparison) -> None:
-        say(
-            f"dpo: step {comparison.step} against step {comparison.against}: {comparison.wins} won, "
-            f"{comparison.ties} tied, {comparison.losses} lost, {comparison.unscored} unscored"
-        )
-        if comparison.unscored == len(self.validation.prompts):
-            warn("dpo: no validation answer could be scored: early stopping saw nothing and training goes on")
+        self.scores, self.scored_step = scores, step
 
     def restore(self, trainer: Any) -> int:
         """Put the weights of the kept checkpoint into the trainer's model; returns its step."""
         if self.kept is None:
             return int(trainer.state.global_step)
-        if ranks.is_first():
+        if is_main_process():
             say(f"dpo: stopped after step {self.scored_step}, keeping step {self.kept}")
         folder = Path(str(trainer.args.output_dir))
         trainer._load_from_checkpoint(fetch_checkpoint(self.validation.stage, self.kept, folder))

@@ -8,7 +8,7 @@ import os
 import sys
 
 from components.core.errors import UserError
-from components.training import ranks
+from components.training.distributed import barrier
 from components.training.launch.request import PROBLEM, TrainingRequest
 
 # One process may be busy alone for long (a judge is asked, a large model is stored) while the others wait for it.
@@ -19,7 +19,7 @@ def run(request: TrainingRequest) -> None:
     """Join the other processes and train; raises UserError where they are not as many as the request says."""
     _join(request.processes)
     request.make()
-    ranks.wait()
+    barrier()
     _leave()
 
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.base_model.base_model import load_tokenizer
 from components.core.model_files import model_folder
 from components.core.records import Counts, Example, Manifest, Messages
 from components.core.stage import Stage, parent, read_records
+from components.training.distributed import local_main_process_first
 from components.training.sft.settings import SftSettings
 
 if TYPE_CHECKING:
@@ -29,24 +31,23 @@ def fine_tune(root: str, settings: SftSettings, base: str, seed_data: str, eft: 
     stage = sft_stage(root, settings, base, seed_data, eft)
     if stage.manifest:
         return stage.manifest
-    from components.training.ranks import once_on_each_node
     from components.training.trainer import workspace  # a reused stage starts without torch
 
     examples = read_records(seed_data, "ift", Example) + (read_records(eft, "eft", Example) if eft else [])
     with workspace() as folder:
-        return _train(stage, settings, once_on_each_node(lambda: model_folder(base)), examples, folder)
+        return _train(stage, settings, local_main_process_first(lambda: model_folder(base)), examples, folder)
 
 
 def _train(stage: Stage, settings: SftSettings, base: Path, examples: Sequence[Example], folder: Path) -> Manifest:
-    from components.training.model import load_tokenizer, untrained_model
-    from components.training.trainer import need_examples, publish_model, train
+    from components.training.model import untrained_model
+    from components.training.trainer import publish_model, require_examples, train
 
     tokenizer = load_tokenizer(base)
     rows, counts = training_rows(examples, tokenizer, settings.max_length)
-    need_examples(len(rows), counts, "Raise sft.max_length or give more seed data.")
+    require_examples(len(rows), counts, "Raise sft.max_length or give more seed data.")
     trainer = make_trainer(base, tokenizer, rows, settings, folder)
     train(trainer, stage, f"training on {len(rows)} examples (steps)")
-    return publish_model(stage, trainer, lambda: untrained_model(base, settings), tokenizer, folder, counts, {})
+    return publish_model(stage, trainer, lambda: untrained_model(base, settings), folder, counts, {})
 
 
 def training_rows(
@@ -75,11 +76,11 @@ def make_trainer(
     from datasets import Dataset
     from trl import SFTConfig
 
-    from components.training.epochs import SftRanks
     from components.training.model import load_policy, lora_config
+    from components.training.padding import DistributedSFTTrainer
     from components.training.trainer import trainer_arguments
 
-    return SftRanks(
+    return DistributedSFTTrainer(
         model=load_policy(base, settings),
         args=SFTConfig(**trainer_arguments(settings, folder)),
         train_dataset=Dataset.from_list(rows),
