@@ -55,23 +55,23 @@ def disagreement(replies: Sequence[Reply], means: Mapping[str, float]) -> str | 
     """Why the mean scores do not give the replies' order (best first); None where they do."""
     if any(reply.id not in means for reply in replies):
         return "a reply has no parsed judgement"
-    steps = [means[better.id] - means[worse.id] for better, worse in pairwise(replies)]
-    if any(step < -TOLERANCE for step in steps):
+    gaps = [means[better.id] - means[worse.id] for better, worse in pairwise(replies)]
+    if any(gap < -TOLERANCE for gap in gaps):
         return "scores disagree with the human order"
-    return "scores tie" if any(step <= TOLERANCE for step in steps) else None
+    return "scores tie" if any(gap <= TOLERANCE for gap in gaps) else None
 
 
 def closest(samples: Sequence[Judgement], mean: float, score_format: ScoreFormat = BUILT_IN_FORMAT) -> Judgement | None:
-    """The sample to learn from: the nearest to the mean, the first among equals, None where none is fit for it."""
-    fit = [(abs(one.score - mean), one) for one in samples if one.score is not None and _is_fit(one, score_format)]
-    if not fit:
-        return None
-    least = min(distance for distance, _ in fit)
-    return next(sample for distance, sample in fit if distance <= least + TOLERANCE)
+    """The sample to learn from: the nearest to the mean, the first among equals, None where none is fit for it.
 
-
-def _is_fit(judgement: Judgement, score_format: ScoreFormat) -> bool:
-    """Whole, with reasons, and at its end the score: what follows the score would be learned as well."""
-    lines = judgement.completion.strip().splitlines() or [""]
-    ends_on_score = parse_score(lines[-1], score_format=score_format).value == judgement.score
-    return judgement.finish_reason == "stop" and ends_on_score and len(judgement.completion.split()) >= FEWEST_WORDS
+    Fit is a whole sample that gives reasons and ends on its score: what follows the score would be learned as well.
+    """
+    distances: list[tuple[float, Judgement]] = []
+    for sample in samples:
+        last_line = (sample.completion.strip().splitlines() or [""])[-1]
+        ends_on_score = parse_score(last_line, score_format=score_format).value == sample.score
+        gives_reasons = len(sample.completion.split()) >= FEWEST_WORDS
+        if sample.score is not None and sample.finish_reason == "stop" and ends_on_score and gives_reasons:
+            distances.append((abs(sample.score - mean), sample))
+    least = min((distance for distance, _ in distances), default=0.0)
+    return next((sample for distance, sample in distances if distance <= least + TOLERANCE), None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from components.core.errors import UserError
 from components.core.records import Counts, Example, Judgement, Manifest, Parent, SeedPrompt
-from components.core.sources import Source, fetch
+from components.core.sources import fetch
 from components.core.stage import Stage, parent, read_records
 from components.eft.accept import accept
 from components.eft.file import read_judgements, targets_from_file
@@ -21,15 +21,15 @@ from components.judging.parser import ScoreFormat
 from components.judging.prompt import JudgePrompt
 
 REMEDIES = {
-    "model": "Raise seed_data.eft_prompts, eft.samples or eft.max_class_share, or use eft.source: ranks",
-    "ranks": "Raise seed_data.eft_prompts or eft.max_class_share",
+    "model": "Raise data.eft_prompts, eft.samples or eft.max_class_share, or use eft.source: ranks",
+    "ranks": "Raise data.eft_prompts or eft.max_class_share",
     "file": "Use a file with more judgements, or raise eft.max_class_share",
 }
 
 
 @dataclass
-class Made:
-    """Targets before the cap, and what making them cost and dropped."""
+class DraftTargets:
+    """Targets before the cap; what was dropped by reason, the judgements sampled for them, and metrics."""
 
     targets: list[Target]
     dropped: Counter[str] = field(default_factory=Counter)
@@ -59,47 +59,41 @@ def make_eft(
         if stage.manifest:
             return stage.manifest
         if source:
-            made = _from_file(source, seed_data, judge_prompt.score_format)
+            held_out = [prompt.text for prompt in read_records(seed_data, "eval", SeedPrompt)]
+            written = read_judgements(source.path, source.name)
+            draft = DraftTargets(*targets_from_file(written, held_out, judge_prompt.score_format))
         elif settings.source == "ranks":
-            made = _from_ranks(settings, seed_data, judge_prompt.score_format)
+            require_five_point_scale(judge_prompt.score_format)
+            draft = DraftTargets(targets_from_ranks(read_records(seed_data, "eft", SeedPrompt), settings.seed))
         else:
-            made = _from_model(stage, settings, seed_data, judge_prompt, endpoint)
-    return _publish(stage, settings, made, judge_prompt)
+            prompts = read_records(seed_data, "eft", SeedPrompt)
+            draft = _from_model(stage, settings, prompts, judge_prompt, endpoint)
+    return _publish(stage, settings, draft, judge_prompt)
 
 
-def _from_file(source: Source, seed_data: str, score_format: ScoreFormat) -> Made:
-    held_out = [prompt.text for prompt in read_records(seed_data, "eval", SeedPrompt)]
-    targets, dropped = targets_from_file(read_judgements(source.path, source.name), held_out, score_format)
-    return Made(targets, dropped)
-
-
-def _from_ranks(settings: EftSettings, seed_data: str, score_format: ScoreFormat) -> Made:
-    require_five_point_scale(score_format)
-    return Made(targets_from_ranks(read_records(seed_data, "eft", SeedPrompt), settings.seed))
-
-
-def _from_model(stage: Stage, settings: EftSettings, seed_data: str, judge_prompt: JudgePrompt, endpoint: str) -> Made:
-    prompts = read_records(seed_data, "eft", SeedPrompt)
+def _from_model(
+    stage: Stage, settings: EftSettings, prompts: Sequence[SeedPrompt], judge_prompt: JudgePrompt, endpoint: str
+) -> DraftTargets:
     texts = [TextToJudge(p.id, reply.id, p.text, reply.text) for p in prompts for reply in p.replies]
     judgements = judge_texts(stage, "judgements", texts, settings, settings.samples, judge_prompt, endpoint)
     accepted = accept(prompts, judgements, judge_prompt.score_format)
     metrics = parse_rate(judgements) | {"accept_rate": accepted.prompts / len(prompts)}
-    return Made(accepted.targets, accepted.dropped, judgements, metrics)
+    return DraftTargets(accepted.targets, accepted.dropped, judgements, metrics)
 
 
-def _publish(stage: Stage, settings: EftSettings, made: Made, judge_prompt: JudgePrompt) -> Manifest:
+def _publish(stage: Stage, settings: EftSettings, draft: DraftTargets, judge_prompt: JudgePrompt) -> Manifest:
     score_format = judge_prompt.score_format
-    targets = cap_classes(made.targets, settings.max_class_share, settings.seed, score_format)
-    dropped = made.dropped + Counter({"example: its score is too frequent": len(made.targets) - len(targets)})
+    targets = cap_classes(draft.targets, settings.max_class_share, settings.seed, score_format)
+    dropped = draft.dropped + Counter({"example: its score is too frequent": len(draft.targets) - len(targets)})
     if len(targets) < settings.min_examples:
-        raise _too_few(settings, made, len(targets), dropped, score_format)
+        raise _too_few(settings, draft, len(targets), dropped, score_format)
     examples = [
         Example(id=t.id, kind="eft", prompt=judge_prompt.fill(t.instruction, t.response), completion=t.judgement)
         for t in targets
     ]
     records: dict[str, Sequence[Example | Judgement]] = {"eft": examples}
-    if made.judgements:
-        records["judgements"] = made.judgements
+    if draft.judgements:
+        records["judgements"] = draft.judgements
     prompts = len({target.instruction for target in targets})
     shares = {
         f"share_of_score_{score}": count / len(targets) for score, count in _classes(targets, score_format).items()
@@ -107,8 +101,8 @@ def _publish(stage: Stage, settings: EftSettings, made: Made, judge_prompt: Judg
     return stage.publish(
         Counts(kept={"examples": len(examples), "prompts": prompts}, dropped=dict(dropped.most_common())),
         records,
-        metrics=made.metrics | shares,
-        tokens=sum(judgement.tokens for judgement in made.judgements),
+        metrics=draft.metrics | shares,
+        tokens=sum(judgement.tokens for judgement in draft.judgements),
     )
 
 
@@ -119,10 +113,10 @@ def _classes(targets: Sequence[Target], score_format: ScoreFormat) -> dict[str, 
 
 
 def _too_few(
-    settings: EftSettings, made: Made, left: int, dropped: Counter[str], score_format: ScoreFormat
+    settings: EftSettings, draft: DraftTargets, left: int, dropped: Counter[str], score_format: ScoreFormat
 ) -> UserError:
     reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common()) or "nothing was dropped"
-    classes = _classes(made.targets, score_format).items()
+    classes = _classes(draft.targets, score_format).items()
     scores = ", ".join(f"{count} of score {score}" for score, count in classes) or "none"
     return UserError(
         f"{left} EFT examples are left, eft.min_examples is {settings.min_examples} ({reasons}; before the limit "

@@ -9,12 +9,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from components.core.data_files import read_json_lines
 from components.core.errors import UserError
 from components.core.hashing import short_id
 from components.eft.targets import Target
 from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat, parse_score
 from components.seed_data.first_turns import normalised
-from components.seed_data.json_lines import read_json_lines
 
 FilledText = Annotated[str, Field(min_length=1)]
 
@@ -31,10 +31,10 @@ class WrittenJudgement(BaseModel):
 
 def read_judgements(path: Path, name: str) -> list[WrittenJudgement]:
     """Every line of the file; UserError names the line that is wrong."""
-    found = []
+    judgements = []
     for number, line in read_json_lines(path, name):
         try:
-            found.append(WrittenJudgement.model_validate(line))
+            judgements.append(WrittenJudgement.model_validate(line))
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
@@ -42,24 +42,25 @@ def read_judgements(path: Path, name: str) -> list[WrittenJudgement]:
                 f"{name}, line {number}: {field}: {first['msg']}",
                 "Give one object a line with the texts instruction, response and judgement.",
             ) from error
-    return found
+    return judgements
 
 
 def targets_from_file(
     judgements: Iterable[WrittenJudgement], held_out: Collection[str], score_format: ScoreFormat = BUILT_IN_FORMAT
 ) -> tuple[list[Target], Counter[str]]:
     """Targets, and what was dropped by reason. `held_out` are the prompts that the judge will be measured on."""
-    unseen = {normalised(text) for text in held_out}
+    evaluation_prompts = {normalised(text) for text in held_out}
     targets: dict[str, Target] = {}
     dropped: Counter[str] = Counter()
-    for one in judgements:
-        id, score = short_id(one.instruction, one.response), parse_score(one.judgement, score_format=score_format)
-        if normalised(one.instruction) in unseen:
+    for written in judgements:
+        id = short_id(written.instruction, written.response)
+        score = parse_score(written.judgement, score_format=score_format)
+        if normalised(written.instruction) in evaluation_prompts:
             dropped["example: its prompt is held out for evaluation"] += 1
         elif score.value is None:
             dropped[f"example: judgement unparsed: {score.unparsed}"] += 1
         elif id in targets:
             dropped["example: same instruction and response"] += 1
         else:
-            targets[id] = Target(id, one.instruction, one.response, one.judgement.strip(), score.value)
+            targets[id] = Target(id, written.instruction, written.response, written.judgement.strip(), score.value)
     return list(targets.values()), dropped

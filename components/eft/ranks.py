@@ -73,8 +73,8 @@ def targets_from_ranks(prompts: Sequence[SeedPrompt], seed: int) -> list[Target]
     return [
         Target(reply.id, prompt.text, reply.text, judgement_text(score, seed, reply.id), score)
         for prompt in prompts
-        for place, reply in enumerate(prompt.replies)
-        for score in [score_of_place(place, len(prompt.replies))]
+        for position, reply in enumerate(prompt.replies)
+        for score in [score_of_position(position, len(prompt.replies))]
     ]
 
 
@@ -88,10 +88,13 @@ def require_five_point_scale(score_format: ScoreFormat) -> None:
         )
 
 
-def score_of_place(place: int, replies: int) -> int:
-    """5 for the best (place 0) in equal steps down to 1 for the last: 5 - 4 place / (replies - 1), halves upwards."""
+def score_of_position(position: int, replies: int) -> int:
+    """5 for the best reply (position 0), in equal steps down to 1 for the last one; halves are rounded upwards.
+
+    Before rounding: 5 - 4 position / (replies - 1).
+    """
     steps = max(replies - 1, 1)
-    return (2 * (5 * steps - 4 * place) + steps) // (2 * steps)
+    return (2 * (5 * steps - 4 * position) + steps) // (2 * steps)
 
 
 def judgement_text(score: int, seed: int, reply_id: str) -> str:

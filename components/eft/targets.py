@@ -1,4 +1,4 @@
-"""A judgement that the judge shall learn to write, and the cap on how often each score may occur among them."""
+"""A judgement that the judge is to learn to write, and the cap on how often each score may occur among them."""
 
 from __future__ import annotations
 
@@ -47,10 +47,8 @@ def class_limit(sizes: Counter[float], share: float) -> int:
     """
     exact = Fraction(str(share))  # 0.4 of 5 is 2, not 2 and a rounding error
     limit = 0
-    while limit < max(sizes.values(), default=0) and _holds(limit + 1, sizes, exact):
-        limit += 1
+    for larger in range(1, max(sizes.values(), default=0) + 1):
+        if larger > exact * sum(min(size, larger) for size in sizes.values()):
+            break
+        limit = larger
     return limit
-
-
-def _holds(limit: int, sizes: Counter[float], share: Fraction) -> bool:
-    return limit <= share * sum(min(size, limit) for size in sizes.values())

@@ -27,28 +27,31 @@ class FirstTurns:
 
 def first_turns(messages: Iterable[Message], language: str) -> FirstTurns:
     """Group the usable messages. `read` = prompts + their replies + everything in `dropped`, in messages."""
-    found = FirstTurns()
-    seen: dict[str, bool] = {}  # message id: whether it is a prompt that starts a tree
+    turns = FirstTurns()
+    starts_tree: dict[str, bool] = {}  # by the id of each message: whether it is a tree's first prompt
     prompts: list[Message] = []
     replies: dict[str, list[Message]] = {}
     for message in messages:
-        found.read += 1
-        reason = "message: duplicate id" if message.message_id in seen else _unusable(message, language)
-        seen.setdefault(message.message_id, message.role == "prompter" and message.parent_id is None)
+        turns.read += 1
+        reason = "message: duplicate id" if message.message_id in starts_tree else _unusable(message, language)
+        starts_tree.setdefault(message.message_id, message.role == "prompter" and message.parent_id is None)
         if reason:
-            found.dropped[reason] += 1
+            turns.dropped[reason] += 1
         elif message.parent_id is None:
             prompts.append(message)
         else:
             replies.setdefault(message.parent_id, []).append(message)
-    _add_prompts(found, prompts, replies)
+    _add_prompts(turns, prompts, replies)
     for parent_id, orphans in replies.items():
-        found.dropped[_why_orphans(seen.get(parent_id))] += len(orphans)
-    return found
+        if parent_id not in starts_tree:
+            turns.dropped["reply: its prompt is not in the file"] += len(orphans)
+        else:
+            turns.dropped[PROMPT_DROPPED if starts_tree[parent_id] else DEEPER] += len(orphans)
+    return turns
 
 
 def normalised(text: str) -> str:
-    """The text as it counts for being the same prompt: case, spaces and Unicode's variants of a character do not."""
+    """The text as prompts are compared: without differences of case, of spaces or of Unicode's compatibility forms."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
@@ -68,25 +71,19 @@ def _unusable(message: Message, language: str) -> str | None:
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def _why_orphans(parent_starts_tree: bool | None) -> str:
-    if parent_starts_tree is None:
-        return "reply: its prompt is not in the file"
-    return PROMPT_DROPPED if parent_starts_tree else DEEPER
-
-
-def _add_prompts(found: FirstTurns, prompts: Sequence[Message], replies: dict[str, list[Message]]) -> None:
+def _add_prompts(turns: FirstTurns, prompts: Sequence[Message], replies: dict[str, list[Message]]) -> None:
     texts: set[str] = set()
     for prompt in prompts:
-        ranked = _ranked(replies.pop(prompt.message_id, []), found.dropped)
+        ranked = _ranked(replies.pop(prompt.message_id, []), turns.dropped)
         text = normalised(prompt.text)
         if not ranked:
-            found.dropped["prompt: no ranked reply"] += 1
+            turns.dropped["prompt: no ranked reply"] += 1
         elif text in texts:
-            found.dropped["prompt: duplicate text"] += 1
-            found.dropped[PROMPT_DROPPED] += len(ranked)
+            turns.dropped["prompt: duplicate text"] += 1
+            turns.dropped[PROMPT_DROPPED] += len(ranked)
         else:
             texts.add(text)
-            found.prompts.append(SeedPrompt(id=prompt.message_id, text=prompt.text.strip(), replies=ranked))
+            turns.prompts.append(SeedPrompt(id=prompt.message_id, text=prompt.text.strip(), replies=ranked))
 
 
 def _ranked(replies: Sequence[Message], dropped: Counter[str]) -> list[Reply]:

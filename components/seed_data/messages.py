@@ -12,11 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from components.core.data_files import is_parquet, read_json_lines, read_parquet_rows
 from components.core.errors import UserError
-from components.seed_data.json_lines import read_json_lines
-from components.seed_data.parquet import is_parquet, read_rows
 
-FORMS = (
+PUBLISHED_FORMS = (
     "Give OpenAssistant's message trees (*.trees.jsonl) or its flat table of messages (*.messages.jsonl or Parquet) "
     "with message_id, parent_id, role, text, lang and rank."
 )
@@ -54,33 +53,35 @@ def read_messages(path: Path, name: str) -> Iterator[Message]:
     Raises UserError, naming the file as `name` and the line or row, where something is of neither published form.
     """
     if is_parquet(path):
-        for number, row in read_rows(path, name, Message.model_fields):
+        for number, row in read_parquet_rows(path, name, Message.model_fields):
             yield _message(row, f"{name}, row {number}")
         return
     for number, line in read_json_lines(path, name):
-        place = f"{name}, line {number}"
-        for fields in _tree_messages(line, place) if "prompt" in line else (line,):
-            yield _message(fields, place)
+        where = f"{name}, line {number}"
+        for fields in _tree_messages(line, where) if "prompt" in line else (line,):
+            yield _message(fields, where)
 
 
-def _tree_messages(tree: dict[str, Any], place: str) -> Iterator[dict[str, Any]]:
+def _tree_messages(tree: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:
     """The tree's messages as rows of the flat table: there the parent and the tree's state stand in each row."""
     waiting: list[tuple[Any, Any]] = [(tree["prompt"], None)]
     while waiting:
         node, parent_id = waiting.pop()
         if not isinstance(node, dict):
-            raise UserError(f"{place}: a message of the tree is not an object", FORMS)
+            raise UserError(f"{where}: a message of the tree is not an object", PUBLISHED_FORMS)
         yield node | {"parent_id": parent_id, "tree_state": tree.get("tree_state")}
         replies = node.get("replies") or []
         if not isinstance(replies, list):
-            raise UserError(f"{place}: the replies of a message are not a list", FORMS)
+            raise UserError(f"{where}: the replies of a message are not a list", PUBLISHED_FORMS)
         waiting += [(reply, node["message_id"]) for reply in reversed(replies)]
 
 
-def _message(fields: dict[str, Any], place: str) -> Message:
+def _message(fields: dict[str, Any], where: str) -> Message:
     try:
         return Message.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{place} is not a message of a published form: {field}: {first['msg']}", FORMS) from error
+        raise UserError(
+            f"{where} is not a message of a published form: {field}: {first['msg']}", PUBLISHED_FORMS
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from components.core.errors import UserError
@@ -27,13 +28,13 @@ def make_seed_data(root: str, settings: SeedDataSettings) -> Manifest:
         stage = Stage(root, "seed_data", settings, {"messages": source.parent()})
         if stage.manifest:
             return stage.manifest
-        found, splits = _select(source, settings)
-    _check(source.name, found, splits, settings)
-    asked = {f"{name}_asked": size for name, size in _asked(settings).items()}
+        turns, splits = _select(source, settings)
+    _check_sizes(source.name, turns, splits, settings)
+    requested = {f"{name}_asked": size for name, size in _requested(settings).items()}
     return stage.publish(
-        _counts(found, splits),
+        _counts(turns, splits),
         {"ift": splits.ift, "eft": splits.eft, "eval": splits.eval, "validation": splits.validation},
-        metrics={"messages": found.read, "usable_prompts": len(found.prompts)} | asked,
+        metrics={"messages": turns.read, "usable_prompts": len(turns.prompts)} | requested,
     )
 
 
@@ -44,22 +45,22 @@ def describe(messages: str, settings: SeedDataSettings) -> Counts:
 
 
 def _select(source: Source, settings: SeedDataSettings) -> tuple[FirstTurns, Splits]:
-    found = first_turns(read_messages(source.path, source.name), settings.language)
-    if not found.read:
+    turns = first_turns(read_messages(source.path, source.name), settings.language)
+    if not turns.read:
         raise UserError(f"{source.name} holds no messages", "Check that it is the right file and that it is whole.")
-    return found, split(found.prompts, settings)
+    return turns, split(turns.prompts, settings)
 
 
-def _counts(found: FirstTurns, splits: Splits) -> Counts:
+def _counts(turns: FirstTurns, splits: Splits) -> Counts:
     """Each message once: an IFT example is two, another kept prompt one, and "replies" those of EFT and evaluation."""
     replies = {
         "eft replies": sum(len(prompt.replies) for prompt in splits.eft),
         "eval replies": sum(len(prompt.replies) for prompt in splits.eval),
     }
-    return Counts(kept=splits.sizes() | replies, dropped=dict((found.dropped + splits.dropped).most_common()))
+    return Counts(kept=splits.sizes() | replies, dropped=dict((turns.dropped + splits.dropped).most_common()))
 
 
-def _asked(settings: SeedDataSettings) -> dict[str, int]:
+def _requested(settings: SeedDataSettings) -> dict[str, int]:
     return {
         "ift": settings.ift,
         "eft": settings.eft_prompts,
@@ -68,30 +69,30 @@ def _asked(settings: SeedDataSettings) -> dict[str, int]:
     }
 
 
-def _check(file: str, found: FirstTurns, splits: Splits, settings: SeedDataSettings) -> None:
-    sizes = splits.sizes()
-    asked = _asked(settings)
-    short = [f"{sizes.get(name, 0)} of {asked[name]} for {name}" for name in asked if sizes.get(name, 0) < asked[name]]
-    if any(asked[name] and not sizes.get(name) for name in asked):
-        reasons = ", ".join(f"{count} {reason}" for reason, count in found.dropped.most_common(3)) or "none"
+def _check_sizes(file: str, turns: FirstTurns, splits: Splits, settings: SeedDataSettings) -> None:
+    """Warns where a split is smaller than asked for; raises UserError where one is empty."""
+    sizes, requested = Counter(splits.sizes()), _requested(settings)
+    short = [f"{sizes[name]} of {size} for {name}" for name, size in requested.items() if sizes[name] < size]
+    if any(size and not sizes[name] for name, size in requested.items()):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in turns.dropped.most_common(3)) or "none"
         raise UserError(
-            f"{file} gives {len(found.prompts)} usable prompts out of {found.read} messages, and with them "
+            f"{file} gives {len(turns.prompts)} usable prompts out of {turns.read} messages, and with them "
             f"{'; '.join(short)} (most messages dropped: {reasons})",
-            _remedy(found, settings),
+            _remedy(turns, settings),
         )
     if short:
         warn(f"seed data: fewer prompts than asked for: {'; '.join(short)}")
 
 
-def _remedy(found: FirstTurns, settings: SeedDataSettings) -> str:
-    ranked = sum(len(prompt.replies) >= settings.min_replies for prompt in found.prompts)
+def _remedy(turns: FirstTurns, settings: SeedDataSettings) -> str:
+    ranked = sum(len(prompt.replies) >= settings.min_replies for prompt in turns.prompts)
     if ranked < 2:
         return (
             f"{ranked} prompts in {settings.language!r} have {settings.min_replies} ranked replies: use a file with "
-            "human ranks (such as OpenAssistant's ready trees), or change seed_data.language or seed_data.min_replies."
+            "human ranks (such as OpenAssistant's ready trees), or change data.language or data.min_replies."
         )
     return (
-        f"{ranked} prompts have {settings.min_replies} or more ranked replies: lower seed_data.eval_prompts (now "
-        f"{settings.eval_prompts}) and seed_data.eft_prompts (now {settings.eft_prompts}), which are served first, so "
+        f"{ranked} prompts have {settings.min_replies} or more ranked replies: lower data.eval_prompts (now "
+        f"{settings.eval_prompts}) and data.eft_prompts (now {settings.eft_prompts}), which are served first, so "
         "that some are left for the others, or use a larger file."
     )

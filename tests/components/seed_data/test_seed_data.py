@@ -79,7 +79,7 @@ def test_an_empty_split_says_what_to_lower(ten, tmp_path):
         make_seed_data(str(tmp_path / "store"), settings(ten, eft_prompts=572, eval_prompts=8))
     assert "10 usable prompts out of 30 messages" in caught.value.problem
     assert "0 of 4 for ift; 2 of 572 for eft" in caught.value.problem
-    assert "lower seed_data.eval_prompts (now 8) and seed_data.eft_prompts (now 572)" in caught.value.remedy
+    assert "lower data.eval_prompts (now 8) and data.eft_prompts (now 572)" in caught.value.remedy
     assert not (tmp_path / "store").exists()
 
 
