@@ -16,8 +16,7 @@ from components.core.hashing import seed_from, short_id
 from components.core.progress import say
 from components.core.records import Counts, Example, Manifest, Prompt, PromptAttempt
 from components.core.stage import Stage, parent, read_records
-from components.prompts.filters import rejection_reason
-from components.prompts.novelty import NoveltyPool, mean_novelty
+from components.prompts.filters import NoveltyPool, mean_novelty, rejection_reason
 from components.prompts.settings import PromptsSettings
 from components.serving.client import Completion, Request
 from components.serving.completions import complete
@@ -30,17 +29,14 @@ INSTRUCTION = (
 
 
 @dataclass
-class Pool:
-    """What has been accepted, and what was dropped and why."""
+class TaskPool:
+    """Demonstrations to draw from, and what has been accepted, or dropped and why."""
 
     seeds: list[str]
-    earlier: list[str]
+    earlier: list[str]  # generated in the rounds before
     novelty: NoveltyPool
     accepted: list[Prompt] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
-
-    def generated(self) -> list[str]:
-        return self.earlier + [prompt.text for prompt in self.accepted]
 
     def take(self, attempt: PromptAttempt) -> None:
         """Accept the attempt or count why not."""
@@ -67,7 +63,7 @@ def write_prompts(
         return stage.manifest
     seeds = [example.prompt for example in read_records(seed_data, "ift", Example)]
     before = [prompt.text for uri in earlier for prompt in read_records(uri, "prompts", Prompt)]
-    pool = Pool(seeds, before, NoveltyPool(seeds + before, settings.novelty))
+    pool = TaskPool(seeds, before, NoveltyPool(seeds + before, settings.novelty))
     tokens = _write_until_enough(stage, settings, pool, endpoint)
     surplus = len(pool.accepted) - settings.count
     if surplus > 0:
@@ -82,12 +78,18 @@ def write_prompts(
     )
 
 
-def _write_until_enough(stage: Stage, settings: PromptsSettings, pool: Pool, endpoint: str) -> int:
-    """Waves until the pool holds `count` prompts; returns the tokens used."""
+def _write_until_enough(stage: Stage, settings: PromptsSettings, pool: TaskPool, endpoint: str) -> int:
+    """Waves until the pool holds `count` prompts; returns the tokens used. Raises UserError when attempts are spent."""
     tokens = wave = attempts = 0
     while len(pool.accepted) < settings.count:
         if attempts >= settings.count * settings.max_attempts_per_prompt:
-            raise _writer_failed(settings, pool, attempts)
+            reasons = ", ".join(f"{n} {reason.removeprefix('prompt: ')}" for reason, n in pool.dropped.most_common())
+            raise UserError(
+                f"the prompt writer gave {len(pool.accepted)} of {settings.count} prompts in {attempts} attempts "
+                f"({reasons})",
+                "Lower prompts.count, raise prompts.novelty or prompts.max_tokens, or use a stronger writer "
+                "(prompts.source).",
+            )
         written = _write_wave(stage, settings, pool, wave, endpoint)
         for attempt in written:
             pool.take(attempt)
@@ -97,7 +99,9 @@ def _write_until_enough(stage: Stage, settings: PromptsSettings, pool: Pool, end
     return tokens
 
 
-def _write_wave(stage: Stage, settings: PromptsSettings, pool: Pool, wave: int, endpoint: str) -> list[PromptAttempt]:
+def _write_wave(
+    stage: Stage, settings: PromptsSettings, pool: TaskPool, wave: int, endpoint: str
+) -> list[PromptAttempt]:
     """One wave of attempts, all with demonstrations from before the wave."""
     sampling = settings.sampling(STOP)
     requests = [
@@ -116,10 +120,10 @@ def _write_wave(stage: Stage, settings: PromptsSettings, pool: Pool, wave: int, 
     return complete(stage, f"attempts-{wave}", PromptAttempt, requests, make, endpoint, settings.concurrency)
 
 
-def _shots(settings: PromptsSettings, pool: Pool, attempt: str) -> list[str]:
+def _shots(settings: PromptsSettings, pool: TaskPool, attempt: str) -> list[str]:
     """Demonstrations: seeds plus generated ones; while too few are generated yet, seeds fill up."""
     draw = random.Random(seed_from(settings.seed, "shots", len(pool.earlier), attempt))
-    generated = pool.generated()
+    generated = pool.earlier + [prompt.text for prompt in pool.accepted]
     chosen = draw.sample(generated, min(settings.generated_shots, len(generated)))
     wanted = settings.seed_shots + settings.generated_shots - len(chosen)
     chosen += draw.sample(pool.seeds, min(wanted, len(pool.seeds)))
@@ -140,11 +144,3 @@ def clean(text: str) -> str:
     if (colon and label.lower().removeprefix("task").strip().rstrip(".").isdigit()) or label.lower() == "task":
         text = rest.strip()
     return text[1:-1].strip() if len(text) > 2 and text[0] == text[-1] == '"' else text
-
-
-def _writer_failed(settings: PromptsSettings, pool: Pool, attempts: int) -> UserError:
-    reasons = ", ".join(f"{count} {reason.removeprefix('prompt: ')}" for reason, count in pool.dropped.most_common())
-    return UserError(
-        f"the prompt writer gave {len(pool.accepted)} of {settings.count} prompts in {attempts} attempts ({reasons})",
-        "Lower prompts.count, raise prompts.novelty or prompts.max_tokens, or use a stronger writer (prompts.source).",
-    )

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from components.core.data_files import read_json_lines
 from components.core.errors import UserError
 from components.core.hashing import short_id
 from components.core.records import Counts, Manifest, Prompt
 from components.core.sources import fetch
 from components.core.stage import Stage, parent, read_records
 from components.prompts.settings import PromptsSettings
-from components.seed_data.json_lines import read_json_lines
 
 
 def take_prompts(root: str, settings: PromptsSettings, earlier: Sequence[str]) -> Manifest:
@@ -26,7 +26,7 @@ def take_prompts(root: str, settings: PromptsSettings, earlier: Sequence[str]) -
         stage = Stage(root, "prompts", settings, inputs)
         if stage.manifest:
             return stage.manifest
-        prompts, dropped = read_pool(source.path, source.name)
+        prompts, dropped = _read_prompts(source.path, source.name)
     used = {prompt.id for uri in earlier for prompt in read_records(uri, "prompts", Prompt)}
     unseen = [prompt for prompt in prompts if prompt.id not in used]
     if len(unseen) < settings.count:
@@ -40,7 +40,7 @@ def take_prompts(root: str, settings: PromptsSettings, earlier: Sequence[str]) -
     return stage.publish(Counts(kept={"prompts": len(kept)}, dropped=dict(+dropped)), {"prompts": kept})
 
 
-def read_pool(path: Path, name: str) -> tuple[list[Prompt], Counter[str]]:
+def _read_prompts(path: Path, name: str) -> tuple[list[Prompt], Counter[str]]:
     """The file's different prompts, and what was dropped by reason; a line without a text `prompt` is a UserError."""
     prompts: dict[str, Prompt] = {}
     dropped: Counter[str] = Counter()
