@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from components.core.errors import UserError
 from components.core.progress import warn
@@ -12,9 +13,11 @@ from components.core.records import Counts, Decision, Manifest, Parent
 from components.core.stage import Stage, parent, read_manifest, read_records
 from components.gate.decide import Verdict, decide
 from components.gate.settings import GatePolicy, GateSettings
-from components.metrics.observations import read_measured
+from components.metrics.observations import Measured, read_measured
 from components.registry.champion import RegisteredModel, find_champion
 from components.registry.client import RegistryError, registry
+
+OUTCOMES = {"pass": "passed", "fail": "failed", "unknown": "undecided: too little measured"}
 
 
 @dataclass(frozen=True)
@@ -40,47 +43,44 @@ def pass_gate(
     are decided about once, or `anew` where another model has become champion since. Such a verdict has a key of its
     own; so has one without an answer of the registry, so that it is made again.
     """
-    stage = Stage(root, "gate", settings, candidate.parents())
+    inputs = candidate.parents()
+    stage = Stage(root, "gate", settings, inputs)
     if stage.manifest and not anew:
         return stage.manifest
     try:
         with registry(tracking_uri) as client:
             champion = find_champion(client, settings.registered_name)
     except RegistryError as error:
-        return stage.manifest or _pass_without_registry(root, settings, candidate, error)
+        if stage.manifest:
+            return stage.manifest
+        stage = Stage(
+            root, "gate", settings, inputs | {"champion": Parent(uri="the registry's", digest="did not answer")}
+        )
+        if stage.manifest:
+            return stage.manifest
+        warn(f"the gate does not know the champion: {error.problem}")
+        verdict = decide(read_measured(candidate.measured), None, settings, _read_previous(candidate))
+        reason = "the champion is unknown, as the registry did not answer"
+        return _publish(stage, candidate, _unless_stopped(verdict, "hold", reason), None)
     digest = champion.digest if champion else ""
     if stage.manifest and digest not in (read_decision(stage.uri).champion, read_manifest(candidate.model).digest):
         uri = champion.stage if champion else "no champion"
-        stage = _stage_with(root, settings, candidate, Parent(uri=uri, digest=digest))
-    return stage.manifest or _publish(stage, candidate, _compare(settings, candidate, champion), digest)
-
-
-def _pass_without_registry(root: str, settings: GateSettings, candidate: Candidate, error: RegistryError) -> Manifest:
-    stage = _stage_with(root, settings, candidate, Parent(uri="the registry's", digest="did not answer"))
-    if stage.manifest:
-        return stage.manifest
-    warn(f"the gate does not know the champion: {error.problem}")
-    verdict = decide(read_measured(candidate.measured), None, settings, _previous(candidate))
-    held = _kept(verdict, "hold", "the champion is unknown, as the registry did not answer")
-    return _publish(stage, candidate, held, None)
-
-
-def _stage_with(root: str, settings: GateSettings, candidate: Candidate, champion: Parent) -> Stage:
-    return Stage(root, "gate", settings, candidate.parents() | {"champion": champion})
+        stage = Stage(root, "gate", settings, inputs | {"champion": Parent(uri=uri, digest=digest)})
+    return stage.manifest or _publish(stage, candidate, _decide_against(champion, candidate, settings), digest)
 
 
 def compare_models(root: str, policy: GatePolicy, candidate: Candidate, against: Candidate) -> Manifest:
     """The comparison stage: what the gate says of `candidate` if `against` were the champion; nothing is promoted.
 
-    Raises UserError when the two were measured otherwise.
+    Raises UserError when the two were measured with other settings or data.
     """
-    inputs = {f"candidate_{role}": one for role, one in candidate.parents().items()}
-    inputs |= {f"against_{role}": one for role, one in against.parents().items()}
+    inputs = {f"candidate_{role}": stage for role, stage in candidate.parents().items()}
+    inputs |= {f"against_{role}": stage for role, stage in against.parents().items()}
     stage = Stage(root, "comparison", policy, inputs)
     if stage.manifest:
         return stage.manifest
-    if otherwise := measured_otherwise(candidate.measured, against.measured):
-        raise UserError(f"the two models cannot be compared: {otherwise}", "Evaluate both with one recipe.")
+    if difference := measured_differently(candidate.measured, against.measured):
+        raise UserError(f"the two models cannot be compared: {difference}", "Evaluate both with one recipe.")
     verdict = decide(read_measured(candidate.measured), read_measured(against.measured), policy)
     return _publish(stage, candidate, verdict, read_manifest(against.model).digest)
 
@@ -90,43 +90,48 @@ def read_decision(gate: str) -> Decision:
     return read_records(gate, "decision", Decision)[0]
 
 
-def _compare(settings: GateSettings, candidate: Candidate, champion: RegisteredModel | None) -> Verdict:
-    measured, previous = read_measured(candidate.measured), _previous(candidate)
+def _decide_against(champion: RegisteredModel | None, candidate: Candidate, settings: GateSettings) -> Verdict:
+    measured, previous = read_measured(candidate.measured), _read_previous(candidate)
     if champion is None:
         return decide(measured, None, settings, previous)
     if champion.digest == read_manifest(candidate.model).digest:
-        return _kept(decide(measured, None, settings, previous), "promote", "it is the champion already")
+        return _unless_stopped(decide(measured, None, settings, previous), "promote", "it is the champion already")
     try:
-        otherwise = measured_otherwise(candidate.measured, champion.measured)
-        theirs = {} if otherwise else read_measured(champion.measured)
+        difference = measured_differently(candidate.measured, champion.measured)
+        theirs = {} if difference else read_measured(champion.measured)
     except UserError as error:  # its store is gone, or was another one
-        otherwise = error.problem
-    if otherwise:
-        reason = f"the champion (version {champion.version}) cannot be compared with: {otherwise}"
-        return _kept(decide(measured, None, settings, previous), "hold", reason)
+        difference = error.problem
+    if difference:
+        reason = f"the champion (version {champion.version}) cannot be compared with: {difference}"
+        return _unless_stopped(decide(measured, None, settings, previous), "hold", reason)
     return decide(measured, theirs, settings, previous)
 
 
-def _kept(verdict: Verdict, decision: str, reason: str) -> Verdict:
+def _unless_stopped(verdict: Verdict, decision: Literal["promote", "hold"], reason: str) -> Verdict:
     """A stop stays a stop, whoever the champion is; anything else becomes `decision`."""
-    if verdict.decision == "stop":
-        return verdict
-    return Verdict(decision, [reason], verdict.checks)  # type: ignore[arg-type]
+    return verdict if verdict.decision == "stop" else Verdict(decision, [reason], verdict.checks)
 
 
-def measured_otherwise(candidate: Sequence[str], champion: Sequence[str]) -> str:
+def _read_previous(candidate: Candidate) -> Measured:
+    """What was observed of the model before; empty for the first one of a run, which no regression is held against."""
+    if not candidate.previous or measured_differently(candidate.measured, candidate.previous):
+        return {}
+    return read_measured(candidate.previous)
+
+
+def measured_differently(candidate: Sequence[str], champion: Sequence[str]) -> str:
     """Why two models' measurements cannot be compared; "" where settings, prompts and annotator are the same."""
     ours, theirs = _comparable(candidate), _comparable(champion)
     for stage in ("evaluation", "annotation"):
-        one, other = ours.get(stage), theirs.get(stage)
-        if one is None and other is None:
+        if stage not in ours and stage not in theirs:
             continue
-        if one is None or other is None:
+        if stage not in ours or stage not in theirs:
             return f"one of them has no {stage}"
-        if one.settings != other.settings:
+        if ours[stage].settings != theirs[stage].settings:
             return f"the settings of {stage} differ"
+        digests, others = ({k: v.digest for k, v in side[stage].parents.items()} for side in (ours, theirs))
         for role in ("seed_data", "instructions", "annotator"):
-            if _digest(one, role) != _digest(other, role):
+            if digests.get(role) != others.get(role):
                 return f"{stage} used another {role.replace('_', ' ')}"
     return ""
 
@@ -139,20 +144,6 @@ def _comparable(measured: Sequence[str]) -> dict[str, Manifest]:
     return manifests
 
 
-def _digest(manifest: Manifest, role: str) -> str:
-    return manifest.parents[role].digest if role in manifest.parents else ""
-
-
-def _previous(candidate: Candidate) -> dict[str, dict[str, tuple[float, ...]]]:
-    """What was observed of the model before; empty for the first one of a run, which no regression is held against."""
-    if not candidate.previous or measured_otherwise(candidate.measured, candidate.previous):
-        return {}
-    return read_measured(candidate.previous)
-
-
-WORDS = {"pass": "passed", "fail": "failed", "unknown": "undecided: too little measured"}
-
-
 def _publish(stage: Stage, candidate: Candidate, verdict: Verdict, champion: str | None) -> Manifest:
     decision = Decision(
         id=read_manifest(candidate.model).digest,
@@ -160,6 +151,6 @@ def _publish(stage: Stage, candidate: Candidate, verdict: Verdict, champion: str
         reasons=verdict.reasons,
         champion=champion,
     )
-    outcomes = Counter(WORDS[check.outcome] for check in verdict.checks)
+    outcomes = Counter(OUTCOMES[check.outcome] for check in verdict.checks)
     counts = Counts(kept={f"checks {outcome}": number for outcome, number in sorted(outcomes.items())})
     return stage.publish(counts, {"decision": [decision], "checks": verdict.checks})

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import UserError
 from components.core.journal import read_journal, write_journal
 from components.core.progress import say, warn
-from components.core.records import Parent
 from components.core.stage import read_manifest
 from components.core.store import join
 from components.gate.gate import Candidate, pass_gate, read_decision
@@ -21,62 +20,59 @@ from components.registry.registry import TrainedModel, register
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-Note = dict[str, Any]
+Note = dict[str, Any]  # an entry of the run's journal, of kind "models"
 
 
 def apply_verdict(root: str, tracking_uri: str, model: TrainedModel, gate: str = "") -> Note:
     """Register the model, follow the verdict of the stage `gate` ("": none), and note both; returns the note.
 
     An unreachable registry is no reason to stop a run: it warns, and the run's next models and its last step try again.
-    Models of the run that were left before come first, and the verdict is then made anew: one of them may be champion
-    now.
+    Models of the run that are not registered yet come first, and the verdict is then made anew: one of them may be
+    champion now.
     """
-    left = _left(root, model.run, besides=model.alias)
-    if left and not _apply_in_order(root, tracking_uri, left):
+    earlier = _unregistered(root, model.run, besides=model.alias)
+    if earlier and not _retry_in_order(root, tracking_uri, earlier):
         return _write(root, model, _note(model, gate))
-    if left and gate:
+    if earlier and gate:
         gate = decide_again(root, tracking_uri, gate)
     return _apply(root, tracking_uri, model, gate)
 
 
 def retry_unregistered(root: str, tracking_uri: str, run: str) -> None:
     """Try again for the models of the run that MLflow did not take before; their verdicts are made anew."""
-    if not _apply_in_order(root, tracking_uri, _left(root, run)):
-        names = ", ".join(note["name"] for note in _left(root, run))
+    if not _retry_in_order(root, tracking_uri, _unregistered(root, run)):
+        names = ", ".join(note["name"] for note in _unregistered(root, run))
         warn(f"{names} not registered: once MLflow answers, run the recipe again, which reuses all work and registers")
 
 
 def decide_again(root: str, tracking_uri: str, gate: str) -> str:
     """The gate stage for the same candidate with the registry as it is now; returns its URI."""
     manifest = read_manifest(gate)
-    roles = manifest.parents
-    candidate = Candidate(roles["model"].uri, _uris(roles, "measured_"), _uris(roles, "previous_"))
-    made = pass_gate(root, GateSettings(**manifest.settings), candidate, tracking_uri, anew=True)
-    return join(root, made.stage, made.key)
+    parents = sorted(manifest.parents.items())
+    measured, previous = (
+        [parent.uri for role, parent in parents if role.startswith(prefix)] for prefix in ("measured_", "previous_")
+    )
+    candidate = Candidate(manifest.parents["model"].uri, measured, previous)
+    decided = pass_gate(root, GateSettings(**manifest.settings), candidate, tracking_uri, anew=True)
+    return join(root, decided.stage, decided.key)
 
 
-def _uris(roles: Mapping[str, Parent], prefix: str) -> Sequence[str]:
-    return [roles[role].uri for role in sorted(roles) if role.startswith(prefix)]
-
-
-def _left(root: str, run: str, besides: str = "") -> list[Note]:
+def _unregistered(root: str, run: str, besides: str = "") -> list[Note]:
     """Notes of models without a version, in the order of the models."""
     return [note for note in read_journal(root, run, "models") if not note["version"] and note["name"] != besides]
 
 
-def _apply_in_order(root: str, tracking_uri: str, left: Sequence[Note]) -> bool:
+def _retry_in_order(root: str, tracking_uri: str, notes: Sequence[Note]) -> bool:
     """False as soon as one is not taken: a model is compared with the champion that the one before it became."""
-    return all(_apply_again(root, tracking_uri, note) for note in left)
-
-
-def _apply_again(root: str, tracking_uri: str, note: Note) -> bool:
-    model = TrainedModel(note["registered_name"], note["name"], note["uri"], note["measured"], note["run"])
-    try:
-        gate = decide_again(root, tracking_uri, note["gate"]) if note["gate"] else ""
-        return bool(_apply(root, tracking_uri, model, gate, note["started"])["version"])
-    except UserError as error:  # its files were changed, say: the others are registered all the same
-        warn(f"{model.alias} is not registered: {error}")
-        return True
+    for note in notes:
+        model = TrainedModel(note["registered_name"], note["name"], note["uri"], note["measured"], note["run"])
+        try:
+            gate = decide_again(root, tracking_uri, note["gate"]) if note["gate"] else ""
+            if not _apply(root, tracking_uri, model, gate, note["started"])["version"]:
+                return False
+        except UserError as error:  # its files were changed, say: the others are registered all the same
+            warn(f"{model.alias} is not registered: {error}")
+    return True
 
 
 def _apply(root: str, tracking_uri: str, model: TrainedModel, gate: str, started: float | None = None) -> Note:
@@ -89,14 +85,23 @@ def _apply(root: str, tracking_uri: str, model: TrainedModel, gate: str, started
     return _write(root, model, note)
 
 
-def _write(root: str, model: TrainedModel, note: Note) -> Note:
-    if note["verdict"]:
-        say(f"{model.alias}: {note['verdict']} ({'; '.join(note['reasons'])})")
-    write_journal(root, model.run, "models", model.alias, note)
-    return note
+def _register(client: MlflowClient, model: TrainedModel, gate: str) -> Note:
+    """The model's version with the verdict as its tags, and its aliases; returns what the note says of both."""
+    version = register(client, model)
+    number = str(version.version)
+    if not gate:
+        return {"version": number}
+    decision = read_decision(gate)
+    tags = {VERDICT: decision.decision, REASONS: "; ".join(decision.reasons)[:LONGEST_TAG], GATE: gate}
+    for name, value in tags.items():
+        write(client.set_model_version_tag, model.registered_name, number, name, value)
+    write(client.set_registered_model_alias, model.registered_name, CANDIDATE, number)
+    promoted = decision.decision == "promote" and promote_against(client, registered(version), decision.champion)
+    return {"version": number, "promoted": promoted}
 
 
 def _note(model: TrainedModel, gate: str, started: float | None = None) -> Note:
+    """What is noted of a model that is not registered yet; `started` orders a run's models, None: now."""
     decision = read_decision(gate) if gate else None
     return {
         "name": model.alias,
@@ -115,15 +120,8 @@ def _note(model: TrainedModel, gate: str, started: float | None = None) -> Note:
     }
 
 
-def _register(client: MlflowClient, model: TrainedModel, gate: str) -> Note:
-    version = register(client, model)
-    number = str(version.version)
-    if not gate:
-        return {"version": number}
-    decision = read_decision(gate)
-    tags = {VERDICT: decision.decision, REASONS: "; ".join(decision.reasons)[:LONGEST_TAG], GATE: gate}
-    for name, value in tags.items():
-        write(client.set_model_version_tag, model.registered_name, number, name, value)
-    write(client.set_registered_model_alias, model.registered_name, CANDIDATE, number)
-    promoted = decision.decision == "promote" and promote_against(client, registered(version), decision.champion)
-    return {"version": number, "promoted": promoted}
+def _write(root: str, model: TrainedModel, note: Note) -> Note:
+    if note["verdict"]:
+        say(f"{model.alias}: {note['verdict']} ({'; '.join(note['reasons'])})")
+    write_journal(root, model.run, "models", model.alias, note)
+    return note

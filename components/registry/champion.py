@@ -58,7 +58,7 @@ def promote(client: MlflowClient, model: RegisteredModel) -> RegisteredModel | N
 
     Raises UserError when the model's files are not those that were registered.
     """
-    _check(model)
+    _require_registered_files(model)
     before = find_champion(client, model.name)
     if before is None or before.version != model.version:
         if before:  # first: whatever happens in between, the next try does the same again
@@ -99,7 +99,7 @@ def roll_back(client: MlflowClient, name: str) -> tuple[RegisteredModel, Registe
     if previous is None or str(previous.version) == champion.version:
         raise UserError(f"{name} has no champion before this one", "srlm models shows the versions that there are.")
     before = registered(previous)
-    _check(before)
+    _require_registered_files(before)
     write(client.set_model_version_tag, name, champion.version, ROLLED_BACK, "true")
     write(client.set_registered_model_alias, name, CHAMPION, before.version)
     write(client.set_registered_model_alias, name, PREVIOUS, champion.version)
@@ -107,23 +107,20 @@ def roll_back(client: MlflowClient, name: str) -> tuple[RegisteredModel, Registe
     return before, champion
 
 
-def _check(model: RegisteredModel) -> None:
+def _require_registered_files(model: RegisteredModel) -> None:
     if not model.stage:
         raise UserError(
             f"version {model.version} of {model.name} was not registered by a run of this pipeline",
             "Only its models can be promoted: they carry their lineage.",
         )
-    if (found := _digest(model.stage)) != model.digest:
+    try:
+        digest = read_manifest(model.stage).digest
+    except ValueError:  # not JSON, or not a manifest's
+        digest = "a manifest that cannot be read"
+    if digest != model.digest:
         raise UserError(
             f"version {model.version} of {model.name} was registered with digest {model.digest}, but {model.stage} "
-            f"has {found}",
+            f"has {digest}",
             "The store was changed: run the pipeline again, which registers what it makes.",
         )
     check_files(model.stage)
-
-
-def _digest(stage: str) -> str:
-    try:
-        return read_manifest(stage).digest
-    except ValueError:  # not JSON, or not a manifest's
-        return "a manifest that cannot be read"

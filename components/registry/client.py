@@ -22,7 +22,7 @@ VERDICT, REASONS, GATE = "srlm.verdict", "srlm.verdict.reasons", "srlm.gate"
 LONGEST_TAG = 5000  # older MLflow servers refuse more, newer ones take 100,000
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
-WRITES = 6  # tries of one write
+MAX_WRITES = 6  # tries of one write
 
 
 class RegistryError(UserError):
@@ -33,7 +33,7 @@ class RegistryError(UserError):
 def registry(tracking_uri: str) -> Iterator[MlflowClient]:
     """A client for the work inside the block; raises RegistryError for whatever goes wrong between it and the server.
 
-    It has little patience: MLflow's own (7 retries, doubling waits) would hold a run for minutes.
+    It gives up sooner than MLflow does by default: 7 retries with doubling waits would hold a run for minutes.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
@@ -44,7 +44,7 @@ def registry(tracking_uri: str) -> Iterator[MlflowClient]:
         yield MlflowClient(tracking_uri)
     except (MlflowException, json.JSONDecodeError) as error:  # the latter: another server than MLflow answers there
         raise RegistryError(
-            f"the MLflow server {tracking_uri} cannot be used ({_cause(error)})",
+            f"the MLflow server {tracking_uri} cannot be used ({_root_cause(error)})",
             "Start it or correct --tracking-uri, then run again.",
         ) from error
 
@@ -75,7 +75,7 @@ def write(request: Callable[Arguments, Result], *arguments: Arguments.args, **na
     """
     from mlflow.exceptions import MlflowException
 
-    for attempt in range(1, WRITES):
+    for attempt in range(1, MAX_WRITES):
         try:
             return request(*arguments, **named)
         except MlflowException as error:
@@ -90,8 +90,8 @@ def not_there(error: Exception) -> bool:
     return getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
-def _cause(error: Exception) -> str:
+def _root_cause(error: Exception) -> str:
     """What happened, in one line: an error of the connection stands at the end of MLflow's long message."""
     text = " ".join(str(error).split())
-    found = re.search(r"Caused by \w+\((.*)\)\)$", text)
-    return (found[1].rpartition(": ")[2].strip("\"'") if found else text)[:200] or type(error).__name__
+    connection = re.search(r"Caused by \w+\((.*)\)\)$", text)
+    return (connection[1].rpartition(": ")[2].strip("\"'") if connection else text)[:200] or type(error).__name__

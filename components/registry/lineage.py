@@ -15,7 +15,7 @@ _STAGE = re.compile(rf"/(?:{'|'.join(VERSIONS)})/[0-9a-f]{{16}}$")
 
 @dataclass(frozen=True)
 class Ancestor:
-    """One stage in a model's history; `depth` counts the steps from the model, `seen` says that it stood above already.
+    """One stage in a model's history; `depth` counts the stages from the model, `seen`: it was listed above already.
 
     `problem` says why a stage of the store could not be followed, or that it is no longer what the model was made from.
     What lies outside the store (the user's data, a hub model) has a URI and a digest and nothing more.
@@ -39,10 +39,10 @@ def lineage(uri: str, digest: str = "") -> list[Ancestor]:
     manifest = find_manifest(uri)
     if manifest is None:
         raise UserError(f"{uri} holds no finished stage", "srlm models shows the models that there are.")
-    return list(_walk("model", uri, digest or manifest.digest, 0, set()))
+    return list(_depth_first("model", uri, digest or manifest.digest, 0, set()))
 
 
-def _walk(role: str, uri: str, digest: str, depth: int, seen: set[str]) -> Iterator[Ancestor]:
+def _depth_first(role: str, uri: str, digest: str, depth: int, seen: set[str]) -> Iterator[Ancestor]:
     manifest, problem = _read(uri) if depth == 0 or _STAGE.search(uri) else (None, "")
     if manifest is None:
         yield Ancestor(depth, role, uri, digest, None, uri in seen, problem=problem)
@@ -54,7 +54,7 @@ def _walk(role: str, uri: str, digest: str, depth: int, seen: set[str]) -> Itera
         return
     seen.add(uri)
     for name, parent in manifest.parents.items():
-        yield from _walk(name, parent.uri, parent.digest, depth + 1, seen)
+        yield from _depth_first(name, parent.uri, parent.digest, depth + 1, seen)
 
 
 def _read(uri: str) -> tuple[Manifest | None, str]:

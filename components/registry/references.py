@@ -20,8 +20,10 @@ FORMS = "Give models:/NAME@ALIAS, models:/NAME/VERSION, or the URI of a model's 
 
 @dataclass(frozen=True)
 class ModelReference:
-    """A model that was found: how it was named, its stage, and what the registry knows: name, run, digest ("": it
-    was named by its stage)."""
+    """A model as it was named (`label`), its stage, and what the registry knows of it: name, run and digest.
+
+    These three are "" where it was named by its stage.
+    """
 
     label: str
     stage: str
@@ -45,7 +47,7 @@ def resolve(tracking_uri: str, reference: str, name: str = "") -> ModelReference
     if not reference.startswith("models:"):
         read_manifest(reference)
         return ModelReference(reference, reference)
-    version = _find(tracking_uri, reference)
+    version = _find_version(tracking_uri, reference)
     stage = version.tags.get(STAGE, "")
     if not stage:
         raise UserError(f"{reference} was not registered by a run of this pipeline", FORMS)
@@ -54,17 +56,17 @@ def resolve(tracking_uri: str, reference: str, name: str = "") -> ModelReference
 
 def resolve_registered(tracking_uri: str, reference: str) -> RegisteredModel:
     """A version of the registry; raises UserError when `reference` names none."""
-    return registered(_find(tracking_uri, reference))
+    return registered(_find_version(tracking_uri, reference))
 
 
-def _find(tracking_uri: str, reference: str) -> ModelVersion:
+def _find_version(tracking_uri: str, reference: str) -> ModelVersion:
     """MLflow's version by its alias or number."""
     from mlflow.exceptions import MlflowException
 
-    found = _REGISTERED.fullmatch(reference)
-    if not found:
+    parsed = _REGISTERED.fullmatch(reference)
+    if not parsed:
         raise UserError(f"{reference!r} names no version of a registered model", FORMS)
-    name, alias, number = found["name"], found["alias"], found["version"]
+    name, alias, number = parsed["name"], parsed["alias"], parsed["version"]
     with registry(tracking_uri) as client:
         try:
             return client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)

@@ -45,8 +45,8 @@ class TrainedModel:
 def register(client: MlflowClient, model: TrainedModel) -> ModelVersion:
     """Register the model with tags, metrics and its alias; the same content is registered once, however often a run
     repeats, and by however many runs at once."""
-    version = _find(client, model) or _create(client, model)
-    _note_measurements(client, model, version)
+    version = _find_version(client, model) or _create(client, model)
+    _log_measurements(client, model, version)
     write(client.set_registered_model_alias, model.registered_name, model.alias, version.version)
     return client.get_model_version(model.registered_name, version.version)
 
@@ -57,43 +57,43 @@ def source_uri(uri: str) -> str:
     An MLflow server refuses local paths (it might be made to read its own disk), so a folder's path gets a scheme that
     names it and that nobody downloads from.
     """
-    place = join(uri, model_prefix(uri))
-    return place if place.startswith("s3://") else f"folder://{place.removeprefix('file://')}"
+    folder = join(uri, model_prefix(uri))
+    return folder if folder.startswith("s3://") else f"folder://{folder.removeprefix('file://')}"
 
 
-def _find(client: MlflowClient, model: TrainedModel) -> ModelVersion | None:
+def _find_version(client: MlflowClient, model: TrainedModel) -> ModelVersion | None:
     """The version with the model's digest; the oldest, should two runs have made one at the same time."""
-    found = client.search_model_versions(f"name = '{model.registered_name}' and tags.`{DIGEST}` = '{model.digest()}'")
-    return min(found, key=lambda version: int(version.version), default=None)
+    same = client.search_model_versions(f"name = '{model.registered_name}' and tags.`{DIGEST}` = '{model.digest()}'")
+    return min(same, key=lambda version: int(version.version), default=None)
 
 
 def _create(client: MlflowClient, model: TrainedModel) -> ModelVersion:
-    with _unless_there():
+    with _existing_is_fine():
         client.create_registered_model(model.registered_name, description="Made by Self-Rewarding Pipelines")
     manifest = read_manifest(model.uri)
     tags = {DIGEST: manifest.digest, RUN: model.run, STAGE: model.uri, "srlm.code": manifest.code}
     tags |= {f"srlm.parent.{role}": parent.uri for role, parent in manifest.parents.items()}
-    made = write(client.create_model_version, model.registered_name, source=source_uri(model.uri), tags=tags)
-    first = _find(client, model) or made
-    if first.version != made.version:  # another run made one since we looked
-        client.delete_model_version(model.registered_name, made.version)
+    created = write(client.create_model_version, model.registered_name, source=source_uri(model.uri), tags=tags)
+    first = _find_version(client, model) or created
+    if first.version != created.version:  # another run made one since we looked
+        client.delete_model_version(model.registered_name, created.version)
     return first
 
 
-def _note_measurements(client: MlflowClient, model: TrainedModel, version: ModelVersion) -> None:
+def _log_measurements(client: MlflowClient, model: TrainedModel, version: ModelVersion) -> None:
     """An MLflow run with the metrics and the loss curve, once for each set of measurements."""
     measured = json.dumps(list(model.measured))
     if version.tags.get(MEASURED) == measured:
         return
-    run = _begun(client, model, measured)
-    for batch in _batches(_metrics(model), METRICS_A_REQUEST):
-        write(client.log_batch, run, metrics=batch)
+    run, metrics = _find_or_create_run(client, model, measured), _metrics(model)
+    for start in range(0, len(metrics), METRICS_A_REQUEST):
+        write(client.log_batch, run, metrics=metrics[start : start + METRICS_A_REQUEST])
     write(client.set_terminated, run)
     for name, value in {MLFLOW_RUN: run, MEASURED: measured}.items():
         write(client.set_model_version_tag, model.registered_name, version.version, name, value)
 
 
-def _begun(client: MlflowClient, model: TrainedModel, measured: str) -> str:
+def _find_or_create_run(client: MlflowClient, model: TrainedModel, measured: str) -> str:
     """The MLflow run of these measurements: a new one, or an earlier try's (to log the same again adds nothing)."""
     experiment, digest = _experiment(client, model.registered_name), model.digest()
     for run in client.search_runs([experiment], f"tags.`{DIGEST}` = '{digest}'"):
@@ -104,18 +104,18 @@ def _begun(client: MlflowClient, model: TrainedModel, measured: str) -> str:
 
 
 def _experiment(client: MlflowClient, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        with _unless_there():
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        with _existing_is_fine():
             return str(client.create_experiment(name))
-        found = client.get_experiment_by_name(name)
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
+        experiment = client.get_experiment_by_name(name)
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id)
 
 
 @contextmanager
-def _unless_there() -> Iterator[None]:
+def _existing_is_fine() -> Iterator[None]:
     """Make something that another run may have made a moment ago."""
     from mlflow.exceptions import MlflowException
 
@@ -138,7 +138,3 @@ def _metrics(model: TrainedModel) -> list[Metric]:
         for name, value in point.values.items()
     ]
     return figures + curve
-
-
-def _batches(items: Sequence[Metric], size: int) -> list[list[Metric]]:
-    return [list(items[start : start + size]) for start in range(0, len(items), size)]

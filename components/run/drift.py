@@ -13,14 +13,15 @@ def _metric(name: str) -> Callable[[Metrics], float | None]:
     return lambda metrics: metrics.get(name)
 
 
-def _gap(metrics: Metrics) -> float | None:
+def _length_advantage(metrics: Metrics) -> float | None:
     """How much of the win rate length alone explains."""
     if "win_rate" not in metrics or "lc_win_rate" not in metrics:
         return None
     return metrics["win_rate"] - metrics["lc_win_rate"]
 
 
-def _spread(metrics: Metrics) -> float | None:
+def _score_deviation(metrics: Metrics) -> float | None:
+    """The standard deviation of K scores of one text."""
     variance = metrics.get("round_score_variance")
     return None if variance is None else math.sqrt(variance)
 
@@ -32,14 +33,14 @@ FIGURES: tuple[tuple[str, Callable[[Metrics], float | None], bool], ...] = (
     ("judgements parsed (own candidates)", _metric("round_parse_rate"), True),
     ("entropy of its scores, bits", _metric("round_score_entropy"), False),
     ("prompts with one score for all candidates", _metric("round_score_tie_rate"), True),
-    ("spread of K judgements of one text", _spread, False),
+    ("spread of K judgements of one text", _score_deviation, False),
     ("correlation of score and length", _metric("round_score_length_correlation"), False),
     ("novelty of the prompts", _metric("prompt_novelty"), False),
     ("pairs", _metric("pairs"), False),
     ("chosen, mean characters", _metric("chosen_length"), False),
     ("rejected, mean characters", _metric("rejected_length"), False),
     ("answers, mean characters", _metric("answer_length"), False),
-    ("win rate less LC win rate", _gap, True),
+    ("win rate less LC win rate", _length_advantage, True),
     ("right answers (sampled)", _metric("exact_answers"), True),
 )
 
@@ -51,16 +52,13 @@ def drift(models: Sequence[Mapping[str, Any]], rounds: Sequence[Mapping[str, Any
     two models have the figure.
     """
     measured = {model["name"]: dict(model["metrics"]) for model in models if model["name"] != "sft"}
-    for one in rounds:
-        measured.setdefault(one["name"], {}).update(one["metrics"])
-    found = [
-        _entry(label, {name: value(metrics) for name, metrics in measured.items()}, share)
-        for label, value, share in FIGURES
-    ]
-    return [entry for entry in found if any(value is not None for value in entry["values"].values())]
-
-
-def _entry(label: str, values: dict[str, float | None], share: bool) -> dict[str, Any]:
-    known = [value for value in values.values() if value is not None]
-    change = known[-1] - known[0] if len(known) > 1 else None
-    return {"figure": label, "share": share, "values": values, "change": change}
+    for judged in rounds:
+        measured.setdefault(judged["name"], {}).update(judged["metrics"])
+    entries = []
+    for label, figure, share in FIGURES:
+        values = {name: figure(metrics) for name, metrics in measured.items()}
+        known = [value for value in values.values() if value is not None]
+        change = known[-1] - known[0] if len(known) > 1 else None
+        if known:
+            entries.append({"figure": label, "share": share, "values": values, "change": change})
+    return entries

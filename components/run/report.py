@@ -12,18 +12,18 @@ from components.run.drift import drift
 
 
 def summarise(root: str, run: str) -> dict[str, Any]:
-    """Write and return `<root>/runs/<run>/summary.json` from what the run's steps noted."""
-    models = sorted(
-        (_without(entry, "started") for entry in read_journal(root, run, "models")),
-        key=lambda model: _order(model["name"]),
+    """Write and return `<root>/runs/<run>/summary.json` from the run's journal."""
+    models, stages = (
+        [{key: value for key, value in entry.items() if key != "started"} for entry in read_journal(root, run, kind)]
+        for kind in ("models", "stages")
     )
-    stages = [_without(entry, "started") for entry in read_journal(root, run, "stages")]
-    seen = rounds(stages)
+    models.sort(key=lambda model: _order(model["name"]))
+    judged = rounds(stages)
     summary = {
         "run": run,
         "models": models,
-        "rounds": seen,
-        "drift": drift(models, seen),
+        "rounds": judged,
+        "drift": drift(models, judged),
         "stopped_by": next((model["name"] for model in models if model["verdict"] == "stop"), None),
         "stages": stages,
     }
@@ -32,22 +32,17 @@ def summarise(root: str, run: str) -> dict[str, Any]:
 
 
 def rounds(stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What was seen of each round, by the model that judged it: figures of its prompts, judgements and pairs."""
-    found: dict[str, dict[str, Any]] = {}
+    """The figures of each round's prompts, judgements and pairs, by the model that judged it."""
+    metrics: dict[str, dict[str, float]] = {}
     for stage in stages:
         name, _, kind = stage["name"].partition("/")
         if kind in ("prompts", "judging", "pairs"):
-            one = found.setdefault(name, {"name": name, "metrics": {}})
-            one["metrics"] |= stage["metrics"] | (
-                {"pairs": stage["counts"]["kept"]["pairs"]} if kind == "pairs" else {}
-            )
-    return sorted(found.values(), key=lambda one: _order(one["name"]))
+            metrics.setdefault(name, {}).update(stage["metrics"])
+        if kind == "pairs":
+            metrics[name]["pairs"] = stage["counts"]["kept"]["pairs"]
+    return [{"name": name, "metrics": metrics[name]} for name in sorted(metrics, key=_order)]
 
 
 def _order(name: str) -> int:
     """The SFT baseline before M1, M2, ..."""
     return int(name.removeprefix("m")) if name.startswith("m") else 0
-
-
-def _without(entry: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if key != name}

@@ -18,22 +18,22 @@ DRIFT_CAPTION = "Of the model as a judge and of its round. change: the last mode
 
 def model_rows(summary: Mapping[str, Any]) -> Rows:
     """One row a model, in the order of MODEL_COLUMNS; a dash stands for what is undefined."""
-    promoted = [model["name"] for model in summary["models"] if model["promoted"]]
-    return [_model_row(model, model["metrics"], model["name"] in promoted[-1:]) for model in summary["models"]]
-
-
-def _model_row(model: Mapping[str, Any], metrics: Mapping[str, float], champion: bool) -> tuple[str, ...]:
-    return (
-        str(model["name"]).upper() + ("*" if champion else ""),
-        _percent(metrics.get("parse_rate")),
-        _percent(metrics.get("pairwise_accuracy")),
-        _percent(metrics.get("win_rate")),
-        _percent(metrics.get("lc_win_rate")),
-        _head_to_head(metrics),
-        "-" if "answer_length" not in metrics else f"{metrics['answer_length']:.0f}",
-        model["verdict"] or "-",
-        str(model["version"] or "not registered"),
-    )
+    champion = [model["name"] for model in summary["models"] if model["promoted"]][-1:]  # the last to be promoted
+    rows: Rows = []
+    for model in summary["models"]:
+        metrics = model["metrics"]
+        shares = (metrics.get(name) for name in ("parse_rate", "pairwise_accuracy", "win_rate", "lc_win_rate"))
+        rows.append(
+            (
+                str(model["name"]).upper() + ("*" if model["name"] in champion else ""),
+                *(_shown(share, share=True) for share in shares),
+                _head_to_head(metrics),
+                "-" if "answer_length" not in metrics else f"{metrics['answer_length']:.0f}",
+                model["verdict"] or "-",
+                str(model["version"] or "not registered"),
+            )
+        )
+    return rows
 
 
 def drift_columns(summary: Mapping[str, Any]) -> tuple[str, ...]:
@@ -66,12 +66,12 @@ def verdict_lines(summary: Mapping[str, Any]) -> list[str]:
 def summary_html(summary: Mapping[str, Any]) -> str:
     """Both tables and the verdicts, for the KFP UI."""
     verdicts = "".join(f"<li>{html.escape(line)}</li>" for line in verdict_lines(summary))
-    models = _html(MODEL_COLUMNS, model_rows(summary), MODEL_CAPTION)
-    drifted = _html(drift_columns(summary), drift_rows(summary), DRIFT_CAPTION) if summary["drift"] else ""
+    models = _html_table(MODEL_COLUMNS, model_rows(summary), MODEL_CAPTION)
+    drifted = _html_table(drift_columns(summary), drift_rows(summary), DRIFT_CAPTION) if summary["drift"] else ""
     return f"{models}<ul>{verdicts}</ul>{drifted}"
 
 
-def _html(columns: Sequence[str], rows: Rows, caption: str) -> str:
+def _html_table(columns: Sequence[str], rows: Rows, caption: str) -> str:
     head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return (
@@ -86,10 +86,6 @@ def _head_to_head(metrics: Mapping[str, float]) -> str:
     unparsed = metrics["head_to_head_unparsed"]
     counts = "/".join(f"{metrics.get(f'{name}_share', 0.0) * total:.0f}" for name in ("win", "tie", "loss"))
     return counts + (f" ({unparsed:.0f} none)" if unparsed else "")
-
-
-def _percent(value: float | None) -> str:
-    return _shown(value, share=True)
 
 
 def _shown(value: float | None, share: bool, sign: str = "") -> str:

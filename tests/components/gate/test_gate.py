@@ -12,7 +12,7 @@ from components.core.records import Check, Counts
 from components.core.settings import Settings
 from components.core.stage import Stage, parent, read_manifest, read_records
 from components.core.store import open_store
-from components.gate.gate import Candidate, compare_models, measured_otherwise, read_decision
+from components.gate.gate import Candidate, compare_models, measured_differently, read_decision
 from components.gate.register import decide_again
 from components.registry.champion import promote, registered
 from components.registry.registry import TrainedModel, register
@@ -69,7 +69,7 @@ def test_head_to_head_with_the_model_before_does_not_make_models_incomparable(tm
     first, second = (trained(tmp_path, "any", alias) for alias in ("m1", "m2"))
     stage = Stage(str(tmp_path), "annotation", Settings(), {"evaluation": parent(second.measured[0])})
     stage.publish(Counts())
-    assert measured_otherwise([*second.measured, stage.uri], first.measured) == ""
+    assert measured_differently([*second.measured, stage.uri], first.measured) == ""
 
 
 def test_the_champion_itself_keeps_its_place(tmp_path: Path, tracking_uri: str, registered_name: str) -> None:
@@ -80,7 +80,7 @@ def test_the_champion_itself_keeps_its_place(tmp_path: Path, tracking_uri: str, 
     assert read_decision(gated(tmp_path, tracking_uri, again)).reasons == ["it is the champion already"]
 
 
-def test_a_champion_measured_otherwise_cannot_be_compared_with(
+def test_a_champion_measured_differently_cannot_be_compared_with(
     tmp_path: Path, tracking_uri: str, registered_name: str
 ) -> None:
     champion = trained(tmp_path, registered_name, "m1")

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
-from components.registry.client import WRITES, write
+from components.registry.client import MAX_WRITES, write
 
 CLIENTS = 6
 
@@ -39,7 +39,7 @@ def test_a_collision_that_does_not_end_is_raised_after_six_tries() -> None:
 
     with pytest.raises(MlflowException, match="UNIQUE"):
         write(refused)
-    assert len(tries) == WRITES
+    assert len(tries) == MAX_WRITES
 
 
 def test_another_error_is_raised_at_once() -> None:
