@@ -26,10 +26,8 @@ from components.judging.health import judge_health, score_shares
 from components.judging.judging import TextToJudge, count_judgements, judge_texts, mean_scores
 from components.judging.parser import ScoreFormat
 from components.metrics.bootstrap import Resampling
-from components.metrics.observations import figures, observations
+from components.metrics.observations import Values, figures, observations
 from components.sampling.sampling import answer_prompts, count_candidates
-
-Values = dict[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -52,13 +50,14 @@ def evaluate(root: str, settings: EvaluationSettings, inputs: EvaluationInputs, 
     if stage.manifest:
         return stage.manifest
     held_out = read_records(inputs.seed_data, "eval", SeedPrompt)
-    asked = read_records(inputs.instructions, "instructions", Instruction) if inputs.instructions else []
+    instructions = read_records(inputs.instructions, "instructions", Instruction) if inputs.instructions else []
     answers = _answer(stage, "answers", held_out, settings, endpoint)
-    outputs = _answer(stage, "outputs", asked, settings, endpoint)
-    judgements = _judge_replies(stage, held_out, settings, endpoint)
-    exact = _ask_questions(stage, inputs.questions, settings, endpoint)
-    score_format = settings.judging.judge_prompt().score_format
-    observed = observe(held_out, judgements, outputs or answers, score_format) | exact.observed
+    outputs = _answer(stage, "outputs", instructions, settings, endpoint)
+    replies = [TextToJudge(p.id, reply.id, p.text, reply.text) for p in held_out for reply in p.replies]
+    judging, judge_prompt = settings.judging, settings.judging.judge_prompt()
+    judgements = judge_texts(stage, "judgements", replies, judging, judging.samples, judge_prompt, endpoint)
+    exact = _answer_questions(stage, inputs.questions, settings, endpoint)
+    observed = observe(held_out, judgements, outputs or answers, judge_prompt.score_format) | exact.observed
     return stage.publish(
         _counts(judgements, answers, outputs, exact.answers),
         {
@@ -68,11 +67,11 @@ def evaluate(root: str, settings: EvaluationSettings, inputs: EvaluationInputs, 
             "observations": observations(observed),
             **exact.answers,
         },
-        metrics=figures(observed, Resampling(seed=settings.judging.seed))
-        | _plain_metrics(held_out, judgements, answers, score_format)
+        metrics=figures(observed, Resampling(seed=judging.seed))
+        | _metrics_without_interval(held_out, judgements, answers, judge_prompt.score_format)
         | exact.shares,
-        tokens=sum(one.tokens for one in chain(answers, outputs, *exact.answers.values()))
-        + sum(one.tokens for one in judgements),
+        tokens=sum(answer.tokens for answer in chain(answers, outputs, *exact.answers.values()))
+        + sum(judgement.tokens for judgement in judgements),
     )
 
 
@@ -84,53 +83,47 @@ def observe(
 ) -> dict[str, Values]:
     """Observations by metric and item: agreement with people, the judge's health, the lengths of the answers."""
     replies = {reply.id: reply.text for prompt in prompts for reply in prompt.replies}
-    lengths: dict[str, Values] = {"answer_length": {one.prompt_id: (float(len(one.text)),) for one in answers}}
+    lengths: Values = {answer.prompt_id: (float(len(answer.text)),) for answer in answers}
     agreed = agreement(prompts, mean_scores(judgements), score_format.highest)
-    return agreed | judge_health(judgements, replies, score_format) | lengths
+    return agreed | judge_health(judgements, replies, score_format) | {"answer_length": lengths}
 
 
 def _answer(
-    stage: Stage, kind: str, asked: Sequence[SeedPrompt | Instruction], settings: EvaluationSettings, endpoint: str
+    stage: Stage, kind: str, texts: Sequence[SeedPrompt | Instruction], settings: EvaluationSettings, endpoint: str
 ) -> list[Candidate]:
-    prompts = [Prompt(id=one.id, text=one.text) for one in asked]
+    prompts = [Prompt(id=text.id, text=text.text) for text in texts]
     return answer_prompts(stage, kind, prompts, 1, settings.answers, endpoint)
 
 
-def _judge_replies(
-    stage: Stage, prompts: Sequence[SeedPrompt], settings: EvaluationSettings, endpoint: str
-) -> list[Judgement]:
-    texts = [TextToJudge(p.id, reply.id, p.text, reply.text) for p in prompts for reply in p.replies]
-    judging = settings.judging
-    return judge_texts(stage, "judgements", texts, judging, judging.samples, judging.judge_prompt(), endpoint)
-
-
-def _ask_questions(stage: Stage, uri: str, settings: EvaluationSettings, endpoint: str) -> ExactAnswers:
-    how = settings.exact_answers
-    if not uri or how is None:
+def _answer_questions(stage: Stage, uri: str, settings: EvaluationSettings, endpoint: str) -> ExactAnswers:
+    """The answers to the questions of the stage `uri`, compared; nothing where the recipe asks none."""
+    exact = settings.exact_answers
+    if not uri or exact is None:
         return ExactAnswers()
     questions = read_records(uri, "questions", Question)
-    answers = answer_questions(stage, questions, how, settings.answers, endpoint)
-    return compare(questions, answers, how.pattern)
+    answers = answer_questions(stage, questions, exact, settings.answers, endpoint)
+    return compare(questions, answers, exact.pattern)
 
 
-def _plain_metrics(
+def _metrics_without_interval(
     prompts: Sequence[SeedPrompt],
     judgements: Sequence[Judgement],
     answers: Sequence[Candidate],
     score_format: ScoreFormat,
 ) -> dict[str, float]:
-    """Figures without an interval: histogram, what could not be compared, the share of answers that were cut off."""
+    """The histogram of scores, what could not be compared, the share of answers that were cut off."""
     scores = mean_scores(judgements)
-    parsed = [one.score for one in judgements if one.score is not None]
-    return (
-        {
-            "pairwise_unscored": float(unscored_pairs(prompts, scores)),
-            "correlation_undefined": float(undefined_correlations(prompts, scores)),
-        }
-        | ({"mean_score": fmean(parsed)} if parsed else {})
-        | score_shares(judgements, score_format)
-        | ({"answers_cut": fmean(one.finish_reason == "length" for one in answers)} if answers else {})
-    )
+    metrics = {
+        "pairwise_unscored": float(unscored_pairs(prompts, scores)),
+        "correlation_undefined": float(undefined_correlations(prompts, scores)),
+    }
+    parsed = [judgement.score for judgement in judgements if judgement.score is not None]
+    if parsed:
+        metrics["mean_score"] = fmean(parsed)
+    metrics |= score_shares(judgements, score_format)
+    if answers:
+        metrics["answers_cut"] = fmean(answer.finish_reason == "length" for answer in answers)
+    return metrics
 
 
 def _counts(
@@ -140,6 +133,7 @@ def _counts(
     counts.kept["answers"] = len(answers)
     if outputs:
         counts.kept["outputs"] = len(outputs)
-    counts.kept |= {"answers_to_questions": sum(map(len, exact.values()))} if exact else {}
+    if exact:
+        counts.kept["answers_to_questions"] = sum(map(len, exact.values()))
     counts.dropped |= count_candidates([*answers, *outputs, *chain(*exact.values())]).dropped
     return counts

@@ -11,9 +11,8 @@ from itertools import combinations
 
 from components.core.records import Reply, SeedPrompt
 from components.metrics.correlation import kendall, spearman
+from components.metrics.observations import Values
 from components.pairs.pairs import SCORE_TOLERANCE
-
-Values = dict[str, tuple[float, ...]]
 
 
 def agreement(prompts: Sequence[SeedPrompt], scores: Mapping[str, float], perfect: float) -> dict[str, Values]:
@@ -22,12 +21,12 @@ def agreement(prompts: Sequence[SeedPrompt], scores: Mapping[str, float], perfec
     A prompt on which a figure is undefined has no observation of it: no pair with different ranks and two scores, an
     unscored reply (exact match), constant scores (correlations), no perfect score (five_best).
     """
-    found: dict[str, Values] = {}
+    observed: dict[str, Values] = {}
     for prompt in prompts:
         ranked = [reply for reply in prompt.replies if reply.rank is not None]
         for metric, values in _of_prompt(ranked, scores, perfect).items():
-            found.setdefault(metric, {})[prompt.id] = values
-    return found
+            observed.setdefault(metric, {})[prompt.id] = values
+    return observed
 
 
 def unscored_pairs(prompts: Sequence[SeedPrompt], scores: Mapping[str, float]) -> int:
@@ -43,19 +42,22 @@ def undefined_correlations(prompts: Sequence[SeedPrompt], scores: Mapping[str, f
 
 
 def _of_prompt(ranked: Sequence[Reply], scores: Mapping[str, float], perfect: float) -> Values:
-    scored = [reply for reply in ranked if reply.id in scores]
-    return (
-        _pairwise(scored, scores)
-        | _exact_match(ranked, scores)
-        | _correlations(scored, scores)
-        | _five(scored, scores, perfect)
-    )
+    scored, pairs = [reply for reply in ranked if reply.id in scores], _pairs(ranked)
+    values = _pairwise(scored, scores)
+    if pairs and len(scored) == len(ranked):
+        gaps = [scores[better.id] - scores[worse.id] for better, worse in pairs]
+        values["exact_match"] = (float(all(gap > SCORE_TOLERANCE for gap in gaps)),)
+    values |= _correlations(scored, scores)
+    if best := [reply for reply in scored if scores[reply.id] >= perfect - SCORE_TOLERANCE]:
+        # human ranks count from the best reply that the prompt has: none is 0 where that one was dropped
+        values["five_best"] = (sum(reply.rank == 0 for reply in best), len(best))
+    return values
 
 
 def _pairs(replies: Sequence[Reply]) -> list[tuple[Reply, Reply]]:
     """Pairs with different human ranks, the better one first."""
     ranked = sorted((r for r in replies if r.rank is not None), key=lambda r: r.rank or 0)
-    return [(one, other) for one, other in combinations(ranked, 2) if one.rank != other.rank]
+    return [(better, worse) for better, worse in combinations(ranked, 2) if better.rank != worse.rank]
 
 
 def _pairwise(scored: Sequence[Reply], scores: Mapping[str, float]) -> Values:
@@ -73,20 +75,7 @@ def _pairwise(scored: Sequence[Reply], scores: Mapping[str, float]) -> Values:
     }
 
 
-def _exact_match(ranked: Sequence[Reply], scores: Mapping[str, float]) -> Values:
-    pairs = _pairs(ranked)
-    if not pairs or any(reply.id not in scores for reply in ranked):
-        return {}
-    return {"exact_match": (float(all(scores[a.id] - scores[b.id] > SCORE_TOLERANCE for a, b in pairs)),)}
-
-
 def _correlations(scored: Sequence[Reply], scores: Mapping[str, float]) -> Values:
     values, ranks = [scores[reply.id] for reply in scored], [-(reply.rank or 0) for reply in scored]
     rho, tau = spearman(values, ranks), kendall(values, ranks)
     return {} if rho is None or tau is None else {"spearman": (rho,), "kendall": (tau,)}
-
-
-def _five(scored: Sequence[Reply], scores: Mapping[str, float], perfect: float) -> Values:
-    """Human ranks count from the best reply that the prompt has: 0 unless the best one was dropped."""
-    fives = [reply for reply in scored if scores[reply.id] >= perfect - SCORE_TOLERANCE]
-    return {"five_best": (sum(reply.rank == 0 for reply in fives), len(fives))} if fives else {}

@@ -9,16 +9,16 @@ from statistics import fmean
 
 from components.core.records import Candidate, Prompt, Question
 from components.core.stage import Stage
-from components.evaluation.exact_answers.matching import CUT, NOT_FOUND, wrong_because
+from components.evaluation.exact_answers.questions import extract_answer
 from components.evaluation.exact_answers.settings import ExactAnswersSettings
+from components.metrics.observations import Values
 from components.sampling.sampling import answer_prompts
 from components.serving.client import PROMPT_TOO_LONG
 from components.serving.settings import Generation
 
 SAMPLED, GREEDY = "exact_answers", "exact_answers_greedy"  # kinds of records, and metrics
-Answers = dict[str, list[Candidate]]
-Values = dict[str, tuple[float, ...]]
-Verdict = tuple[str, str | None]  # the question's id, and why the answer is wrong (None: it is right)
+CUT, NOT_FOUND, DIFFERENT = "cut off by length", "no answer found", "another answer"
+Answers = dict[str, list[Candidate]]  # by kind
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def answer_questions(
     stage: Stage, questions: Sequence[Question], settings: ExactAnswersSettings, answers: Generation, endpoint: str
 ) -> Answers:
     """The answers by kind, sampled and greedy; all but the temperature is drawn as `answers` says."""
-    prompts = [Prompt(id=one.id, text=one.text) for one in questions]
+    prompts = [Prompt(id=question.id, text=question.text) for question in questions]
     sampled = answers.model_copy(update={"temperature": settings.temperature})
     greedy = answers.model_copy(update={"temperature": 0.0})
     return {
@@ -44,30 +44,34 @@ def answer_questions(
 
 
 def compare(questions: Sequence[Question], answers: Answers, pattern: str) -> ExactAnswers:
-    """The answers with what they show; `pattern` finds the answer in what the model wrote."""
-    verdicts = {kind: _verdicts(questions, given, pattern) for kind, given in answers.items()}
-    observed = {kind: _shares_right(verdicts[kind]) for kind in answers}
-    shares = {name: share for kind in answers for name, share in _malformed(kind, verdicts[kind]).items()}
+    """The answers with what they show; `pattern` finds the answer in what the model wrote.
+
+    Shares of the answers that are wrong by their form: `<kind>_cut` by length, `<kind>_not_found`. A question that is
+    too long for the model was not answered, neither right nor wrong.
+    """
+    references = {question.id: question.answer for question in questions}
+    observed: dict[str, Values] = {}
+    shares: dict[str, float] = {}
+    for kind, given in answers.items():
+        reasons: Counter[str | None] = Counter()
+        right: dict[str, list[bool]] = {}
+        for answer in given:
+            if answer.finish_reason != PROMPT_TOO_LONG:
+                reason = wrong_because(answer, references[answer.prompt_id], pattern)
+                reasons[reason] += 1
+                right.setdefault(answer.prompt_id, []).append(reason is None)
+        observed[kind] = {question: (fmean(group),) for question, group in right.items()}
+        if right:
+            shares[f"{kind}_cut"] = reasons[CUT] / reasons.total()
+            shares[f"{kind}_not_found"] = reasons[NOT_FOUND] / reasons.total()
     return ExactAnswers(answers, observed, shares)
 
 
-def _verdicts(questions: Sequence[Question], answers: Sequence[Candidate], pattern: str) -> list[Verdict]:
-    """A question that is too long for the model was not answered, neither right nor wrong."""
-    references = {one.id: one.answer for one in questions}
-    asked = [one for one in answers if one.finish_reason != PROMPT_TOO_LONG]
-    return [(one.prompt_id, wrong_because(one, references[one.prompt_id], pattern)) for one in asked]
-
-
-def _shares_right(verdicts: Sequence[Verdict]) -> Values:
-    right: dict[str, list[bool]] = {}
-    for question, wrong in verdicts:
-        right.setdefault(question, []).append(wrong is None)
-    return {question: (fmean(group),) for question, group in right.items()}
-
-
-def _malformed(kind: str, verdicts: Sequence[Verdict]) -> dict[str, float]:
-    """Shares of the answers that are wrong by their form: `<kind>_cut` by length, `<kind>_not_found`."""
-    reasons = Counter(wrong for _, wrong in verdicts)
-    if not verdicts:
-        return {}
-    return {f"{kind}_cut": reasons[CUT] / len(verdicts), f"{kind}_not_found": reasons[NOT_FOUND] / len(verdicts)}
+def wrong_because(answer: Candidate, reference: str, pattern: str) -> str | None:
+    """Why an answer is not right, None where it is. One that was cut off gave no answer, whatever it holds."""
+    if answer.finish_reason == "length":
+        return CUT
+    given = extract_answer(answer.text, pattern)
+    if given is None:
+        return NOT_FOUND
+    return None if given == reference else DIFFERENT

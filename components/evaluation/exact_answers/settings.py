@@ -1,11 +1,14 @@
 from __future__ import annotations
 
-from typing import ClassVar
+from functools import partial
+from typing import Annotated, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from components.core.regex import checked
 from components.core.settings import Settings
+
+AnswerPattern = Annotated[str, AfterValidator(partial(checked, group="answer"))]
 
 
 class QuestionsSettings(Settings):
@@ -16,16 +19,11 @@ class QuestionsSettings(Settings):
 
     questions: str = Field(description="JSON Lines or Parquet: path, s3://bucket/key, or hub file as owner/name/path")
     count: int | None = Field(None, ge=1, description="only the first so many; null: all")
-    reference_pattern: str = Field(
+    reference_pattern: AnswerPattern = Field(
         "",
         description=r"where the reference answer stands, as (?P<answer>...): ####\s*(?P<answer>\S+) for GSM8K, "
         "commas between digits removed; empty: the whole text",
     )
-
-    @field_validator("reference_pattern")
-    @classmethod
-    def _marks_the_reference(cls, pattern: str) -> str:
-        return checked(pattern, "answer")
 
 
 class ExactAnswersSettings(QuestionsSettings):
@@ -36,16 +34,11 @@ class ExactAnswersSettings(QuestionsSettings):
 
     samples: int = Field(4, ge=1, description="sampled answers to each question, beside the greedy one")
     temperature: float = Field(0.7, gt=0, description="of the sampled answers")
-    pattern: str = Field(
+    pattern: AnswerPattern = Field(
         "",
         description=r"where the model's answer stands, the last match counting: (?P<answer>-?\d[\d,]*(\.\d+)?) is the "
         "last number, commas between digits removed; empty: the whole text",
     )
-
-    @field_validator("pattern")
-    @classmethod
-    def _marks_the_answer(cls, pattern: str) -> str:
-        return checked(pattern, "answer")
 
     def only_questions(self) -> QuestionsSettings:
         """The part that decides which questions are asked."""

@@ -1,4 +1,4 @@
-"""Questions with reference answers from a file."""
+"""Questions with reference answers from a file, and what of a text is its answer."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from components.core.errors import UserError
 from components.core.records import Manifest, Question
 from components.core.stage import read_records
 from components.core.store import join
-from components.evaluation.exact_answers.questions import import_questions
+from components.evaluation.exact_answers.questions import extract_answer, import_questions
 from components.evaluation.exact_answers.settings import ExactAnswersSettings, QuestionsSettings
 
+LAST_NUMBER = r"(?P<answer>-?\d[\d,]*(\.\d+)?)"
 GSM8K = r"####\s*(?P<answer>\S+)"
 ROWS = [
     {"question": "2 + 3?", "answer": "Two and three make five.\n#### 5"},
@@ -91,3 +92,20 @@ def test_the_key_follows_the_content_and_not_the_place(tmp_path: Path) -> None:
 def test_a_pattern_that_finds_no_answer_is_refused(field: str, pattern: str, problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
         ExactAnswersSettings(questions="q.jsonl", **{field: pattern})
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern", "answer"),
+    [
+        (" 81406\n", "", "81406"),
+        ("1,234", "", "1,234"),  # a text is compared as it is
+        ("4 * 3 = 12.\n#### 1,012", GSM8K, "1012"),
+        ("First 7, then 8. So the answer is 1,234.", LAST_NUMBER, "1234"),
+        ("It costs 3.50 in all, not -2", LAST_NUMBER, "-2"),
+        ("one, two", r"(?P<answer>\w+, \w+)", "one, two"),  # no thousands
+        ("I do not know", LAST_NUMBER, None),
+        ("12 at first" + " and so on" * 300, LAST_NUMBER, None),  # 3,000 characters back: no answer that it ends on
+    ],
+)
+def test_the_answer_in_a_text_is_what_the_pattern_matches_last(text: str, pattern: str, answer: str | None) -> None:
+    assert extract_answer(text, pattern) == answer
