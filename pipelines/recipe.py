@@ -49,6 +49,7 @@ PATHS = (
     "writer.base",
 )  # relative ones are meant from where the command runs
 SEEDED = ("data", "eft", "sft", "prompts", "sampling", "judging", "pairs", "dpo", "annotation", "gate")
+DERIVED = (("evaluation",), ("dpo", "early_stop"))  # sections that sample and judge as the rounds do
 
 
 class Recipe(Settings):
@@ -92,12 +93,10 @@ class Recipe(Settings):
             if isinstance(section := raw.setdefault(name, {}), dict):
                 section.setdefault("seed", seed)
         raw.setdefault("evaluation", {})
-        for section in _derived_sections(raw):
-            sampling = _with(raw["sampling"], {})
-            if isinstance(sampling, dict):
-                sampling.pop("candidates", None)
-            section["judging"] = _with(raw["judging"], section.get("judging"))
-            section["answers"] = _with(sampling, section.get("answers"))
+        for path in DERIVED:
+            if isinstance(section := _inside(raw, path), dict):
+                section["judging"] = _with_defaults(section.get("judging"), raw["judging"])
+                section["answers"] = _with_defaults(section.get("answers"), raw["sampling"], besides="candidates")
         return raw
 
     @model_validator(mode="after")
@@ -117,7 +116,7 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _early_stop_has_whole_weights(self) -> Recipe:
-        """Else it would be told when DPO begins, days after the run did."""
+        """Else this would show when DPO begins, days after the run did."""
         pods = self.resources
         if self.dpo.early_stop and self.dpo.sharding != "none" and pods.nodes * pods.gpus > 1:
             raise ValueError(
@@ -127,24 +126,19 @@ class Recipe(Settings):
         return self
 
 
-DERIVED = (("evaluation",), ("dpo", "early_stop"))  # sections that sample and judge as the rounds do
-
-
-def _derived_sections(raw: dict[str, Any]) -> list[dict[str, Any]]:
-    found = [_inside(raw, path) for path in DERIVED]
-    return [section for section in found if isinstance(section, dict)]
-
-
-def _inside(raw: Any, path: Sequence[str | int]) -> Any:
+def _inside(raw: Any, path: Sequence[str]) -> Any:
+    """The value at the end of the path; None where there is none."""
     for name in path:
         raw = raw.get(name) if isinstance(raw, dict) else None
     return raw
 
 
-def _with(common: Any, own: Any) -> Any:
-    if own is None:
-        own = {}
-    return {**common, **own} if isinstance(common, dict) and isinstance(own, dict) else own
+def _with_defaults(section: Any, defaults: Any, besides: str = "") -> Any:
+    """The section with what it does not set itself; validation reports what is no section."""
+    section = {} if section is None else section
+    if not isinstance(section, dict) or not isinstance(defaults, dict):
+        return section
+    return {name: value for name, value in defaults.items() if name != besides} | section
 
 
 def shipped_recipes() -> list[str]:
@@ -157,8 +151,20 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises UserError that lists every mistake with its path and the remedy.
     """
-    path = _find(name_or_path)
-    raw = _parse(path)
+    path = SHIPPED / f"{name_or_path}.yaml"
+    if not path.is_file():
+        path = Path(name_or_path)
+    if not path.is_file():
+        raise UserError(
+            f"there is no recipe {name_or_path!r}",
+            f"Name a YAML file or one of the shipped recipes: {', '.join(shipped_recipes())}.",
+        )
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no YAML: {error}", "Correct the file.") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{path} holds no sections", "Start from a shipped recipe, e.g. pipelines/recipes/demo.yaml.")
     _read_files(raw, path.parent)
     return recipe_from(raw, overrides, path.name)
 
@@ -172,10 +178,10 @@ def recipe_from(raw: dict[str, Any], overrides: Sequence[str] = (), name: str = 
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
-        mistakes = [f"  {_path(one)}: {_explain(one)}" for one in error.errors() if not _derived(one, error.errors())]
+        mistakes = [_explain(mistake) for mistake in error.errors() if not _told_elsewhere(mistake, error.errors())]
+        count = "one mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         raise UserError(
-            f"the recipe {name} has {_count(mistakes)}:\n" + "\n".join(mistakes) + "\n",
-            "Correct them in the file or with --set.",
+            "\n".join([f"the recipe {name} has {count}:", *mistakes, ""]), "Correct them in the file or with --set."
         ) from error
 
 
@@ -196,30 +202,8 @@ def require_local_files(recipe: Recipe) -> None:
         )
 
 
-def _find(name_or_path: str) -> Path:
-    shipped = SHIPPED / f"{name_or_path}.yaml"
-    if shipped.is_file():
-        return shipped
-    path = Path(name_or_path)
-    if not path.is_file():
-        raise UserError(
-            f"there is no recipe {name_or_path!r}",
-            f"Name a YAML file or one of the shipped recipes: {', '.join(shipped_recipes())}.",
-        )
-    return path
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no YAML: {error}", "Correct the file.") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"{path} holds no sections", "Start from a shipped recipe, e.g. pipelines/recipes/demo.yaml.")
-    return raw
-
-
 def _override(raw: dict[str, Any], override: str) -> None:
+    """Set the value of an `a.b=value`, whose sections need not be there yet."""
     dotted, equals, text = override.partition("=")
     names = dotted.strip().split(".")
     if not equals or not all(names):
@@ -236,9 +220,10 @@ def _override(raw: dict[str, Any], override: str) -> None:
 
 
 def _absolute_paths(raw: dict[str, Any]) -> None:
+    """A path to what is there becomes absolute: the run may look from another folder. Others may be hub ids."""
     for dotted in PATHS:
-        *place, name = dotted.split(".")
-        section = _inside(raw, place)
+        *sections, name = dotted.split(".")
+        section = _inside(raw, sections)
         value = section.get(name) if isinstance(section, dict) else None
         if value and isinstance(value, str) and "://" not in value and Path(value).expanduser().exists():
             section[name] = str(Path(value).expanduser().resolve())
@@ -256,43 +241,39 @@ def _read_files(node: Any, folder: Path) -> None:
             _read_files(value, folder)
 
 
-def _path(error: Any) -> str:
-    return ".".join(str(part) for part in error["loc"]) or "recipe"
-
-
-def _derived(error: Any, errors: Sequence[Any]) -> bool:
-    """Mistakes in what a section took over from another are told once, where they were made."""
-    location = error["loc"]
+def _told_elsewhere(mistake: Any, mistakes: Sequence[Any]) -> bool:
+    """Whether a section took the mistake over from another: it is told once, where it was made."""
+    location = mistake["loc"]
     for path in DERIVED:
         section, rest = location[: len(path)], location[len(path) :]
         if section == path and rest[:1] in (("judging",), ("answers",)):
-            made = ("judging" if rest[0] == "judging" else "sampling", *rest[1:])
-            return any((one["loc"], one["msg"], one["input"]) == (made, error["msg"], error["input"]) for one in errors)
+            origin = ("judging" if rest[0] == "judging" else "sampling", *rest[1:])
+            same = (origin, mistake["msg"], mistake["input"])
+            return any((other["loc"], other["msg"], other["input"]) == same for other in mistakes)
     return False
 
 
-def _explain(error: Any) -> str:
-    """One mistake in words, with the remedy."""
-    if error["type"] == "extra_forbidden":
-        known = _known_names(error["loc"][:-1])
-        close = difflib.get_close_matches(str(error["loc"][-1]), known, 1)
-        return f"unknown key; did you mean {close[0]}?" if close else f"unknown key; known are {', '.join(known)}"
-    if error["type"] == "missing":
-        return "is missing; add it"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return message if isinstance(error["input"], dict) else f"{message[0].lower()}{message[1:]}, not {error['input']!r}"
+def _explain(mistake: Any) -> str:
+    """One of pydantic's errors as a line: the setting, what is wrong with it, the remedy."""
+    location, message = mistake["loc"], str(mistake["msg"]).removeprefix("Value error, ")
+    if mistake["type"] == "extra_forbidden":
+        known = _known_names(location[:-1])
+        close = difflib.get_close_matches(str(location[-1]), known, 1)
+        message = f"unknown key; did you mean {close[0]}?" if close else f"unknown key; known are {', '.join(known)}"
+    elif mistake["type"] == "missing":
+        message = "is missing; add it"
+    elif not isinstance(mistake["input"], dict):
+        message = f"{message[0].lower()}{message[1:]}, not {mistake['input']!r}"
+    return f"  {'.'.join(map(str, location)) or 'recipe'}: {message}"
 
 
 def _known_names(location: Sequence[str | int]) -> list[str]:
+    """The settings of the section at this location; none where it is no section."""
     section: Any = Recipe
     for name in location:
-        found: FieldInfo | None = section.model_fields.get(name) if hasattr(section, "model_fields") else None
-        if found is None:
+        field: FieldInfo | None = section.model_fields.get(name) if hasattr(section, "model_fields") else None
+        if field is None:
             return []
-        classes = [found.annotation, *get_args(found.annotation)]
-        section = next((one for one in classes if hasattr(one, "model_fields")), None)
+        classes = [field.annotation, *get_args(field.annotation)]
+        section = next((candidate for candidate in classes if hasattr(candidate, "model_fields")), None)
     return sorted(section.model_fields) if section else []
-
-
-def _count(mistakes: Sequence[str]) -> str:
-    return "one mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
