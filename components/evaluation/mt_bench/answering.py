@@ -26,11 +26,12 @@ def answer_questions(root: str, settings: MtBenchSettings, model: str, endpoint:
     if stage.manifest:
         return stage.manifest
     questions = read_questions(path)
-    first = _answer_turn(stage, 1, {q: [_says("user", q.turns[0])] for q in questions}, settings.answers, endpoint)
+    first = _answer_turn(stage, 1, {q: [_message("user", q.turns[0])] for q in questions}, settings.answers, endpoint)
     second = _answer_turn(stage, 2, _second_turns(questions, first), settings.answers, endpoint)
     answers = [*first, *second]
+    answered = sum(a.finish_reason != PROMPT_TOO_LONG for a in answers)  # cut ones are kept, as in FastChat
     return stage.publish(
-        count_answers(answers),
+        Counts(kept={"answers": answered}, dropped=dict(unanswered(answers))),
         {"answers": answers},
         metrics={"mt_bench_answers_cut": float(sum(a.finish_reason == "length" for a in answers))},
         tokens=sum(a.tokens for a in answers),
@@ -39,12 +40,16 @@ def answer_questions(root: str, settings: MtBenchSettings, model: str, endpoint:
 
 def _second_turns(questions: Sequence[Question], first: Sequence[Answer]) -> dict[Question, Messages]:
     """The conversations so far, of the questions whose first turn was answered."""
-    said = {answer.question_id: answer.text for answer in first if answer.finish_reason != PROMPT_TOO_LONG}
+    answers = {answer.question_id: answer.text for answer in first if answer.finish_reason != PROMPT_TOO_LONG}
     return {
-        q: [_says("user", q.turns[0]), _says("assistant", said[q.question_id]), _says("user", q.turns[1])]
+        q: [_message("user", q.turns[0]), _message("assistant", answers[q.question_id]), _message("user", q.turns[1])]
         for q in questions
-        if q.question_id in said
+        if q.question_id in answers
     }
+
+
+def _message(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
 
 
 def _answer_turn(
@@ -79,21 +84,10 @@ def _answer_turn(
     return complete(stage, kind, Answer, requests, make, endpoint, settings.concurrency)
 
 
-def count_answers(answers: Sequence[Answer]) -> Counts:
-    """Answered turns (cut ones are kept, as in FastChat), and the others by reason; every question has two turns."""
-    missing = unanswered(answers)
-    return Counts(kept={"answers": _turns(answers) - missing.total()}, dropped=dict(missing))
-
-
 def unanswered(answers: Sequence[Answer]) -> Counter[str]:
-    """Turns without an answer, by reason: a question whose first turn has none is not asked the second."""
-    missing = Counter(f"turn {a.turn}: prompt too long" for a in answers if a.finish_reason == PROMPT_TOO_LONG)
-    return missing + Counter({"turn 2: turn 1 has no answer": _turns(answers) - len(answers)})
-
-
-def _turns(answers: Sequence[Answer]) -> int:
-    return 2 * sum(answer.turn == 1 for answer in answers)
-
-
-def _says(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
+    """Turns without an answer, by reason; of the two turns of every question there is a record of those asked."""
+    reasons = Counter(f"turn {a.turn}: prompt too long" for a in answers if a.finish_reason == PROMPT_TOO_LONG)
+    not_asked = sum(a.turn == 1 for a in answers) - sum(a.turn == 2 for a in answers)
+    if not_asked:
+        reasons["turn 2: turn 1 has no answer"] = not_asked
+    return reasons

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -11,22 +12,19 @@ from components.core.hashing import seed_from
 from components.core.records import Counts, Manifest, Parent
 from components.core.stage import Stage, parent, read_records
 from components.evaluation.mt_bench.answering import unanswered
-from components.evaluation.mt_bench.prompt import (
-    REFERENCE_CATEGORIES,
-    JudgePrompt,
-    check_prompts,
-    prompt_name,
-    slots_of,
-)
+from components.evaluation.mt_bench.prompt import REFERENCE_CATEGORIES, JudgePrompt, prompt_name, slots_of
 from components.evaluation.mt_bench.questions import file_parent, find_files, read_judge_prompts, read_references
-from components.evaluation.mt_bench.rating import parse_rating
 from components.evaluation.mt_bench.records import Answer, Rating
 from components.evaluation.mt_bench.settings import GradingSettings, MtBenchSettings
+from components.judging.parser import Score
 from components.metrics.observations import observations
 from components.serving.client import PROMPT_TOO_LONG, Completion, Request
 from components.serving.completions import complete
 
 References = Mapping[str, tuple[str, str]]
+LOWEST, HIGHEST = 1.0, 10.0
+_RATING = re.compile(r"\[\[([^\[\]]*)\]\](?:\s*/\s*(\d+))?")
+_NUMBER = re.compile(r"\s*\d+(?:\.\d+)?\s*")
 
 
 def grade(root: str, settings: MtBenchSettings, answers: str, annotator: Parent, endpoint: str) -> Manifest:
@@ -44,14 +42,14 @@ def grade(root: str, settings: MtBenchSettings, answers: str, annotator: Parent,
     stage = Stage(root, "mt_bench", settings.grading, inputs)
     if stage.manifest:
         return stage.manifest
-    prompts = read_judge_prompts(files.judge_prompts)
-    check_prompts(prompts, str(files.judge_prompts))
+    prompts, references = read_judge_prompts(files.judge_prompts), read_references(files.references)
     given = read_records(answers, "answers", Answer)
-    references = read_references(files.references)
     ratings = rate(stage, given, references, prompts, settings.grading, endpoint)
     missing = unanswered(given)
+    unparsed = Counter(f"rating unparsed: {rating.unparsed}" for rating in ratings if rating.rating is None)
+    not_graded = Counter({f"not graded: {reason}": n for reason, n in missing.items()})
     return stage.publish(
-        count_ratings(ratings, missing),
+        Counts(kept={"ratings": len(ratings) - unparsed.total()}, dropped=dict(unparsed + not_graded)),
         {"ratings": ratings, "observations": observations({"mt_bench": by_question(ratings)})},
         metrics=mt_bench_metrics(ratings, missing.total()),
         tokens=sum(rating.tokens for rating in ratings),
@@ -71,34 +69,29 @@ def rate(
     by_id = {answer.id: answer for answer in answers if answer.finish_reason != PROMPT_TOO_LONG}
     sampling = settings.sampling()
 
-    def request(answer: Answer) -> Request:
+    requests = []
+    for answer in by_id.values():
         slots = slots_of(answer, first[answer.question_id], _reference(answer, references))
         messages = prompts[prompt_name(answer)].messages(slots)
-        return Request(answer.id, messages, sampling, seed_from(settings.seed, "rating", answer.id))
+        requests.append(Request(answer.id, messages, sampling, seed_from(settings.seed, "rating", answer.id)))
 
     def make(request: Request, completion: Completion) -> Rating:
         answer = by_id[request.id]
-        return rating(answer, completion, prompts[prompt_name(answer)])
+        score = parse_rating(completion.text, cut=completion.finish_reason == "length")
+        too_long = completion.finish_reason == PROMPT_TOO_LONG
+        return Rating(
+            id=answer.id,
+            question_id=answer.question_id,
+            category=answer.category,
+            turn=answer.turn,
+            completion=completion.text,
+            rating=score.value,
+            unparsed="judge prompt too long" if too_long else score.unparsed,
+            judge_prompt=prompts[prompt_name(answer)].sha256,
+            tokens=completion.tokens,
+        )
 
-    requests = [request(answer) for answer in by_id.values()]
     return complete(stage, "ratings", Rating, requests, make, endpoint, settings.concurrency)
-
-
-def rating(answer: Answer, completion: Completion, prompt: JudgePrompt) -> Rating:
-    """The record of the annotator's completion, its rating parsed from the completion alone."""
-    score = parse_rating(completion.text, cut=completion.finish_reason == "length")
-    too_long = completion.finish_reason == PROMPT_TOO_LONG
-    return Rating(
-        id=answer.id,
-        question_id=answer.question_id,
-        category=answer.category,
-        turn=answer.turn,
-        completion=completion.text,
-        rating=score.value,
-        unparsed="judge prompt too long" if too_long else score.unparsed,
-        judge_prompt=prompt.sha256,
-        tokens=completion.tokens,
-    )
 
 
 def _reference(answer: Answer, references: References) -> tuple[str, str] | None:
@@ -113,20 +106,28 @@ def _reference(answer: Answer, references: References) -> tuple[str, str] | None
     return references[answer.question_id]
 
 
+def parse_rating(completion: str, cut: bool = False) -> Score:
+    """The rating that a completion ends on: the LAST "[[...]]" counts, a number from 1 to 10.
+
+    `completion` is the judge's own text without the prompt. FastChat takes the first, and others where there is none;
+    but a judge may quote a rating that the answer gives itself before it comes to its own.
+    """
+    ratings = list(_RATING.finditer(completion))
+    if not ratings:
+        return Score(None, "cut off before a rating" if cut else "no rating")
+    number, scale = ratings[-1].groups()
+    if _NUMBER.fullmatch(number) and scale in (None, "10") and LOWEST <= float(number) <= HIGHEST:
+        return Score(float(number))
+    return Score(None, "not a number from 1 to 10")
+
+
 def by_question(ratings: Sequence[Rating]) -> dict[str, tuple[float, float]]:
     """Observations of the metric mt_bench: sum and number of the parsed ratings of a question's turns."""
     rated: dict[str, list[float]] = {}
-    for one in ratings:
-        if one.rating is not None:
-            rated.setdefault(one.question_id, []).append(one.rating)
+    for rating in ratings:
+        if rating.rating is not None:
+            rated.setdefault(rating.question_id, []).append(rating.rating)
     return {question: (sum(values), float(len(values))) for question, values in rated.items()}
-
-
-def count_ratings(ratings: Sequence[Rating], missing: Counter[str]) -> Counts:
-    """Parsed ratings, and the others by reason; `missing` are the turns without an answer."""
-    unparsed = Counter(f"rating unparsed: {r.unparsed}" for r in ratings if r.rating is None)
-    dropped = unparsed + Counter({f"not graded: {reason}": n for reason, n in missing.items()})
-    return Counts(kept={"ratings": len(ratings) - unparsed.total()}, dropped=dict(dropped))
 
 
 def mt_bench_metrics(ratings: Sequence[Rating], unanswered: int) -> dict[str, float]:
@@ -136,10 +137,10 @@ def mt_bench_metrics(ratings: Sequence[Rating], unanswered: int) -> dict[str, fl
     graded: they are among those without a rating.
     """
     groups: dict[str, list[float]] = {}
-    for one in ratings:
-        if one.rating is not None:
-            for name in ("mt_bench", f"mt_bench_turn_{one.turn}", f"mt_bench_{one.category}"):
-                groups.setdefault(name, []).append(one.rating)
+    for rating in ratings:
+        if rating.rating is not None:
+            for name in ("mt_bench", f"mt_bench_turn_{rating.turn}", f"mt_bench_{rating.category}"):
+                groups.setdefault(name, []).append(rating.rating)
     rated = len(groups.get("mt_bench", []))
     counts = {"mt_bench_rated": float(rated), "mt_bench_unrated": float(len(ratings) - rated + unanswered)}
     return {name: fmean(values) for name, values in groups.items()} | counts

