@@ -21,7 +21,7 @@ from components.evaluation.exact_answers.questions import import_questions
 from components.prompts.file import take_prompts
 from components.seed_data.first_turns import normalised
 from components.seed_data.seed_data import make_seed_data
-from components.serving.embedded.loading import load
+from components.serving.embedded.model.loading import load
 from examples.world.data import Sizes, World, draw_world, slip, with_wrong_digits
 from examples.world.make import FILES, make_world, overrides
 from examples.world.truth import PROMPTS, answer, judgement, prompt, true_score

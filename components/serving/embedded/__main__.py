@@ -13,16 +13,16 @@ import torch
 import uvicorn
 
 from components.core.errors import UserError
-from components.serving.embedded.api import Served, create_app
-from components.serving.embedded.engine import Engine, Limits
-from components.serving.embedded.loading import load
-from components.serving.embedded.process import (
+from components.serving.embedded.http.api import Served, create_app
+from components.serving.embedded.http.server import (
     bind,
     end_at_once_on_signals,
     url_of,
     watch_owner,
     write_ready_file,
 )
+from components.serving.embedded.model.loading import load
+from components.serving.embedded.scheduler.engine import Engine, Limits
 
 log = logging.getLogger("components.serving.embedded")
 
@@ -37,7 +37,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model-sha", help="content hash in /info")
     parser.add_argument("--ready-file", type=Path, help='written when requests are served: {"pid": ..., "url": ...}')
     parser.add_argument("--owner-pid", type=int, help="stop when this process is gone")
-    parser.add_argument("--max-batch", type=int, default=Limits.max_batch, help="rows decoded together")
+    parser.add_argument("--max-batch", type=int, default=Limits.max_batch, help="sequences decoded together")
     parser.add_argument("--max-queue", type=int, default=Limits.max_queue, help="requests that may wait")
     parser.add_argument("--max-total-tokens", type=int, default=Limits.max_total_tokens, help="prompt and answer")
     parser.add_argument(
@@ -88,7 +88,8 @@ def start_engine(options: argparse.Namespace, served: Served) -> Engine:
     """Load the model and start to decode. Raises UserError when the model cannot be served."""
     log.info("loading %s", options.model)
     loaded = load(options.model, options.dtype)
-    total = min(options.max_total_tokens, loaded.max_positions or options.max_total_tokens)
+    longest: int | None = getattr(loaded.model.config, "max_position_embeddings", None)
+    total = min(options.max_total_tokens, longest or options.max_total_tokens)
     if total < options.max_total_tokens:
         log.info("texts end at %d tokens, which the model was made for, not at %d", total, options.max_total_tokens)
     limits = Limits(

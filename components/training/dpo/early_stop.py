@@ -19,9 +19,9 @@ from components.core.stage import Stage
 from components.judging.judging import TextToJudge, judge_texts, mean_scores
 from components.pairs.pairs import SCORE_TOLERANCE
 from components.sampling.sampling import answer_prompts
-from components.serving.embedded.engine import Limits
-from components.serving.embedded.in_process import served_in_process
-from components.serving.embedded.loading import load
+from components.serving.embedded.http.server import served_in_process
+from components.serving.embedded.model.loading import load
+from components.serving.embedded.scheduler.engine import Limits
 from components.training.checkpoints import fetch_checkpoint
 from components.training.distributed import broadcast, is_main_process
 from components.training.dpo.settings import DpoSettings, EarlyStopSettings

@@ -98,8 +98,8 @@ def test_logprobs_are_asked_for_only_where_they_are_wanted(serve: Callable[[Scri
 def test_tokens_of_one_text_add_up_and_spaces_count(serve: Callable[[Script], str]) -> None:
     """m with 0.3 and 0.2 is m with 0.5; " m" is another token; -9999 has no mass that a double could hold."""
     tokens = [("m", math.log(0.3)), (" m", math.log(0.1)), ("m", math.log(0.2)), ("M", -9999.0), ("M", -9999.0)]
-    found = ask(serve(Script(lambda number, body: said("m", logprobs=tokens))), ANNOTATING).first_token
-    assert found == pytest.approx({"m": math.log(0.5), " m": math.log(0.1), "M": -9999.0 + math.log(2)})
+    first_token = ask(serve(Script(lambda number, body: said("m", logprobs=tokens))), ANNOTATING).first_token
+    assert first_token == pytest.approx({"m": math.log(0.5), " m": math.log(0.1), "M": -9999.0 + math.log(2)})
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_an_endpoint_that_refuses_logprobs_is_asked_without(
         finally:
             await client.close()
 
-    assert [(one.text, one.first_token) for one in asyncio.run(thrice())] == [("m", None)] * 3
+    assert [(answer.text, answer.first_token) for answer in asyncio.run(thrice())] == [("m", None)] * 3
     assert [body.get("logprobs") for body in script.bodies] == [True, None, None, None]
     assert capsys.readouterr().err.count("refuses log-probabilities") == 1
 

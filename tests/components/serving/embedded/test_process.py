@@ -22,7 +22,7 @@ from tests.helpers.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.slow
 # Generous, because the machine may be busy; nothing here waits that long when all is well.
-PATIENCE = 120.0
+TIMEOUT_S = 120.0
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -51,7 +51,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def url_when_ready(tmp_path: Path, process: subprocess.Popen[str]) -> str:
-    ready, deadline = tmp_path / "ready.json", time.monotonic() + PATIENCE
+    ready, deadline = tmp_path / "ready.json", time.monotonic() + TIMEOUT_S
     while not ready.exists():
         assert process.poll() is None, "the engine ended before it was ready"
         assert time.monotonic() < deadline, "the engine did not start"
@@ -63,7 +63,7 @@ def url_when_ready(tmp_path: Path, process: subprocess.Popen[str]) -> str:
 
 def post(url: str, body: dict[str, Any]) -> Any:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
         return json.load(response)
 
 
@@ -80,7 +80,7 @@ def test_concurrent_requests_over_http_then_sigterm(model: Path, start: Start, t
         together = list(pool.map(ask, range(16)))
     assert [ask(seed) for seed in range(16)] == together
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=PATIENCE) == 0
+    assert process.wait(timeout=TIMEOUT_S) == 0
 
 
 def test_sigterm_ends_a_busy_engine_soon(model: Path, start: Start, tmp_path: Path) -> None:
@@ -88,15 +88,15 @@ def test_sigterm_ends_a_busy_engine_soon(model: Path, start: Start, tmp_path: Pa
     url = url_when_ready(tmp_path, process)
     with ThreadPoolExecutor(8) as pool:
         body = {"inputs": "x", "parameters": {"max_new_tokens": 2000, "do_sample": True, "stop": ["never, never"]}}
-        asked = [pool.submit(post, f"{url}/generate", body) for _ in range(8)]
+        answers = [pool.submit(post, f"{url}/generate", body) for _ in range(8)]
         time.sleep(0.5)
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=PATIENCE) == 0
+        assert process.wait(timeout=TIMEOUT_S) == 0
         # 1 s of grace for answers; the rest is room for a busy machine.
         assert time.monotonic() - begun < 10
-        for question in asked:
-            question.exception(timeout=PATIENCE)
+        for answer in answers:
+            answer.exception(timeout=TIMEOUT_S)
 
 
 def test_the_engine_ends_with_its_owner(model: Path, start: Start, tmp_path: Path) -> None:
@@ -108,13 +108,13 @@ def test_the_engine_ends_with_its_owner(model: Path, start: Start, tmp_path: Pat
     finally:
         # Killed and not yet reaped: a zombie is gone too.
         os.kill(owner.pid, signal.SIGKILL)
-    assert process.wait(timeout=PATIENCE) == 0
+    assert process.wait(timeout=TIMEOUT_S) == 0
     owner.wait()
 
 
 def test_an_engine_that_cannot_start_says_why(start: Start, tmp_path: Path) -> None:
     process = start(tmp_path / "nothing")
-    _, stderr = process.communicate(timeout=PATIENCE)
+    _, stderr = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 2
     assert "holds no safetensors weights" in stderr
     assert "Traceback" not in stderr
@@ -125,6 +125,6 @@ def test_a_taken_port_is_named(model: Path, start: Start, tmp_path: Path) -> Non
     url = url_when_ready(tmp_path, start(model))
     port = url.rpartition(":")[2]
     second = start(model, "--port", port)
-    _, stderr = second.communicate(timeout=PATIENCE)
+    _, stderr = second.communicate(timeout=TIMEOUT_S)
     assert second.returncode == 2
     assert f"127.0.0.1:{port}" in stderr

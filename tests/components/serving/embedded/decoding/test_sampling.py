@@ -8,8 +8,7 @@ from collections import Counter
 import pytest
 import torch
 
-from components.serving.embedded.logprobs import token_logprobs
-from components.serving.embedded.sampling import Sampler, choose_tokens
+from components.serving.embedded.decoding.sampling import Sampler, choose_tokens, token_logprobs
 
 # Probabilities 0.1, 0.4, 0.2, 0.3 at temperature 1.
 LOGITS = torch.tensor([0.1, 0.4, 0.2, 0.3]).log()
@@ -53,7 +52,7 @@ def test_top_p_is_a_share_of_what_top_k_left() -> None:
 
 
 def test_top_p_over_a_flat_large_vocabulary() -> None:
-    """1,000 equal tokens at top_p 0.5: 500 of them stay, more than the first look at the most likely 256 holds."""
+    """1,000 equal tokens at top_p 0.5: 500 of them stay, more than the most likely 256, which are sorted first."""
     sampler = Sampler(seed=1, temperature=1.0, top_p=0.5)
     seen = {choose_tokens(torch.zeros(1, 1000), [sampler])[0] for _ in range(8000)}
     assert len(seen) == 500
@@ -65,11 +64,13 @@ def test_a_tiny_temperature_is_greedy_and_finite() -> None:
 
 def test_the_seed_decides_and_neighbours_do_not() -> None:
     logits = torch.randn(5, 300, generator=torch.Generator().manual_seed(0))
-    samplers = [Sampler(seed=row, temperature=0.9, top_p=0.9 if row % 2 else 1.0) for row in range(4)]
+    samplers = [Sampler(seed=index, temperature=0.9, top_p=0.9 if index % 2 else 1.0) for index in range(4)]
     together = choose_tokens(logits, [*samplers, Sampler(seed=9)])
     alone = [
-        choose_tokens(logits[row : row + 1], [Sampler(seed=row, temperature=0.9, top_p=0.9 if row % 2 else 1.0)])[0]
-        for row in range(4)
+        choose_tokens(
+            logits[index : index + 1], [Sampler(seed=index, temperature=0.9, top_p=0.9 if index % 2 else 1.0)]
+        )[0]
+        for index in range(4)
     ]
     assert together[:4] == alone
     assert together[4] == int(logits[4].argmax())
@@ -78,8 +79,8 @@ def test_the_seed_decides_and_neighbours_do_not() -> None:
 def test_logprobs_are_of_the_tokens_chosen_and_of_the_likeliest() -> None:
     """Of 0.1, 0.4, 0.2, 0.3 token 2 has ln 0.2, and the likeliest two are token 1 with ln 0.4 and 3 with ln 0.3.
 
-    The logits are shifted by 5, which changes no probability; the second row does not ask."""
-    found = token_logprobs((LOGITS + 5).repeat(3, 1), chosen=[2, 1, 0], alternatives=[2, None, 0])
+    The logits are shifted by 5, which changes no probability; the second sequence does not ask."""
+    found = token_logprobs((LOGITS + 5).repeat(3, 1), chosen=[2, 1, 0], top_logprobs=[2, None, 0])
     assert (found[0].token, found[0].logprob) == (2, pytest.approx(math.log(0.2), abs=1e-6))
     assert [token for token, _ in found[0].likeliest] == [1, 3]
     assert [value for _, value in found[0].likeliest] == pytest.approx([math.log(0.4), math.log(0.3)], abs=1e-6)

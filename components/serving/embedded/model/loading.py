@@ -11,13 +11,10 @@ from transformers.cache_utils import DynamicLayer
 from transformers.utils import logging
 
 from components.core.errors import UserError
-from components.serving.embedded.batch import join
-from components.serving.embedded.forward import Forward
-from components.serving.embedded.metrics import Metrics
-from components.serving.embedded.prefill import Prefiller
-from components.serving.embedded.rows import Row
-from components.serving.embedded.sampling import Sampler
-from components.serving.embedded.tokens import Tokens
+from components.serving.embedded.model.forward import Forward
+from components.serving.embedded.model.kv_cache import DecodeCache
+from components.serving.embedded.model.metrics import Metrics
+from components.serving.embedded.model.tokenizer import Tokenizer
 
 OTHER_ENGINES = "Serve this model with TGI or vLLM instead (`engine: tgi` or `engine: vllm`)."
 
@@ -27,20 +24,7 @@ class LoadedModel:
     """A model in evaluation mode on its device, and its tokenizer."""
 
     model: PreTrainedModel
-    tokens: Tokens
-
-    @property
-    def device_type(self) -> str:
-        return str(self.model.device.type)
-
-    @property
-    def dtype(self) -> str:
-        return str(self.model.dtype).removeprefix("torch.")
-
-    @property
-    def max_positions(self) -> int | None:
-        """The longest text that the model was made for, in tokens, if its config says so."""
-        return getattr(self.model.config, "max_position_embeddings", None)
+    tokenizer: Tokenizer
 
 
 def load(directory: Path, dtype: str = "auto") -> LoadedModel:
@@ -50,16 +34,17 @@ def load(directory: Path, dtype: str = "auto") -> LoadedModel:
             f"{directory} holds no safetensors weights",
             "Give --model a directory that `save_pretrained` wrote: config.json, *.safetensors and tokenizer files.",
         )
-    # Progress bars garble a log file.
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # it garbles a log file
     tokenizer = _load_tokenizer(directory)
-    return check(_load_model(directory, dtype), tokenizer)
+    return verified(_load_model(directory, dtype), tokenizer)
 
 
-def check(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> LoadedModel:
+def verified(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> LoadedModel:
     """A model in evaluation mode that is known to work here. Raises UserError when it does not."""
-    _refuse_unsuitable(model)
-    return LoadedModel(model, Tokens(tokenizer, _end_ids(model, tokenizer)))
+    _require_supported(model)
+    configured = model.generation_config.eos_token_id if model.generation_config else None
+    end_ids = {*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id}
+    return LoadedModel(model, Tokenizer(tokenizer, end_ids - {None}))
 
 
 def _load_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
@@ -76,11 +61,11 @@ def _load_tokenizer(directory: Path) -> PreTrainedTokenizerFast:
 
 def _load_model(directory: Path, dtype: str) -> PreTrainedModel:
     cuda = torch.cuda.is_available()
-    usual = torch.bfloat16 if cuda else torch.float32
+    auto = torch.bfloat16 if cuda else torch.float32
     try:
         model = AutoModelForCausalLM.from_pretrained(
             directory,
-            dtype=usual if dtype == "auto" else getattr(torch, dtype),
+            dtype=auto if dtype == "auto" else getattr(torch, dtype),
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
@@ -93,13 +78,7 @@ def _load_model(directory: Path, dtype: str) -> PreTrainedModel:
     return model.to("cuda" if cuda else "cpu").eval()  # type: ignore[arg-type]  # its decorator hides the signature
 
 
-def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> set[int]:
-    configured = model.generation_config.eos_token_id if model.generation_config else None
-    ids = set(configured) if isinstance(configured, list) else {configured}
-    return {token for token in ids | {tokenizer.eos_token_id} if token is not None}
-
-
-def _refuse_unsuitable(model: PreTrainedModel) -> None:
+def _require_supported(model: PreTrainedModel) -> None:
     """Raise UserError when this engine would compute something else than the model's own forward pass.
 
     Attention is replaced by ours, and architectures differ in what they pass to it; a wrong answer would be silent.
@@ -126,14 +105,17 @@ def _refuse_unsuitable(model: PreTrainedModel) -> None:
 def _difference_to_plain_forward(model: PreTrainedModel) -> float:
     """Relative difference of the logits of two prompts that share a prefix, against the model's own forward pass."""
     vocabulary = model.config.get_text_config().vocab_size
-    shared = [(7 * i + 1) % vocabulary for i in range(32)]
-    prompts = [tuple(shared + [(5 * i + end) % vocabulary for i in range(8 + end)]) for end in (0, 3)]
-    plain = [model(torch.tensor([prompt], device=model.device)).logits[0, -1].float() for prompt in prompts]
-    usual = model.config._attn_implementation
+    shared = tuple((7 * i + 1) % vocabulary for i in range(32))
+    endings = [tuple((5 * i + end) % vocabulary for i in range(8 + end)) for end in (0, 3)]
+    prompts = [torch.tensor([shared + ending], device=model.device) for ending in endings]
+    plain = torch.stack([model(prompt).logits[0, -1].float() for prompt in prompts])
+    implementation = model.config._attn_implementation
+    # As the engine does it: the shared prefix once, each ending up to its last token, then one step of both together.
     forward = Forward(model, Metrics())
-    parts = Prefiller(forward, Metrics()).read([Row(prompt, 1, Sampler(0)) for prompt in prompts])
-    batch = join(parts)
-    logits = batch.next_logits(forward).float()
-    model.set_attn_implementation(usual)
-    expected = torch.stack([plain[prompts.index(row.prompt)] for row in batch.rows])
-    return float((logits - expected).norm() / expected.norm())
+    prefix = forward.empty_prefix.extended(shared, forward.prefill([shared], forward.empty_prefix))
+    own = forward.prefill([ending[:-1] for ending in endings], prefix)
+    cache = DecodeCache(own, [len(ending) - 1 for ending in endings])
+    positions = [len(shared) + len(ending) - 1 for ending in endings]
+    logits = forward.next_logits([ending[-1] for ending in endings], positions, prefix, cache).float()
+    model.set_attn_implementation(implementation)
+    return float((logits - plain).norm() / plain.norm())

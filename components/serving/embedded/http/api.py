@@ -11,14 +11,16 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
-from components.serving.embedded import responses
-from components.serving.embedded.engine import Engine
-from components.serving.embedded.metrics import Metrics
-from components.serving.embedded.queue import OverloadedError
-from components.serving.embedded.requests import ChatRequest, GenerateRequest, explain
-from components.serving.embedded.rows import Generation, Row
-from components.serving.embedded.sampling import Sampler
-from components.serving.embedded.tokens import PromptError
+from components.serving.embedded.decoding.sampling import Sampler
+from components.serving.embedded.decoding.sequences import Generation, Sequence
+from components.serving.embedded.http import responses
+from components.serving.embedded.http.requests import ChatRequest, GenerateRequest, explain
+from components.serving.embedded.model.metrics import Metrics
+from components.serving.embedded.model.tokenizer import PromptError
+from components.serving.embedded.scheduler.engine import Engine
+from components.serving.embedded.scheduler.queue import OverloadedError
+
+DISCONNECT_POLL_INTERVAL_S = 1.0
 
 
 @dataclass
@@ -38,31 +40,32 @@ class Served:
         return self.engine
 
 
+@dataclass(eq=False)
 class ApiError(Exception):
     """An answer other than 200, with TGI's two fields."""
 
-    def __init__(self, status: int, error: str, error_type: str) -> None:
-        super().__init__(error)
-        self.status, self.error, self.error_type = status, error, error_type
+    status: int
+    error: str
+    error_type: str
 
 
 def create_app(served: Served) -> FastAPI:
-    """The application: routes for generating, routes for looking, and errors in TGI's form."""
+    """The application: routes for generating, routes for the engine's status, and errors in TGI's form."""
     app = FastAPI(title=responses.ROUTER, version=responses.VERSION)
-    _add_generation(app, served)
-    _add_observation(app, served)
-    _add_errors(app, served)
+    _add_generating_routes(app, served)
+    _add_status_routes(app, served)
+    _add_error_handlers(app, served)
     return app
 
 
-def _add_generation(app: FastAPI, served: Served) -> None:
+def _add_generating_routes(app: FastAPI, served: Served) -> None:
     @app.post("/generate")
     async def generate(body: GenerateRequest, request: Request) -> dict[str, Any]:
-        served.metrics.request_count.add(1)
+        served.metrics.request_count += 1
         parameters = body.parameters
-        prompt = served.ready().loaded.tokens.plain(body.inputs)
-        row = _row(served, prompt, parameters.max_new_tokens, parameters.sampler(), parameters.stop)
-        generation = await _generation(served, row, request)
+        prompt = served.ready().loaded.tokenizer.encode(body.inputs)
+        sequence = _sequence(served, prompt, parameters.max_new_tokens, parameters.sampler(), parameters.stop)
+        generation = await _generation(served, sequence, request)
         return responses.generated(generation, body.inputs if parameters.return_full_text else None, parameters.details)
 
     @app.post("/")
@@ -72,14 +75,16 @@ def _add_generation(app: FastAPI, served: Served) -> None:
 
     @app.post("/v1/chat/completions")
     async def chat(body: ChatRequest, request: Request) -> dict[str, Any]:
-        served.metrics.request_count.add(1)
-        tokens = served.ready().loaded.tokens
-        prompt = tokens.chat([message.model_dump() for message in body.messages])
-        row = _row(served, prompt, body.max_tokens, body.sampler(), body.stop, body.alternatives)
-        return responses.chat_completion(await _generation(served, row, request), served.model_id, tokens.decode_one)
+        served.metrics.request_count += 1
+        tokenizer = served.ready().loaded.tokenizer
+        prompt = tokenizer.encode_chat([message.model_dump() for message in body.messages])
+        top_logprobs = body.top_logprobs if body.logprobs else None
+        sequence = _sequence(served, prompt, body.max_tokens, body.sampler(), body.stop, top_logprobs)
+        generation = await _generation(served, sequence, request)
+        return responses.chat_completion(generation, served.model_id, tokenizer.decode_token)
 
 
-def _add_observation(app: FastAPI, served: Served) -> None:
+def _add_status_routes(app: FastAPI, served: Served) -> None:
     @app.get("/health")
     async def health() -> Response:
         served.ready()
@@ -97,13 +102,13 @@ def _add_observation(app: FastAPI, served: Served) -> None:
     @app.get("/metrics")
     async def metrics() -> Response:
         if served.engine:
-            served.metrics.queue_size.set(served.engine.queue_size)
+            served.metrics.queue_size = len(served.engine.queue)
         return Response(served.metrics.render(), media_type="text/plain; version=0.0.4")
 
 
-def _add_errors(app: FastAPI, served: Served) -> None:
+def _add_error_handlers(app: FastAPI, served: Served) -> None:
     def answer(status: int, error: str, error_type: str) -> JSONResponse:
-        served.metrics.request_failure.add(1, of=error_type)
+        served.metrics.request_failures[error_type] += 1
         return JSONResponse({"error": error, "error_type": error_type}, status)
 
     @app.exception_handler(ApiError)
@@ -119,15 +124,15 @@ def _add_errors(app: FastAPI, served: Served) -> None:
         return answer(422, f"Template error: {error}", "template_error")
 
 
-def _row(
+def _sequence(
     served: Served,
     prompt: tuple[int, ...],
     max_new_tokens: int | None,
     sampler: Sampler,
     stop: list[str],
-    alternatives: int | None = None,
-) -> Row:
-    """A row that fits the engine's limits; without max_new_tokens it may fill what the prompt leaves of the total.
+    top_logprobs: int | None = None,
+) -> Sequence:
+    """A sequence that fits the engine's limits; without max_new_tokens it may fill what the prompt leaves of the total.
 
     Raises a 422 with the numbers when it does not fit.
     """
@@ -149,17 +154,20 @@ def _row(
             f"Given: {len(prompt)} prompt tokens and {max_new_tokens} max new tokens",
             "validation",
         )
-    return Row(prompt, max_new_tokens, sampler, stop, alternatives)
+    return Sequence(prompt, max_new_tokens, sampler, stop, top_logprobs)
 
 
-async def _generation(served: Served, row: Row, request: Request) -> Generation:
-    """Queue a row and wait for its text; a caller that hangs up frees its place."""
+async def _generation(served: Served, sequence: Sequence, request: Request) -> Generation:
+    """Queue a sequence and wait for its text; a caller that hangs up frees its place.
+
+    Raises ApiError: 429 when the queue is full, 499 for a caller that hung up, 500 when decoding failed.
+    """
     try:
-        served.ready().submit(row)
+        served.ready().submit(sequence)
     except OverloadedError:
         raise ApiError(429, "Model is overloaded", "overloaded") from None
-    answer = asyncio.wrap_future(row.future)
-    while not (await asyncio.wait({answer}, timeout=1.0))[0]:
+    answer = asyncio.wrap_future(sequence.future)
+    while not (await asyncio.wait({answer}, timeout=DISCONNECT_POLL_INTERVAL_S))[0]:
         if await request.is_disconnected():
             answer.cancel()
             raise ApiError(499, "the caller hung up", "cancelled")
@@ -167,7 +175,7 @@ async def _generation(served: Served, row: Row, request: Request) -> Generation:
         generation = answer.result()
     except Exception as error:
         raise ApiError(500, f"Request failed during generation: {error}", "generation") from error
-    served.metrics.request_success.add(1)
-    served.metrics.input_length.observe(generation.prompt_tokens)
-    served.metrics.generated_tokens.observe(generation.generated_tokens)
+    served.metrics.request_success += 1
+    served.metrics.input_tokens += generation.prompt_tokens
+    served.metrics.generated_tokens += generation.generated_tokens
     return generation

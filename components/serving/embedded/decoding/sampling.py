@@ -1,8 +1,9 @@
-"""From logits to the next token, each row with its own settings and its own random numbers."""
+"""From logits to the next token, each sequence with its own settings and random numbers; and its log-probabilities."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -23,41 +24,38 @@ class Sampler:
     temperature: float = 0.0
     top_k: int | None = None
     top_p: float = 1.0
-    _random: random.Random = field(init=False, repr=False)
+    rng: random.Random = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)
+        self.rng = random.Random(self.seed)
 
-    @property
-    def greedy(self) -> bool:
-        return self.temperature == 0.0
 
-    @property
-    def filtered(self) -> bool:
-        return self.top_k is not None or self.top_p < 1.0
+@dataclass(frozen=True)
+class TokenLogprobs:
+    """A generated token by id, and (id, log-probability) of the likeliest at its place, likeliest first."""
 
-    def uniform(self) -> float:
-        """The next number in [0, 1)."""
-        return self._random.random()
+    token: int
+    logprob: float
+    likeliest: tuple[tuple[int, float], ...]
 
 
 def choose_tokens(logits: Tensor, samplers: list[Sampler]) -> list[int]:
-    """One token a row from logits [rows, vocabulary]."""
+    """One token a sequence from logits [batch, vocabulary]."""
     tokens = logits.argmax(dim=-1)
-    drawn = [row for row, sampler in enumerate(samplers) if not sampler.greedy]
+    drawn = [index for index, sampler in enumerate(samplers) if sampler.temperature > 0]
     if drawn:
-        tokens[drawn] = _draw(logits[drawn].float(), [samplers[row] for row in drawn])
+        tokens[drawn] = _draw(logits[drawn].float(), [samplers[index] for index in drawn])
     return tokens.tolist()
 
 
 def _draw(logits: Tensor, samplers: list[Sampler]) -> Tensor:
     temperatures = logits.new_tensor([max(s.temperature, _LOWEST_TEMPERATURE) for s in samplers])
     probabilities = (logits / temperatures[:, None]).softmax(dim=-1)
-    for row, sampler in enumerate(samplers):
-        if sampler.filtered:
-            probabilities[row] = _filtered(probabilities[row], sampler)
+    for index, sampler in enumerate(samplers):
+        if sampler.top_k is not None or sampler.top_p < 1.0:
+            probabilities[index] = _filtered(probabilities[index], sampler)
     cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
-    uniforms = cumulative.new_tensor([sampler.uniform() for sampler in samplers])
+    uniforms = cumulative.new_tensor([sampler.rng.random() for sampler in samplers])
     # `right=True`: a token without mass is never the answer, not even when the uniform number is 0.
     return torch.searchsorted(cumulative, (uniforms * cumulative[:, -1])[:, None], right=True)[:, 0]
 
@@ -85,3 +83,24 @@ def _most_likely(probabilities: Tensor, sampler: Sampler) -> tuple[Tensor, Tenso
         count = min(8 * count, size)
         values, tokens = probabilities.topk(count)
     return values, tokens
+
+
+def token_logprobs(
+    logits: Tensor, chosen: Sequence[int], top_logprobs: Sequence[int | None]
+) -> dict[int, TokenLogprobs]:
+    """Log-probabilities of the tokens that were chosen from logits [batch, vocabulary], by the sequence's index.
+
+    `top_logprobs`: how many of the likeliest tokens each sequence wants; those with None are left out and cost nothing.
+    Natural logarithms of the model's own distribution: temperature 1, the whole vocabulary, whatever the sampler then
+    made of it. So do OpenAI and, by default, vLLM (`raw_logprobs`). TGI takes them after temperature, top-k and top-p;
+    for a greedy request, the only one that AlpacaEval's question needs, that is the same.
+    """
+    wanted = {index: count for index, count in enumerate(top_logprobs) if count is not None}
+    if not wanted:
+        return {}
+    reported: dict[int, TokenLogprobs] = {}
+    for (index, count), logprobs in zip(wanted.items(), logits[list(wanted)].float().log_softmax(dim=-1), strict=True):
+        values, tokens = logprobs.topk(min(count, logprobs.shape[0]))
+        likeliest = tuple(zip(tokens.tolist(), values.tolist(), strict=True))
+        reported[index] = TokenLogprobs(chosen[index], float(logprobs[chosen[index]]), likeliest)
+    return reported

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from components.serving.embedded.engine import Limits
-from components.serving.embedded.loading import LoadedModel
-from components.serving.embedded.logprobs import TokenLogprobs
-from components.serving.embedded.requests import MAX_STOP_SEQUENCES
-from components.serving.embedded.rows import Generation
+from components.serving.embedded.decoding.sampling import TokenLogprobs
+from components.serving.embedded.decoding.sequences import Generation
+from components.serving.embedded.http.requests import MAX_STOP_SEQUENCES
+from components.serving.embedded.model.loading import LoadedModel
+from components.serving.embedded.scheduler.engine import Limits
 
 VERSION = "1.0.0"
 ROUTER = "self-rewarding-embedded"
@@ -61,13 +61,14 @@ def _chat_logprobs(logprobs: list[TokenLogprobs] | None, text_of: Callable[[int]
     if logprobs is None:
         return None
 
-    def entry(token: int, logprob: float) -> dict[str, Any]:
-        return {"token": text_of(token), "logprob": logprob}
-
     return {
         "content": [
-            entry(one.token, one.logprob) | {"top_logprobs": [entry(*other) for other in one.likeliest]}
-            for one in logprobs
+            {
+                "token": text_of(place.token),
+                "logprob": place.logprob,
+                "top_logprobs": [{"token": text_of(token), "logprob": logprob} for token, logprob in place.likeliest],
+            }
+            for place in logprobs
         ]
     }
 
@@ -78,8 +79,8 @@ def info(model_id: str, model_sha: str | None, loaded: LoadedModel, limits: Limi
         "model_id": model_id,
         "model_sha": model_sha,
         "model_pipeline_tag": "text-generation",
-        "model_dtype": loaded.dtype,
-        "model_device_type": loaded.device_type,
+        "model_dtype": str(loaded.model.dtype).removeprefix("torch."),
+        "model_device_type": loaded.model.device.type,
         "max_concurrent_requests": limits.max_queue,
         "max_best_of": 1,
         "max_stop_sequences": MAX_STOP_SEQUENCES,

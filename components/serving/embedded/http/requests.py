@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.serving.embedded.sampling import Sampler
+from components.serving.embedded.decoding.sampling import Sampler
 
 # TGI's defaults.
 MAX_STOP_SEQUENCES = 4
@@ -51,15 +51,15 @@ class GenerateParameters(Request):
     decoder_input_details: Literal[False] = False
 
     @model_validator(mode="after")
-    def _refuse_contradiction(self) -> GenerateParameters:
+    def _check_consistency(self) -> GenerateParameters:
         if self.do_sample and self.temperature == 0:
             raise ValueError("do_sample=true contradicts temperature=0, which means the most likely token")
         return self
 
     def sampler(self) -> Sampler:
         """Greedy unless sampling is asked for: by do_sample, or by a temperature, top_k or top_p."""
-        asked = self.do_sample or self.temperature is not None or self.top_k is not None or self.top_p is not None
-        default = 1.0 if asked else 0.0
+        settings = (self.temperature, self.top_k, self.top_p)
+        default = 1.0 if self.do_sample or any(setting is not None for setting in settings) else 0.0
         return _sampler(self.seed, default if self.temperature is None else self.temperature, self.top_k, self.top_p)
 
 
@@ -94,15 +94,10 @@ class ChatRequest(Request):
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] = 0
 
     @model_validator(mode="after")
-    def _refuse_top_alone(self) -> ChatRequest:
+    def _check_consistency(self) -> ChatRequest:
         if self.top_logprobs and not self.logprobs:
             raise ValueError("`top_logprobs` needs logprobs=true")
         return self
-
-    @property
-    def alternatives(self) -> int | None:
-        """How many of the likeliest tokens to report at each place; None where no log-probabilities are asked for."""
-        return self.top_logprobs if self.logprobs else None
 
     def sampler(self) -> Sampler:
         """As in TGI's chat: greedy at temperature 0 only; without a temperature it samples at 1."""
@@ -117,13 +112,13 @@ def _sampler(seed: int | None, temperature: float, top_k: int | None, top_p: flo
 
 def explain(errors: list[dict[str, Any]]) -> str:
     """One sentence for each of pydantic's errors, with the field's place in the body."""
-    return "; ".join(_explain_one(error) for error in errors)
-
-
-def _explain_one(error: dict[str, Any]) -> str:
-    place = ".".join(str(part) for part in error["loc"] if part != "body")
-    if error["type"] == "extra_forbidden":
-        return f"`{place}` is not supported by the embedded engine"
-    if error["type"] == "literal_error":
-        return f"`{place}`: {error['msg'].lower()}, the embedded engine supports nothing else"
-    return f"`{place}`: {error['msg']}" if place else error["msg"]
+    sentences = []
+    for error in errors:
+        field, message = ".".join(str(part) for part in error["loc"] if part != "body"), error["msg"]
+        if error["type"] == "extra_forbidden":
+            sentences.append(f"`{field}` is not supported by the embedded engine")
+        elif error["type"] == "literal_error":
+            sentences.append(f"`{field}`: {message.lower()}, the embedded engine supports nothing else")
+        else:
+            sentences.append(f"`{field}`: {message}" if field else message)
+    return "; ".join(sentences)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from components.serving.embedded.api import Served, create_app
-from components.serving.embedded.engine import Engine, Limits
-from components.serving.embedded.loading import load
-from components.serving.embedded.queue import RequestQueue
+from components.serving.embedded.http.api import Served, create_app
+from components.serving.embedded.model.loading import load
+from components.serving.embedded.scheduler.engine import Engine, Limits
+from components.serving.embedded.scheduler.queue import RequestQueue
 from tests.helpers.tiny_model import make_tiny_model
 
 CHAT = {"messages": [{"role": "user", "content": "hello"}]}
@@ -172,7 +172,7 @@ def test_a_body_that_is_no_json_is_refused(client: TestClient) -> None:
 
 def test_a_full_queue_is_429(served: Served, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     assert served.engine
-    monkeypatch.setattr(served.engine, "_queue", RequestQueue(max_size=0))
+    monkeypatch.setattr(served.engine, "queue", RequestQueue(max_size=0))
     assert post(client, "/generate", {"inputs": "a"}, 429) == {
         "error": "Model is overloaded",
         "error_type": "overloaded",

@@ -14,13 +14,13 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from components.serving.client import Client, Completion, Request, Sampling
-from components.serving.embedded.api import Served, create_app
-from components.serving.embedded.engine import Engine, Limits
-from components.serving.embedded.in_process import served_in_process
-from components.serving.embedded.loading import load
-from components.serving.embedded.metrics import Metrics
-from components.serving.embedded.rows import Row
-from components.serving.embedded.sampling import Sampler
+from components.serving.embedded.decoding.sampling import Sampler
+from components.serving.embedded.decoding.sequences import Sequence
+from components.serving.embedded.http.api import Served, create_app
+from components.serving.embedded.http.server import served_in_process
+from components.serving.embedded.model.loading import load
+from components.serving.embedded.model.metrics import Metrics
+from components.serving.embedded.scheduler.engine import Engine, Limits
 from tests.helpers.tiny_model import make_tiny_model
 
 MESSAGES = [{"role": "user", "content": "m or M?"}]
@@ -33,7 +33,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def to_dict(directory: Path) -> PreTrainedModel:
+def plain(directory: Path) -> PreTrainedModel:
     """The model as transformers runs it, apart from the engine's."""
     return AutoModelForCausalLM.from_pretrained(directory).eval()
 
@@ -48,8 +48,8 @@ def client(directory: Path) -> Iterator[TestClient]:
     served.engine.stop()
 
 
-def choice(client: TestClient, **asked: Any) -> dict[str, Any]:
-    response = client.post("/v1/chat/completions", json={**CHAT, **asked})
+def choice(client: TestClient, **settings: Any) -> dict[str, Any]:
+    response = client.post("/v1/chat/completions", json={**CHAT, **settings})
     assert response.status_code == 200, response.text
     return dict(response.json()["choices"][0])
 
@@ -78,49 +78,52 @@ def test_chat_reports_the_plain_models_logprobs(client: TestClient, plain: PreTr
     for entry in content:
         values, tokens = plain_logprobs(plain, prompt, [*generated, 0])[-1].topk(5)
         likeliest = [tokenizer.decode([token]) for token in tokens.tolist()]
-        assert [one["token"] for one in entry["top_logprobs"]] == likeliest
-        assert [one["logprob"] for one in entry["top_logprobs"]] == close(values.tolist())
+        assert [top["token"] for top in entry["top_logprobs"]] == likeliest
+        assert [top["logprob"] for top in entry["top_logprobs"]] == close(values.tolist())
         assert {name: entry[name] for name in ("token", "logprob")} == entry["top_logprobs"][0]
         generated.append(int(tokens[0]))
     assert len(content) == 6
 
 
 def test_logprobs_are_reported_only_as_asked(client: TestClient) -> None:
-    asked = choice(client, logprobs=True)
-    assert [one["top_logprobs"] for one in asked["logprobs"]["content"]] == [[]] * 6
+    without_top = choice(client, logprobs=True)
+    assert [entry["top_logprobs"] for entry in without_top["logprobs"]["content"]] == [[]] * 6
     for nothing in ({}, {"logprobs": False}, {"logprobs": False, "top_logprobs": 0}):
-        assert choice(client, **nothing) == asked | {"logprobs": None}
+        assert choice(client, **nothing) == without_top | {"logprobs": None}
 
 
 def test_the_end_of_an_answer_has_an_entry_too(client: TestClient) -> None:
     """Among 40 sampled answers of a random model over 259 tokens, of 100 tokens at most, some end early."""
     sampled = [choice(client, temperature=1.0, max_tokens=100, seed=seed, logprobs=True) for seed in range(40)]
-    ended = [one["logprobs"]["content"][-1]["token"] for one in sampled if one["finish_reason"] == "stop"]
+    ended = [answer["logprobs"]["content"][-1]["token"] for answer in sampled if answer["finish_reason"] == "stop"]
     assert ended
     assert set(ended) == {"<|im_end|>"}
 
 
 def test_sampling_does_not_change_the_logprobs(plain: PreTrainedModel, directory: Path) -> None:
-    """Rows with a temperature, top-p and top-k of their own, every other one asking, decoded together."""
+    """Sequences with a temperature, top-p and top-k of their own, every other one asking, decoded together."""
     prompt = prompt_of(directory)
     samplers = [Sampler(seed, temperature=0.5 + seed, top_k=40, top_p=0.7) for seed in range(4)]
-    rows = [Row(prompt, 8, sampler, alternatives=(None, 3)[sampler.seed % 2]) for sampler in samplers]
+    sequences = [Sequence(prompt, 8, sampler, top_logprobs=(None, 3)[sampler.seed % 2]) for sampler in samplers]
     engine = Engine(load(directory), Limits(), Metrics())
-    for row in rows:
-        engine.submit(row)
-    while not all(row.future.done() for row in rows):
-        engine.turn()
-    for row, found in ((row, row.future.result().logprobs) for row in rows):
-        if row.alternatives is None:
-            assert found is None
+    for sequence in sequences:
+        engine.submit(sequence)
+    while not all(sequence.future.done() for sequence in sequences):
+        engine.step()
+    for sequence, reported in ((sequence, sequence.future.result().logprobs) for sequence in sequences):
+        if sequence.top_logprobs is None:
+            assert reported is None
             continue
-        expected = plain_logprobs(plain, prompt, row.generated)
-        assert found
-        assert [one.token for one in found] == row.generated
-        assert [one.logprob for one in found] == close(expected.gather(1, torch.tensor(row.generated)[:, None])[:, 0])
+        expected = plain_logprobs(plain, prompt, sequence.generated)
+        assert reported
+        assert [entry.token for entry in reported] == sequence.generated
+        assert [entry.logprob for entry in reported] == close(
+            expected.gather(1, torch.tensor(sequence.generated)[:, None])[:, 0]
+        )
         values, tokens = expected.topk(3)
-        assert [[token for token, _ in one.likeliest] for one in found] == tokens.tolist()
-        assert torch.tensor([[value for _, value in one.likeliest] for one in found]).numpy() == close(values.numpy())
+        assert [[token for token, _ in entry.likeliest] for entry in reported] == tokens.tolist()
+        likeliest = torch.tensor([[value for _, value in entry.likeliest] for entry in reported])
+        assert likeliest.numpy() == close(values.numpy())
 
 
 def test_the_client_reads_what_the_engine_reports(plain: PreTrainedModel, directory: Path) -> None:

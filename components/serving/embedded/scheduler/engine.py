@@ -1,0 +1,132 @@
+"""The decode thread: admits waiting requests into the running batch, decodes, answers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+
+import torch
+
+from components.serving.embedded.decoding.batch import Batch, merge
+from components.serving.embedded.decoding.prefill import Prefiller
+from components.serving.embedded.decoding.sampling import choose_tokens, token_logprobs
+from components.serving.embedded.decoding.sequences import Sequence, finished
+from components.serving.embedded.model.forward import Forward
+from components.serving.embedded.model.loading import LoadedModel
+from components.serving.embedded.model.metrics import Metrics
+from components.serving.embedded.scheduler.queue import BatchBudget, RequestQueue
+
+log = logging.getLogger(__name__)
+
+# TGI's defaults of the same names. Reading prompts stops the running sequences, so newcomers wait until they are this
+# many for each running sequence, or for this many steps.
+WAITING_SERVED_RATIO = 0.3
+MAX_WAITING_TOKENS = 20
+
+
+class GenerationError(Exception):
+    """Decoding failed; the request may be sent again."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the engine takes on.
+
+    max_batch_total_tokens bounds the memory of keys and values: 46 kB a token for a 135M Llama in fp32, so the default
+    is 0.75 GB. Laying out a batch needs up to as much again for a moment.
+    """
+
+    max_batch: int = 48
+    max_queue: int = 1024
+    max_total_tokens: int = 2048
+    max_batch_total_tokens: int = 16384
+    sharing: bool = True
+
+
+class Engine:
+    """Continuous batching on one thread. Sequences are admitted between steps and leave when they are finished."""
+
+    def __init__(self, loaded: LoadedModel, limits: Limits, metrics: Metrics) -> None:
+        self.loaded = loaded
+        self.limits = limits
+        self.queue = RequestQueue(limits.max_queue)
+        self._metrics = metrics
+        self._forward = Forward(loaded.model, metrics)
+        self._prefiller = Prefiller(self._forward, metrics, limits.sharing)
+        self._batch: Batch | None = None
+        self._steps_since_merge = 0
+        self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
+
+    def start(self) -> None:
+        """Begin to decode."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the decode thread; what is being decoded is lost."""
+        self.queue.close()
+        self._thread.join()
+
+    def submit(self, sequence: Sequence) -> None:
+        """Queue a request; its future will hold the answer. Raises OverloadedError when the queue is full."""
+        self.queue.put(sequence)
+
+    def _run(self) -> None:
+        while not self.queue.closed:
+            if not self._batch:
+                self.queue.wait(timeout_s=1.0)
+            self.step()
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """Admit waiting sequences if it is time, then decode one token for every sequence. Never raises."""
+        running = self._batch.sequences if self._batch else []
+        admitted = self._admit(running)
+        try:
+            if admitted:
+                self._batch = merge(self._batch, self._prefiller.read(admitted))
+                self._steps_since_merge = 0
+            if self._batch:
+                self._decode(self._batch)
+        except Exception as error:
+            lost = {*admitted, *running}
+            log.exception("decoding failed for %d requests", len(lost))
+            failure = GenerationError(f"{type(error).__name__}: {error}")
+            for sequence in lost:
+                sequence.fail(failure)
+            self._batch = None
+        self._metrics.batch_current_size = len(self._batch.sequences) if self._batch else 0
+
+    def _admit(self, running: list[Sequence]) -> list[Sequence]:
+        """Take from the queue what fits into the batch, unless too few wait to interrupt the running sequences."""
+        few = len(self.queue) < WAITING_SERVED_RATIO * len(running)
+        if few and self._steps_since_merge < MAX_WAITING_TOKENS:
+            return []
+        shared = self._batch.prefix.tokens if self._batch else None
+        budget = BatchBudget(
+            running,
+            shared if self.limits.sharing else (),
+            self.limits.max_batch,
+            self.limits.max_batch_total_tokens,
+        )
+        return self.queue.take_while(budget.accept)
+
+    def _decode(self, batch: Batch) -> None:
+        """One token for each sequence; answers and removes those that are finished."""
+        logits = batch.next_logits(self._forward)
+        chosen = choose_tokens(logits, [sequence.sampler for sequence in batch.sequences])
+        top_logprobs = [sequence.top_logprobs for sequence in batch.sequences]
+        for index, logprobs in token_logprobs(logits, chosen, top_logprobs).items():
+            batch.sequences[index].logprobs.append(logprobs)
+        self._steps_since_merge += 1
+        # Backwards, because removing a sequence moves the last one into its place.
+        for index in reversed(range(len(chosen))):
+            sequence = batch.sequences[index]
+            sequence.generated.append(chosen[index])
+            answer = finished(sequence, self.loaded.tokenizer)
+            if answer:
+                sequence.succeed(*answer)
+            if answer or sequence.future.cancelled():
+                batch.remove(index)
+        if not batch.sequences:
+            self._batch = None
