@@ -1,4 +1,4 @@
-"""The cluster's API, and what goes wrong with it in words."""
+"""The cluster's API; its errors in words."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from kubernetes.client import ApiClient, AppsV1Api, BatchV1Api, CoreV1Api, CustomObjectsApi
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-CONNECT_SECONDS, READ_SECONDS = 5, 60
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60
 _FORBIDDEN = re.compile(
     r'User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
 )
 
 
 class ClusterError(UserError):
-    """The cluster cannot be reached, or refuses what it is asked. `status` is HTTP's, 0 where nobody answered."""
+    """The cluster cannot be reached, or refuses a request. `status` is HTTP's, 0 where nobody answered."""
 
     def __init__(self, problem: str, remedy: str, status: int = 0) -> None:
         super().__init__(problem, remedy)
@@ -46,12 +46,12 @@ class Cluster:
 def connect(namespace: str = "", context: str = "") -> Cluster:
     """The cluster of KUBECONFIG, of the pod that we are in, or of ~/.kube/config, in this order (kubectl's).
 
-    Nothing is asked yet. Raises ClusterError where none of them names a cluster.
+    No request is made yet. Raises ClusterError where none of them names a cluster.
     """
     from kubernetes import client
 
     configuration, default = _configuration(context)
-    api = _explaining(configuration)
+    api = _client(configuration)
     return Cluster(
         namespace or default,
         configuration.host,
@@ -88,12 +88,12 @@ def _configuration(context: str) -> tuple[Any, str]:
             f"no cluster is known here ({error})",
             "Point KUBECONFIG at a file that kubectl can use, or run this in a pod.",
         ) from error
-    used = next((one for one in contexts if one["name"] == context), active)
+    used = next((known for known in contexts if known["name"] == context), active)
     return configuration, used["context"].get("namespace") or "default"
 
 
-def _explaining(configuration: Any) -> Any:
-    """The library's client, with limits on waiting and with errors for people."""
+def _client(configuration: Any) -> Any:
+    """The library's client, with timeouts and with errors for people."""
     from kubernetes.client import ApiClient
     from kubernetes.client.rest import ApiException
     from urllib3.exceptions import HTTPError
@@ -101,27 +101,24 @@ def _explaining(configuration: Any) -> Any:
     class ExplainingClient(ApiClient):
         def call_api(self, resource_path: str, method: str, *arguments: Any, **named: Any) -> Any:
             streams = named.get("_preload_content") is False  # a log that is followed may be silent for long
-            limit = (CONNECT_SECONDS, None if streams else READ_SECONDS)
+            limit = (CONNECT_TIMEOUT_S, None if streams else READ_TIMEOUT_S)
             named["_request_timeout"] = named.get("_request_timeout") or limit
             try:
                 return super().call_api(resource_path, method, *arguments, **named)
             except ApiException as error:
-                raise refused(error.status, error.reason, error.body) from error
+                raise _refused(error.status, error.reason, error.body) from error
             except HTTPError as error:
-                raise _unreachable(configuration.host, error) from error
+                cause = str(error).rpartition("Caused by ")[2]
+                raise ClusterError(
+                    f"the cluster at {configuration.host} does not answer ({cause[:300]})",
+                    "Check that it is up and reachable from here (VPN, proxy), and that KUBECONFIG names the right "
+                    "one.",
+                ) from error
 
     return ExplainingClient(configuration)
 
 
-def _unreachable(host: str, error: Exception) -> ClusterError:
-    cause = str(error).rpartition("Caused by ")[2]
-    return ClusterError(
-        f"the cluster at {host} does not answer ({cause[:300]})",
-        "Check that it is up and reachable from here (VPN, proxy), and that KUBECONFIG names the right one.",
-    )
-
-
-def refused(status: int, reason: str | None, body: str | bytes | None) -> ClusterError:
+def _refused(status: int, reason: str | None, body: str | bytes | None) -> ClusterError:
     """An answer that is an error, in words: what was missing where the API tells it."""
     message = _message(body) or reason or f"HTTP {status}"
     if status == 401:
@@ -130,13 +127,13 @@ def refused(status: int, reason: str | None, body: str | bytes | None) -> Cluste
             "Log in again (kubectl auth whoami shows who you are), or renew the token in KUBECONFIG.",
             status,
         )
-    found = _FORBIDDEN.search(message)
-    if status == 403 and found:
-        group = f".{found['group']}" if found["group"] else ""
-        where = re.search(r'in the namespace "([^"]+)"', message)
-        place = f"in the namespace {where[1]}" if where else "in the whole cluster"
+    forbidden = _FORBIDDEN.search(message)
+    if status == 403 and forbidden:
+        group = f".{forbidden['group']}" if forbidden["group"] else ""
+        namespace = re.search(r'in the namespace "([^"]+)"', message)
+        scope = f"in the namespace {namespace[1]}" if namespace else "in the whole cluster"
         return ClusterError(
-            f"{found['user']} may not {found['verb']} {found['resource']}{group} {place}",
+            f"{forbidden['user']} may not {forbidden['verb']} {forbidden['resource']}{group} {scope}",
             "Use the chart's service account, or have its Role bound to this user; srlm doctor --only permissions "
             "lists what a run needs.",
             status,
@@ -146,10 +143,10 @@ def refused(status: int, reason: str | None, body: str | bytes | None) -> Cluste
 
 
 def _message(body: str | bytes | None) -> str:
-    """What the API's Status object says; its text as it is where it is none."""
+    """The message of the API's Status object; the text as it is where it is none."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
     try:
-        found = json.loads(text)
+        status = json.loads(text)
     except json.JSONDecodeError:
         return text.strip()[:300]
-    return str(found.get("message", "")) if isinstance(found, dict) else text[:300]
+    return str(status.get("message", "")) if isinstance(status, dict) else text[:300]

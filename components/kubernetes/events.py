@@ -1,12 +1,14 @@
-"""What the cluster tells about an object in events alone. It keeps them for an hour."""
+"""What the cluster tells about an object in events (kept for an hour), or in the conditions of a Deployment."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from components.kubernetes.client import Cluster
+from components.kubernetes.diagnosis import PodFailure
 
 
 def node_is_coming(cluster: Cluster, pod: Any) -> bool:
@@ -16,13 +18,43 @@ def node_is_coming(cluster: Cluster, pod: Any) -> bool:
 
 
 def failed_creations(cluster: Cluster, job_set: str, since: datetime | None) -> list[Any]:
-    """What kept a JobSet's Jobs from making their pods since then, newest last.
+    """Events that say why a JobSet's Jobs could not create their pods since then, newest last.
 
     Its Jobs are called `<job set>-<replicated job>-<number>`; an earlier JobSet of the same name left events, too.
     """
     about = "involvedObject.kind=Job,reason=FailedCreate"
-    found = cluster.core.list_namespaced_event(cluster.namespace, field_selector=about).items
-    name = re.compile(rf"{re.escape(job_set)}-[a-z][a-z0-9-]*-\d+")
-    ours = [one for one in found if name.fullmatch(one.involved_object.name or "")]
-    timed = [(one.last_timestamp or one.event_time or one.metadata.creation_timestamp, one) for one in ours]
-    return [one for when, one in sorted(timed, key=lambda pair: pair[0]) if since is None or when >= since]
+    events = cluster.core.list_namespaced_event(cluster.namespace, field_selector=about).items
+    job_name = re.compile(rf"{re.escape(job_set)}-[a-z][a-z0-9-]*-\d+")
+    own = [event for event in events if job_name.fullmatch(event.involved_object.name or "")]
+    timed = [(event.last_timestamp or event.event_time or event.metadata.creation_timestamp, event) for event in own]
+    return [event for when, event in sorted(timed, key=lambda pair: pair[0]) if since is None or when >= since]
+
+
+def diagnose_creation(owner: Any, events: Iterable[Any] = ()) -> PodFailure | None:
+    """Why a Deployment's or a Job's pods cannot even be created; None where they can.
+
+    A Deployment has it in its conditions, a Job in the events about it alone (`events`, newest last; `owner` may then
+    be None).
+    """
+    status = owner.status if owner else None
+    conditions = [one for one in (status.conditions if status else None) or [] if one.status == "True"]
+    messages = [one.message for one in conditions if one.type == "ReplicaFailure"]
+    messages += [event.message for event in events if event.reason == "FailedCreate"]
+    return _refusal(messages[-1] or "") if messages else None
+
+
+def _refusal(message: str) -> PodFailure:
+    """An admission controller's refusal of a pod, in words."""
+    name, _, cause = message.partition(" is forbidden: ")
+    cause = cause or name
+    if "quota" in cause:
+        return PodFailure("quota", f"the namespace's quota refuses the pod: {cause}", True)
+    if "violates PodSecurity" in cause:
+        return PodFailure("admission", f"the namespace's Pod Security refuses the pod: {cause}", True)
+    return PodFailure("admission", f"the cluster refuses the pod: {cause}", True)
+
+
+def diagnose_mount(events: Iterable[Any]) -> PodFailure | None:
+    """The volume that a pod still waits for though its status shows no failure; only the events about it tell."""
+    messages = [event.message for event in events if event.reason in ("FailedMount", "FailedAttachVolume")]
+    return PodFailure("config", f"a volume cannot be had: {messages[-1]}", False) if messages else None

@@ -1,4 +1,4 @@
-"""What all pods that we make have in common: they pass Pod Security "restricted", and ask for what the recipe says."""
+"""What all pods of a run have in common: they pass Pod Security "restricted", and ask for what the recipe says."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ FROM_CONFIG_MAP = ("AWS_ENDPOINT_URL_S3", "AWS_REGION")
 FROM_SECRET = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "SRLM_ENDPOINT_API_KEY")
 
 
+def pod_skeleton(cluster: ClusterSettings, pod: PodSettings | None = None) -> dict[str, Any]:
+    """What the spec of every pod has: security and pull secrets; with `pod` its account and the nodes it may run on."""
+    secrets = [{"name": name} for name in cluster.image_pull_secrets]
+    spec: dict[str, Any] = {"securityContext": POD_SECURITY, "imagePullSecrets": secrets}
+    if pod is not None:  # with a workload identity the account is what may read the store
+        spec |= {"serviceAccountName": cluster.service_account}
+        spec |= {"nodeSelector": pod.node_selector, "tolerations": pod.tolerations}
+    return {name: value for name, value in spec.items() if value}
+
+
 def environment_sources(cluster: ClusterSettings) -> list[dict[str, Any]]:
     """Store, registry and keys, by reference; neither has to be there (a workload identity needs no key)."""
     return [
@@ -35,9 +45,9 @@ def environment_sources(cluster: ClusterSettings) -> list[dict[str, Any]]:
 
 def resources(pod: PodSettings) -> dict[str, Any]:
     """Requests and limits of a container. Memory and GPUs are both: more memory than asked for would be another's."""
-    asked: dict[str, Any] = {"memory": pod.memory} if pod.memory else {}
-    asked |= {pod.gpu_type: str(pod.gpus)} if pod.gpus else {}
-    return {"requests": asked | ({"cpu": pod.cpu} if pod.cpu else {}), "limits": asked}
+    limits: dict[str, Any] = {"memory": pod.memory} if pod.memory else {}
+    limits |= {pod.gpu_type: str(pod.gpus)} if pod.gpus else {}
+    return {"requests": limits | ({"cpu": pod.cpu} if pod.cpu else {}), "limits": limits}
 
 
 def shared_memory(pod: PodSettings) -> dict[str, Any]:

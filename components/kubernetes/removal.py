@@ -8,9 +8,10 @@ from typing import Any
 
 from components.core.progress import say
 from components.kubernetes.client import Cluster, ClusterError, connect, in_a_pod
-from components.kubernetes.labels import selector
+from components.kubernetes.objects import selector
 
-PATIENCE = 120  # seconds for pods to go
+SERVER_TIMEOUT_S, JOB_TIMEOUT_S = 120.0, 90.0  # for pods to go
+POLL_INTERVAL_S = 0.5
 TRAIN_JOBS = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 
 
@@ -20,39 +21,38 @@ def remove_servers(cluster: Cluster, run: str, model: str = "") -> list[str]:
     It waits until their pods are gone: the next server may need their GPUs.
     """
     chosen, namespace = selector("model-server", run, model), cluster.namespace
-    for one in cluster.core.list_namespaced_service(namespace, label_selector=chosen).items:
-        if_there(cluster.core.delete_namespaced_service, one.metadata.name, namespace)
+    for service in cluster.core.list_namespaced_service(namespace, label_selector=chosen).items:
+        if_there(cluster.core.delete_namespaced_service, service.metadata.name, namespace)
     removed = []
-    for one in cluster.apps.list_namespaced_deployment(namespace, label_selector=chosen).items:
-        say(f"removing the server {one.metadata.name}")
-        if if_there(cluster.apps.delete_namespaced_deployment, one.metadata.name, namespace):
-            removed.append(one.metadata.name)
-    deadline = time.monotonic() + PATIENCE
-    while cluster.core.list_namespaced_pod(namespace, label_selector=chosen).items and time.monotonic() < deadline:
-        time.sleep(0.5)
+    for deployment in cluster.apps.list_namespaced_deployment(namespace, label_selector=chosen).items:
+        name = deployment.metadata.name
+        say(f"removing the server {name}")
+        if if_there(cluster.apps.delete_namespaced_deployment, name, namespace):
+            removed.append(name)
+    _wait_until(lambda: not cluster.core.list_namespaced_pod(namespace, label_selector=chosen).items, SERVER_TIMEOUT_S)
     return removed
 
 
 def remove_train_jobs(cluster: Cluster, run: str) -> list[str]:
     """Remove the distributed training of a run; returns the names of its TrainJobs, none without Kubeflow Trainer.
 
-    To who may not ask for them its absence looks like a refusal, too: ClusterError, 403.
+    To who may not list them its absence looks like a refusal, too: ClusterError, 403.
     """
     group, version, plural = TRAIN_JOBS
     where = (group, version, cluster.namespace, plural)
     try:
-        found = cluster.custom.list_namespaced_custom_object(*where, label_selector=selector(run=run))["items"]
+        jobs = cluster.custom.list_namespaced_custom_object(*where, label_selector=selector(run=run))["items"]
     except ClusterError as error:
         if error.status != 404:
             raise
         return []
-    names = [one["metadata"]["name"] for one in found]
-    remove = cluster.custom.delete_namespaced_custom_object
-    return [name for name in names if if_there(remove, *where, name)]
+    names = [job["metadata"]["name"] for job in jobs]
+    delete = cluster.custom.delete_namespaced_custom_object
+    return [name for name in names if if_there(delete, *where, name)]
 
 
 def end_training(run: str) -> None:
-    """Remove what a step of this run left behind that was killed while it followed its TrainJob.
+    """Remove the TrainJobs of a step of this run that was killed while it followed them.
 
     Outside of a pod no step makes one; nor does one whose service account may not (403).
     """
@@ -66,6 +66,39 @@ def end_training(run: str) -> None:
             raise
 
 
+def remove_job(cluster: Cluster, run: str) -> list[str]:
+    """The run's Job with its pod, first, so that nobody makes another server; then the ConfigMap with its recipe.
+
+    Returns what was removed, in lines.
+    """
+    removed, namespace, chosen = [], cluster.namespace, selector(run=run)
+    for job in cluster.batch.list_namespaced_job(namespace, label_selector=chosen).items:
+        name = job.metadata.name
+        if if_there(cluster.batch.delete_namespaced_job, name, namespace, propagation_policy="Foreground"):
+            ending = " and its pod" if _job_is_gone(cluster, name) else "; its pod is still ending"
+            removed.append(f"removed the Job {name}{ending}")
+    for recipe in cluster.core.list_namespaced_config_map(namespace, label_selector=chosen).items:
+        if if_there(cluster.core.delete_namespaced_config_map, recipe.metadata.name, namespace):
+            removed.append(f"removed the ConfigMap {recipe.metadata.name}")
+    return removed
+
+
+def _job_is_gone(cluster: Cluster, name: str) -> bool:
+    jobs, same = cluster.batch.list_namespaced_job, f"metadata.name={name}"
+    return _wait_until(lambda: not jobs(cluster.namespace, field_selector=same).items, JOB_TIMEOUT_S)
+
+
+def free_servers(cluster: Cluster, run: str) -> list[str]:
+    """Remove model servers and distributed training of a run; returns what was removed, in lines."""
+    removed = [f"removed the server {name}" for name in remove_servers(cluster, run)]
+    try:
+        return removed + [f"removed the TrainJob {name}" for name in remove_train_jobs(cluster, run)]
+    except ClusterError as error:
+        if error.status != 403:
+            raise
+        return [*removed, "TrainJobs, if it has any, are left: they may not be asked for"]
+
+
 def if_there(delete: Callable[..., Any], *arguments: Any, **named: Any) -> bool:
     """Delete something; False where it was gone already."""
     try:
@@ -74,4 +107,14 @@ def if_there(delete: Callable[..., Any], *arguments: Any, **named: Any) -> bool:
         if error.status != 404:
             raise
         return False
+    return True
+
+
+def _wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Whether the condition came true in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_INTERVAL_S)
     return True

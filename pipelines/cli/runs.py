@@ -11,7 +11,7 @@ from rich.table import Table
 from pipelines.cli.options import Debug, Host, Namespace, console
 
 if TYPE_CHECKING:
-    from pipelines.cluster.runs import Answers, Kind, Run
+    from pipelines.runs import Answers, Kind, Run
 
 commands = typer.Typer()
 
@@ -27,7 +27,7 @@ def status(
     debug: Debug = False,
 ) -> None:
     """Show runs of every kind: on this machine, as a Job, on Kubeflow Pipelines."""
-    from pipelines.cluster.runs import find, recent
+    from pipelines.runs import find, recent
 
     kinds = every_kind(host, namespace)
     if not run:
@@ -40,7 +40,7 @@ def status(
     for kind, found in answers.runs:
         step = f", at {found.step}" if found.step and found.state == "running" else f": {found.step}" * bool(found.step)
         _line(f"{found.name} ({found.kind}, started {found.age} ago): {found.state}{step}")
-        for line in kind.said(found):
+        for line in kind.details(found):
             _line(f"  {line}")
 
 
@@ -53,12 +53,12 @@ def logs(
     debug: Debug = False,
 ) -> None:
     """Show the log of a run."""
-    from pipelines.cluster.runs import find
+    from pipelines.runs import find
 
     answers = find(every_kind(host, namespace), run)
     answers.require(run)
     # a run that was submitted by a Job has that Job's name, and its servers are found by it, too
-    kind, found = min(answers.runs, key=lambda one: one[1].kind in ("submission", "rest"))
+    kind, found = min(answers.runs, key=lambda one: one[1].kind in ("submission", "orphaned"))
     try:
         for line in kind.log(found, follow):
             print(line, flush=follow)
@@ -69,7 +69,7 @@ def logs(
 @commands.command()
 def cancel(run: RunName, namespace: Namespace = "", host: Host = "", debug: Debug = False) -> None:
     """End a run and free its servers. What it has finished is kept."""
-    from pipelines.cluster.runs import find
+    from pipelines.runs import find
 
     answers = find(every_kind(host, namespace), run)
     for kind, found in answers.runs:
@@ -122,7 +122,7 @@ def _show_table(runs: list[Run]) -> None:
 
 
 def _show_silent(answers: Answers) -> None:
-    for reason in answers.silent:
+    for reason in answers.errors:
         _line(f"not asked: {reason}")
 
 

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from components.core.errors import UserError
 from components.core.images import ENGINE, TRAINER, WORKER
@@ -15,17 +16,17 @@ from components.kubernetes.client import Cluster, ClusterError, connect, in_a_po
 from components.kubernetes.removal import TRAIN_JOBS
 from components.kubernetes.settings import ClusterSettings
 from components.registry.client import check_tracking
-from pipelines.cluster.findings import Finding, broken, ok, unknown
 from pipelines.cluster.kubeflow import ENDPOINT, kfp_client
 from pipelines.cluster.permissions import PERSON, PERSON_TRAINING, RUN, TRAINING, missing_of, own_missing
-from pipelines.local.doctor import check_machine
+from pipelines.local.doctor import Finding, broken, check_machine, ok, unknown
 
+ON_CLUSTER = ("cluster", "permissions", "gpus", "trainer", "images")
 CHART = "helm upgrade --install the chart (charts/self-rewarding) in this namespace."
 
 
 @dataclass
 class Doctor:
-    """What to look at; empty addresses are not looked at. `pull` starts a pod of every image."""
+    """What to check; empty addresses are not checked. `pull` starts a pod of every image."""
 
     namespace: str = ""
     store: str = ""
@@ -42,23 +43,17 @@ class Doctor:
         """The checks by name, in order. Raises UserError for a name that is none."""
         if strange := sorted(set(only) - set(CHECKS)):
             raise UserError(f"there is no check {', '.join(strange)}", f"The checks are {', '.join(CHECKS)}.")
-        asked = only or [name for name in CHECKS if name not in self._not_here()]
-        for name in asked:
+        # with a cluster this machine needs little; without one there is nothing to query
+        left_out = ("machine",) if self._has_cluster() else ON_CLUSTER
+        for name in only or [name for name in CHECKS if name not in left_out]:
             try:
                 for finding in CHECKS[name](self):
                     yield name, finding
             except UserError as error:
                 yield name, broken(error.problem, error.remedy)
         if not only and not self._has_cluster():
-            yield (
-                "cluster",
-                unknown("no cluster is configured here, which a local run does not need", "Set KUBECONFIG."),
-            )
-
-    def _not_here(self) -> tuple[str, ...]:
-        """With a cluster this machine needs little; without one there is nothing to ask."""
-        on_cluster = ("cluster", "permissions", "gpus", "trainer", "images")
-        return ("machine",) if self._has_cluster() else on_cluster
+            text = "no cluster is configured here, which a local run does not need"
+            yield "cluster", unknown(text, "Set KUBECONFIG.")
 
     def _has_cluster(self) -> bool:
         try:
@@ -72,24 +67,20 @@ class Doctor:
         version = VersionApi(self.cluster.api).get_code()
         yield ok(f"Kubernetes {version.git_version} answers; the namespace is {self.cluster.namespace}")
         core, names = self.cluster.core, self.settings
-        yield self._there("ServiceAccount", names.service_account, core.read_namespaced_service_account)
-        yield self._there("ConfigMap", names.config_map, core.read_namespaced_config_map)
-        yield self._there("Secret", names.secret, core.read_namespaced_secret, needed=False)
+        yield self._exists("ServiceAccount", names.service_account, core.read_namespaced_service_account)
+        yield self._exists("ConfigMap", names.config_map, core.read_namespaced_config_map)
+        yield self._exists("Secret", names.secret, core.read_namespaced_secret, needed=False)
 
-    def _there(self, kind: str, name: str, read: Callable[[str, str], object], needed: bool = True) -> Finding:
-        """Only whether it is there: what it holds is nobody's business here."""
-        try:
-            read(name, self.cluster.namespace)
-        except ClusterError as error:
-            if error.status == 403:
-                return unknown(f"whether {kind} {name} is there may not be asked", f"kubectl get {kind.lower()} {name}")
-            if error.status != 404:
-                raise
-            text = f"{kind} {name} is not there"
-            return (
-                broken(text, CHART) if needed else unknown(text, "Not needed with a workload identity for the store.")
-            )
-        return ok(f"{kind} {name} is there")
+    def _exists(self, kind: str, name: str, read: Callable[..., object], needed: bool = True) -> Finding:
+        """Only whether it is there: its content is not for a check to show."""
+        status = _status(read, name, self.cluster.namespace)
+        if status == 200:
+            return ok(f"{kind} {name} is there")
+        if status == 403:
+            return unknown(f"whether {kind} {name} is there may not be asked", f"kubectl get {kind.lower()} {name}")
+        if needed:
+            return broken(f"{kind} {name} is not there", CHART)
+        return unknown(f"{kind} {name} is not there", "Not needed with a workload identity for the store.")
 
     def _check_permissions(self) -> Iterator[Finding]:
         """In a pod those of a run; outside those of a person, and those of the runs' account."""
@@ -109,7 +100,7 @@ class Doctor:
         if not self.store:
             yield unknown("no store is named", "Set SRLM_STORE or --store; srlm run starts one of its own without.")
             return
-        yield _use(open_store(join(self.store, "doctor", uuid.uuid4().hex)))
+        yield try_store(open_store(join(self.store, "doctor", uuid.uuid4().hex)))
 
     def _check_registry(self) -> Iterator[Finding]:
         if not self.tracking_uri:
@@ -140,45 +131,30 @@ class Doctor:
             for resource, amount in (node.status.allocatable or {}).items():
                 if "gpu" in resource and amount.isdigit() and int(amount):
                     counts[resource] = counts.get(resource, 0) + int(amount)
-        found = ", ".join(f"{count} {resource}" for resource, count in sorted(counts.items()))
-        yield (
-            ok(f"{len(nodes)} nodes with {found}")
-            if found
-            else unknown(
-                f"none of {len(nodes)} nodes has a GPU",
-                "Serve with --engine transformers, or install the device plugin.",
-            )
-        )
+        if counts:
+            listed = ", ".join(f"{count} {resource}" for resource, count in sorted(counts.items()))
+            yield ok(f"{len(nodes)} nodes with {listed}")
+        else:
+            remedy = "Serve with --engine transformers, or install the device plugin."
+            yield unknown(f"none of {len(nodes)} nodes has a GPU", remedy)
 
     def _check_trainer(self) -> Iterator[Finding]:
         """Runtimes are there for the whole cluster or for a namespace; one of the name is enough."""
-        name, custom, place = self.settings.training_runtime, self.cluster.custom, self.cluster.namespace
+        name, custom, namespace = self.settings.training_runtime, self.cluster.custom, self.cluster.namespace
         group, version, plural = TRAIN_JOBS
-        without = "Not needed while dpo and sft train on one node."
-        try:
-            custom.list_namespaced_custom_object(group, version, place, plural, limit=1)
-        except ClusterError as error:
-            if error.status not in (403, 404):
-                raise
-            said = "is not installed" if error.status == 404 else "may not be asked for"
-            yield unknown(f"Kubeflow Trainer {said}", without)
+        status = _status(custom.list_namespaced_custom_object, group, version, namespace, plural, limit=1)
+        if status != 200:
+            problem = "is not installed" if status == 404 else "may not be asked for"
+            yield unknown(f"Kubeflow Trainer {problem}", "Not needed while dpo and sft train on one node.")
             return
-        for read in (
-            lambda: custom.get_namespaced_custom_object(group, version, place, "trainingruntimes", name),
-            lambda: custom.get_cluster_custom_object(group, version, "clustertrainingruntimes", name),
-        ):
-            try:
-                read()
-            except ClusterError as error:
-                if error.status not in (403, 404):
-                    raise
-            else:
-                yield ok(f"Kubeflow Trainer is installed, and its runtime {name} is there")
-                here = in_a_pod()
-                who, wanted = ("this pod", TRAINING) if here else ("you", PERSON_TRAINING)
-                yield from _permitted(who, own_missing(self.cluster, wanted))
-                return
-        yield broken(f"Kubeflow Trainer is installed, but no runtime {name} can be seen", CHART)
+        in_namespace = (custom.get_namespaced_custom_object, group, version, namespace, "trainingruntimes", name)
+        in_cluster = (custom.get_cluster_custom_object, group, version, "clustertrainingruntimes", name)
+        if _status(*in_namespace) != 200 and _status(*in_cluster) != 200:
+            yield broken(f"Kubeflow Trainer is installed, but no runtime {name} can be seen", CHART)
+            return
+        yield ok(f"Kubeflow Trainer is installed, and its runtime {name} is there")
+        who, wanted = ("this pod", TRAINING) if in_a_pod() else ("you", PERSON_TRAINING)
+        yield from _permitted(who, own_missing(self.cluster, wanted))
 
     def _check_images(self) -> Iterator[Finding]:
         from pipelines.cluster.image_pull import pull
@@ -192,14 +168,25 @@ class Doctor:
                 yield unknown(f"whether nodes get {image} is not tested", "srlm doctor --only images --pull starts it.")
 
 
+def _status(request: Callable[..., object], *arguments: Any, **named: Any) -> int:
+    """HTTP's status of a request: 200, 403 (it is forbidden) or 404; raises ClusterError for any other error."""
+    try:
+        request(*arguments, **named)
+    except ClusterError as error:
+        if error.status not in (403, 404):
+            raise
+        return error.status
+    return 200
+
+
 def _permitted(who: str, missing: list[str]) -> Iterator[Finding]:
     if not missing:
         yield ok(f"{who}: everything that is needed is permitted")
-    for one in missing:
-        yield broken(f"{who}: not permitted to {one}", CHART)
+    for permission in missing:
+        yield broken(f"{who}: not permitted to {permission}", CHART)
 
 
-def _use(store: Store) -> Finding:
+def try_store(store: Store) -> Finding:
     """Write, read, and the write that only the first may do: finished work is published by it."""
     store.write("probe", b"1")
     read = store.read("probe")

@@ -6,38 +6,46 @@ import time
 import uuid
 from typing import Any
 
+from components.core.errors import UserError
 from components.kubernetes.client import Cluster
-from components.kubernetes.labels import COMPONENT, MANAGER, NAME
-from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY
+from components.kubernetes.diagnosis import diagnose
+from components.kubernetes.objects import APPLICATION, COMPONENT, MANAGER, NAME
+from components.kubernetes.pods import CONTAINER_SECURITY, pod_skeleton
 from components.kubernetes.removal import if_there
 from components.kubernetes.settings import ClusterSettings
-from components.kubernetes.troubles import trouble_of
-from pipelines.cluster.findings import Finding, broken, ok
+from components.kubernetes.wait import Wait, WaitPolicy
+from pipelines.local.doctor import Finding, broken, ok
 
-PATIENCE = 600.0  # seconds; an image with CUDA has 10 GB
+POLL_INTERVAL_S = 0.5
+REMEDY = "Correct the image's name (SRLM_*_IMAGE), image_pull_secrets, or the nodes' access to the registry."
+AT_ONCE = WaitPolicy(
+    limits={},
+    remedies={},
+    other_remedy=REMEDY,
+    other_limit=0.0,
+    timeout_s=600.0,  # an image with CUDA has 10 GB
+    timeout_remedy=REMEDY,
+)
 
 
 def pull(cluster: Cluster, image: str, settings: ClusterSettings) -> Finding:
-    """Starts a pod of the image and removes it. Raises ClusterError."""
+    """Starts a pod of the image and removes it; any failure of the pod is broken. Raises ClusterError."""
     name = f"srlm-doctor-{uuid.uuid4().hex[:8]}"
+    started, wait = time.monotonic(), Wait(cluster, AT_ONCE, image)
     cluster.core.create_namespaced_pod(cluster.namespace, _pod(name, image, settings))
     try:
-        return _wait(cluster, name, image)
+        while True:
+            pod = cluster.core.read_namespaced_pod(name, cluster.namespace)
+            if pod.status.phase == "Succeeded":
+                return ok(f"{image} starts ({time.monotonic() - started:.0f} s)")
+            failure = diagnose(pod)
+            try:
+                wait.check([(failure, pod)] if failure else [])
+            except UserError as error:
+                return broken(error.problem, error.remedy)
+            time.sleep(POLL_INTERVAL_S)
     finally:
         if_there(cluster.core.delete_namespaced_pod, name, cluster.namespace, grace_period_seconds=0)
-
-
-def _wait(cluster: Cluster, name: str, image: str) -> Finding:
-    remedy = "Correct the image's name (SRLM_*_IMAGE), image_pull_secrets, or the nodes' access to the registry."
-    started = time.monotonic()
-    while time.monotonic() - started < PATIENCE:
-        pod = cluster.core.read_namespaced_pod(name, cluster.namespace)
-        if pod.status.phase == "Succeeded":
-            return ok(f"{image} starts ({time.monotonic() - started:.0f} s)")
-        if trouble := trouble_of(pod):
-            return broken(f"{image}: {trouble.text}", remedy)
-        time.sleep(0.5)
-    return broken(f"{image} was not started within {PATIENCE:.0f} s", remedy)
 
 
 def _pod(name: str, image: str, settings: ClusterSettings) -> dict[str, Any]:
@@ -50,11 +58,10 @@ def _pod(name: str, image: str, settings: ClusterSettings) -> dict[str, Any]:
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
     }
     spec = {
+        **pod_skeleton(settings),
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
-        "securityContext": POD_SECURITY,
-        "imagePullSecrets": [{"name": one} for one in settings.image_pull_secrets],
         "containers": [container],
     }
-    labels = {NAME: "self-rewarding", MANAGER: "srlm", COMPONENT: "doctor"}
+    labels = {NAME: APPLICATION, MANAGER: "srlm", COMPONENT: "doctor"}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}

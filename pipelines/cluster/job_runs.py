@@ -1,4 +1,4 @@
-"""Runs that a Kubernetes Job walks, and Jobs that submit a run to Kubeflow Pipelines."""
+"""Runs that a Kubernetes Job executes, and Jobs that submit a run to Kubeflow Pipelines."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from functools import cached_property
 from typing import Any
 
 from components.kubernetes.client import Cluster, connect
-from components.kubernetes.labels import COMPONENT, RUN, selector
-from components.kubernetes.troubles import last_log_lines
-from pipelines.cluster.cancel import free_servers, remove_job
-from pipelines.cluster.names import is_label_value
-from pipelines.cluster.pod_states import OLDEST, describe, follow_pods, pods_of, refusals
-from pipelines.cluster.runs import RECENT, Run
+from components.kubernetes.diagnosis import last_log_lines
+from components.kubernetes.objects import COMPONENT, RUN, selector
+from components.kubernetes.removal import free_servers, remove_job
+from pipelines.cluster.pod_states import OLDEST, creation_failure, describe, follow_pods, pods_of
+from pipelines.runs import RECENT, Run, is_label_value
 
 STEP = re.compile(r"^\[(\d+/\d+)\] (.+)")  # as the terminal shows the start of a step
 LOG_LINES = 500
-COMPONENTS = {"job": "run", "submission": "submission", "rest": "model-server"}
+COMPONENTS = {"job": "run", "submission": "submission", "orphaned": "model-server"}
 
 
 class JobRuns:
-    """The kinds `job` and `submission`, which have a Job of the run's name, and `rest`: what is left without one."""
+    """The kinds `job` and `submission`, which have a Job of the run's name, and `orphaned`: what has none any more."""
 
     name = "job"
 
@@ -39,18 +38,18 @@ class JobRuns:
 
     def find(self, run: str) -> list[Run]:
         jobs = self._jobs(run)
-        return [_run(job, self._step(run)) for job in jobs] or self._left_behind(run)
+        return [_run(job, self._step(run)) for job in jobs] or self._orphaned(run)
 
-    def _left_behind(self, run: str) -> list[Run]:
+    def _orphaned(self, run: str) -> list[Run]:
         """Servers and recipes of a run that has no Job here: Kubeflow's, or one whose Job is gone."""
         if not is_label_value(run):
             return []
-        place, server = self.cluster.namespace, selector("model-server", run)
-        servers = self.cluster.apps.list_namespaced_deployment(place, label_selector=server).items
-        recipes = self.cluster.core.list_namespaced_config_map(place, label_selector=selector(run=run)).items
-        since = [one.metadata.creation_timestamp for one in (*servers, *recipes)]
-        left = f"servers: {len(servers)}, recipes: {len(recipes)}, without a Job"
-        return [Run("rest", run, left, min(since))] if since else []
+        namespace, server = self.cluster.namespace, selector("model-server", run)
+        servers = self.cluster.apps.list_namespaced_deployment(namespace, label_selector=server).items
+        recipes = self.cluster.core.list_namespaced_config_map(namespace, label_selector=selector(run=run)).items
+        since = [item.metadata.creation_timestamp for item in (*servers, *recipes)]
+        state = f"servers: {len(servers)}, recipes: {len(recipes)}, without a Job"
+        return [Run("orphaned", run, state, min(since))] if since else []
 
     def _jobs(self, run: str) -> list[Any]:
         """The run's own Job; a name that no label may hold names none."""
@@ -60,16 +59,16 @@ class JobRuns:
         return [job for job in listed.items if job.metadata.labels.get(COMPONENT) in ("run", "submission")]
 
     def _step(self, run: str) -> str:
-        """From what the run's pod last showed."""
+        """From the last lines of the log of the run's pod."""
         pods = pods_of(self.cluster, selector("run", run))
         for line in reversed(last_log_lines(self.cluster.core, pods[-1], "srlm", LOG_LINES) if pods else []):
-            if found := STEP.match(line):
-                return f"{found[2]} ({found[1]})"
+            if step := STEP.match(line):
+                return f"{step[2]} ({step[1]})"
         return ""
 
-    def said(self, run: Run) -> list[str]:
+    def details(self, run: Run) -> list[str]:
         lines = [line for pod in pods_of(self.cluster, selector(run=run.name)) for line in describe(self.cluster, pod)]
-        return lines + refused_pods(self.cluster, run.name)
+        return lines + creation_failures(self.cluster, run.name)
 
     def log(self, run: Run, follow: bool) -> Iterator[str]:
         chosen = selector(COMPONENTS[run.kind], run.name)
@@ -83,14 +82,15 @@ class JobRuns:
         return remove_job(self.cluster, run.name) + free_servers(self.cluster, run.name)
 
 
-def refused_pods(cluster: Cluster, run: str) -> list[str]:
-    """Jobs and servers of a run for which the cluster makes no pods."""
+def creation_failures(cluster: Cluster, run: str) -> list[str]:
+    """Jobs and servers of a run for which the cluster creates no pods, and why, in lines."""
     chosen, namespace = selector(run=run), cluster.namespace
     jobs = cluster.batch.list_namespaced_job(namespace, label_selector=chosen).items
     unfinished = [job for job in jobs if not job.status.active and _state(job)[0] == "waiting"]
     servers = cluster.apps.list_namespaced_deployment(namespace, label_selector=chosen).items
-    lines = [line for job in unfinished for line in refusals(cluster, job, "job")]
-    return lines + [line for one in servers for line in refusals(cluster, one, "server")]
+    lines = [creation_failure(cluster, job, "job") for job in unfinished]
+    lines += [creation_failure(cluster, server, "server") for server in servers]
+    return list(filter(None, lines))
 
 
 def _run(job: Any, step: str = "") -> Run:

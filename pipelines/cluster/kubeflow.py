@@ -1,4 +1,4 @@
-"""The client of Kubeflow Pipelines, and what goes wrong with it in words."""
+"""The client of Kubeflow Pipelines; its errors in words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ENDPOINT, TOKEN = "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_TOKEN"
 PROJECTED_TOKEN = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105  where Kubeflow mounts it into pods
 EQUALS = 1  # as the API's filters count operations
-CONNECT_SECONDS, READ_SECONDS = 5, 60
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60
 
 
 class KubeflowError(UserError):
@@ -60,22 +60,24 @@ def kfp_client(host: str = "", namespace: str = "") -> Iterator[Client]:
 
 
 def _client(url: str, namespace: str) -> Client:
-    """kfp's client; that the server is there is known at once, not after its own five patient tries."""
+    """kfp's client; that the server is there is known at once, not after kfp's own five slow tries."""
+    path = Path(os.environ.get("KF_PIPELINES_SA_TOKEN_PATH") or PROJECTED_TOKEN)
+    token = os.environ.get(TOKEN) or (path.read_text().strip() if path.is_file() else None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from kfp import Client
 
-        client = _impatient(Client)(host=url, namespace=namespace or "kubeflow", existing_token=_token())
+        client = _with_timeouts(Client)(host=url, namespace=namespace or "kubeflow", existing_token=token)
     if namespace:
         client._context_setting = {**client._context_setting, "namespace": namespace}
         client.get_kfp_healthz()  # without a namespace it was asked for already
     return client
 
 
-def _impatient(base: type[Client]) -> type[Client]:
+def _with_timeouts(base: type[Client]) -> type[Client]:
     """kfp's client with limits on waiting for a server that is not there."""
 
-    class Impatient(base):  # type: ignore[valid-type,misc]
+    class ClientWithTimeouts(base):  # type: ignore[valid-type,misc]
         def _load_config(self, *arguments: Any, **named: Any) -> Any:
             from urllib3.util import Retry
 
@@ -84,20 +86,20 @@ def _impatient(base: type[Client]) -> type[Client]:
             return configuration
 
         def get_kfp_healthz(self, sleep_duration: int = 5) -> Any:
-            health = self._healthz_api.healthz_service_get_healthz(_request_timeout=(CONNECT_SECONDS, READ_SECONDS))
-            _refuse_pages(self._existing_config.host, self._healthz_api.api_client.last_response.data)
+            health = self._healthz_api.healthz_service_get_healthz(_request_timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
+            _require_json(self._existing_config.host, self._healthz_api.api_client.last_response.data)
             return health
 
-    return Impatient
+    return ClientWithTimeouts
 
 
-def _refuse_pages(url: str, answer: str | bytes) -> None:
+def _require_json(url: str, answer: str | bytes) -> None:
     """A login page, say, answers with 200 to everything; kfp's client would read from it that there are no runs."""
     try:
-        fine = isinstance(json.loads(answer), dict)
+        is_object = isinstance(json.loads(answer), dict)
     except ValueError:
-        fine = False
-    if not fine:
+        is_object = False
+    if not is_object:
         raise not_its_api(url)
 
 
@@ -116,19 +118,14 @@ def named(name: str) -> str:
     return json.dumps({"predicates": [{"operation": EQUALS, "key": "display_name", "stringValue": name}]})
 
 
-def _token() -> str | None:
-    path = Path(os.environ.get("KF_PIPELINES_SA_TOKEN_PATH") or PROJECTED_TOKEN)
-    return os.environ.get(TOKEN) or (path.read_text().strip() if path.is_file() else None)
-
-
 def _refused(url: str, error: Any) -> KubeflowError:
     """kfp's client raises the same error for a refusal and for a broken connection (then without a status)."""
     body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else error.body or ""
-    said = " ".join((body or error.reason or "").split())[:300]
+    message = " ".join((body or error.reason or "").split())[:300]
     renew = f"Put a token of a user who may into {TOKEN}, or run this in a pod with Kubeflow's token mounted."
     if error.status == 401:
-        return KubeflowError(f"Kubeflow Pipelines at {url} does not know who we are ({said})", renew, 401)
+        return KubeflowError(f"Kubeflow Pipelines at {url} does not know who we are ({message})", renew, 401)
     if error.status == 403:
-        return KubeflowError(f"Kubeflow Pipelines at {url} does not allow this ({said})", renew, 403)
+        return KubeflowError(f"Kubeflow Pipelines at {url} does not allow this ({message})", renew, 403)
     remedy = "Check the run's id or name." if error.status == 404 else "Its ml-pipeline pod's log says more."
-    return KubeflowError(f"Kubeflow Pipelines at {url} refuses: {said}", remedy, error.status or 0)
+    return KubeflowError(f"Kubeflow Pipelines at {url} refuses: {message}", remedy, error.status or 0)

@@ -1,4 +1,4 @@
-"""Runs of Kubeflow Pipelines, and what their pods say: Kubeflow itself calls a run RUNNING whose pod never starts."""
+"""Runs of Kubeflow Pipelines, with the state of their pods: Kubeflow calls a run RUNNING whose pod never starts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Any
 
 from components.core.errors import UserError
 from components.kubernetes.client import Cluster, connect
-from components.kubernetes.labels import selector
-from pipelines.cluster.cancel import free_servers
-from pipelines.cluster.job_runs import refused_pods
+from components.kubernetes.objects import selector
+from components.kubernetes.removal import free_servers
+from pipelines.cluster.job_runs import creation_failures
 from pipelines.cluster.kubeflow import KubeflowError, kfp_client, named
-from pipelines.cluster.names import is_label_value
 from pipelines.cluster.pod_states import describe, follow_pods, pods_of
-from pipelines.cluster.runs import RECENT, Run
+from pipelines.runs import RECENT, Run, is_label_value
 
 RUN_ID = "pipeline/runid"  # the label that Kubeflow gives to the pods of a run
 OVER = ("succeeded", "failed", "canceled", "skipped")
@@ -23,7 +22,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class KubeflowRuns:
-    """The kind `kubeflow`. Its pods are looked for in the namespace, where a cluster can be asked."""
+    """The kind `kubeflow`. Its pods are looked for in the namespace, where a cluster can be reached."""
 
     name = "kubeflow"
 
@@ -37,35 +36,38 @@ class KubeflowRuns:
     def recent(self) -> list[Run]:
         with kfp_client(self._host, self._namespace) as client:
             listed = client.list_runs(page_size=RECENT, sort_by="created_at desc").runs or []
-            return [_run(one) for one in listed]
+            return [_run(run) for run in listed]
 
     def find(self, run: str) -> list[Run]:
         if _UUID.fullmatch(run):
-            return self._by_id(run)
+            try:
+                return [self._get(run)]
+            except KubeflowError as error:
+                if error.status != 404:
+                    raise
+                return []
         with kfp_client(self._host, self._namespace) as client:
             listed = client.list_runs(page_size=RECENT, sort_by="created_at desc", filter=named(run)).runs
-            return [_run(client.get_run(one.run_id)) for one in listed or []]
-
-    def _by_id(self, run_id: str) -> list[Run]:
-        try:
-            return [self._get(run_id)]
-        except KubeflowError as error:
-            if error.status != 404:
-                raise
-            return []
+            return [_run(client.get_run(known.run_id)) for known in listed or []]
 
     def _get(self, run_id: str) -> Run:
         with kfp_client(self._host, self._namespace) as client:
             return _run(client.get_run(run_id))
 
-    def said(self, run: Run) -> list[str]:
-        lines = [] if not run.id else [f"its id is {run.id}"]
+    def details(self, run: Run) -> list[str]:
+        lines = [f"its id is {run.id}"] if run.id else []
         try:
-            pods = self._pods(run) + [pod for one in run.labels for pod in pods_of(self.cluster, selector(run=one))]
-            lines += [line for pod in pods if _counts(pod) for line in describe(self.cluster, pod)]
-            return lines + [line for one in run.labels for line in refused_pods(self.cluster, one)]
+            pods = self._pods(run)
+            for label in run.labels:
+                pods += pods_of(self.cluster, selector(run=label))
+            for pod in pods:
+                if pod.status.phase != "Succeeded":  # of those there are two for every step
+                    lines += describe(self.cluster, pod)
+            for label in run.labels:
+                lines += creation_failures(self.cluster, label)
         except UserError as error:
-            return [*lines, f"what its pods say is not known: {error.problem}"]
+            lines.append(f"what its pods say is not known: {error.problem}")
+        return lines
 
     def _pods(self, run: Run) -> list[Any]:
         return pods_of(self.cluster, f"{RUN_ID}={run.id}")
@@ -84,36 +86,25 @@ class KubeflowRuns:
                 client.terminate_run(run.id)
             done.append(f"asked Kubeflow Pipelines to end the run {run.id}; its exit step still runs")
         try:
-            freed = [line for one in run.labels for line in free_servers(self.cluster, one)]
+            freed = [line for label in run.labels for line in free_servers(self.cluster, label)]
             return [*done, *dict.fromkeys(freed)]  # a refusal is the same for each
         except UserError as error:
             return [*done, f"whether it left servers is not known: {error.problem}"]
 
 
-def _counts(pod: Any) -> bool:
-    """Of the pods that have done their work there are two for every step."""
-    return bool(pod.status.phase != "Succeeded")
+def _run(answer: Any) -> Run:
+    """A run of the API's, at the steps that run now, without the drivers that Kubeflow runs before each.
 
-
-def _run(found: Any) -> Run:
-    state = str(found.state or "unknown").lower()
-    step = _cause(found) or _steps(found)
-    return Run("kubeflow", found.display_name, state, found.created_at, step, found.run_id, _labels(found))
-
-
-def _labels(found: Any) -> tuple[str, ...]:
-    """What the run may call itself: its parameter `run`; its id where that is empty; its name, as srlm submits it."""
-    given = (found.runtime_config.parameters if found.runtime_config else None) or {}
-    names = (found.run_id, str(given.get("run") or ""), found.display_name)
-    return tuple(dict.fromkeys(name for name in names if is_label_value(name)))
-
-
-def _cause(found: Any) -> str:
-    return str(found.error.message) if found.error and found.error.message else ""
-
-
-def _steps(found: Any) -> str:
-    """The steps that run now, without the drivers that Kubeflow runs before each."""
-    details = (found.run_details.task_details if found.run_details else None) or []
-    names = [str(task.display_name) for task in details if task.state == "RUNNING" and task.display_name]
-    return ", ".join(sorted(name for name in names if "driver" not in name and not name.startswith("root")))
+    Its objects may be labelled with its parameter `run`, with its id where that is empty, or, as srlm submits it, with
+    its name.
+    """
+    state = str(answer.state or "unknown").lower()
+    step = str(answer.error.message) if answer.error and answer.error.message else ""
+    if not step:
+        tasks = (answer.run_details.task_details if answer.run_details else None) or []
+        running = [str(task.display_name) for task in tasks if task.state == "RUNNING" and task.display_name]
+        step = ", ".join(sorted(name for name in running if "driver" not in name and not name.startswith("root")))
+    parameters = (answer.runtime_config.parameters if answer.runtime_config else None) or {}
+    names = (answer.run_id, str(parameters.get("run") or ""), answer.display_name)
+    labels = tuple(dict.fromkeys(name for name in names if is_label_value(name)))
+    return Run("kubeflow", answer.display_name, state, answer.created_at, step, answer.run_id, labels)

@@ -9,18 +9,12 @@ import yaml
 
 from components.core.hashing import content_hash
 from components.core.images import TRAINER, WORKER
-from components.kubernetes.labels import KEEP, NO_SIDECAR, QUEUE, labels
-from components.kubernetes.pods import (
-    CONTAINER_SECURITY,
-    POD_SECURITY,
-    environment_sources,
-    resources,
-    shared_memory,
-)
+from components.kubernetes.objects import KEEP, NO_SIDECAR, QUEUE, labels
+from components.kubernetes.pods import CONTAINER_SECURITY, environment_sources, pod_skeleton, resources, shared_memory
 from components.kubernetes.settings import PodSettings
 from components.serving.kubernetes.launch import LAUNCHES
-from pipelines.cluster.names import check_run_name
 from pipelines.recipe import Recipe
+from pipelines.runs import check_run_name
 
 TOKEN_FOLDER, TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines", "token"
 DAY = 86400
@@ -43,14 +37,14 @@ class JobRequest:
         return "submission" if self.runner == "kubeflow" else "run"
 
     @property
-    def walks_with(self) -> str:
+    def run_engine(self) -> str:
         """The engine of a run without Kubeflow."""
         return self.engine or "transformers"
 
     @property
-    def serves_beside(self) -> bool:
+    def makes_servers(self) -> bool:
         """Whether its pod makes the servers of models."""
-        return self.runner == "job" and self.walks_with in LAUNCHES
+        return self.runner == "job" and self.run_engine in LAUNCHES
 
 
 def manifests(recipe: Recipe, request: JobRequest) -> str:
@@ -59,8 +53,10 @@ def manifests(recipe: Recipe, request: JobRequest) -> str:
     Raises UserError for a name that the Job cannot have.
     """
     check_run_name(request.run)
-    both = [_config_map(recipe, request), _job(recipe, request)]
-    return yaml.dump_all(both, Dumper=Readable, sort_keys=False, allow_unicode=True)
+    text = yaml.dump(recipe.to_dict(), Dumper=Readable, sort_keys=False, allow_unicode=True)
+    metadata = {**_metadata(request), "name": _recipe_name(recipe, request)}
+    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"recipe.yaml": text}}
+    return yaml.dump_all([config_map, _job(recipe, request)], Dumper=Readable, sort_keys=False, allow_unicode=True)
 
 
 class Readable(yaml.SafeDumper):
@@ -74,14 +70,14 @@ Readable.add_representer(
 
 
 def _metadata(request: JobRequest) -> Manifest:
-    place = {"namespace": request.namespace} if request.namespace else {}
-    return {"name": request.run, **place, "labels": labels(request.component, request.run)}
+    namespace = {"namespace": request.namespace} if request.namespace else {}
+    return {"name": request.run, **namespace, "labels": labels(request.component, request.run)}
 
 
 def gpu_note(recipe: Recipe, request: JobRequest) -> str:
     """How many GPUs a run takes at once whose Job's pod keeps the trainer's while models are served; "" for others."""
     held, serving = _pod_settings(recipe, request).gpus, recipe.serving
-    if not held or not request.serves_beside:
+    if not held or not request.makes_servers:
         return ""
     servers = serving.replicas * serving.pod.gpus
     return (
@@ -91,17 +87,11 @@ def gpu_note(recipe: Recipe, request: JobRequest) -> str:
 
 
 def _recipe_name(recipe: Recipe, request: JobRequest) -> str:
-    """The config map's, told by its content: another recipe never finds that of an earlier run of the same name.
+    """The config map's, with a hash of its content: another recipe never gets that of an earlier run of the same name.
 
     At most 72 characters of the 253 that it may have.
     """
     return f"{request.run}-{content_hash(recipe.to_dict())[:8]}"
-
-
-def _config_map(recipe: Recipe, request: JobRequest) -> Manifest:
-    metadata = {**_metadata(request), "name": _recipe_name(recipe, request)}
-    text = yaml.dump(recipe.to_dict(), Dumper=Readable, sort_keys=False, allow_unicode=True)
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"recipe.yaml": text}}
 
 
 def _job(recipe: Recipe, request: JobRequest) -> Manifest:
@@ -121,10 +111,7 @@ def _job(recipe: Recipe, request: JobRequest) -> Manifest:
             "podReplacementPolicy": "Failed",  # never two pods of one run at once
             "ttlSecondsAfterFinished": DAY,
             "template": {
-                "metadata": {
-                    "labels": labels(request.component, request.run) | NO_SIDECAR,
-                    "annotations": KEEP,
-                },
+                "metadata": {"labels": labels(request.component, request.run) | NO_SIDECAR, "annotations": KEEP},
                 "spec": _pod(recipe, request),
             },
         },
@@ -132,21 +119,15 @@ def _job(recipe: Recipe, request: JobRequest) -> Manifest:
 
 
 def _pod(recipe: Recipe, request: JobRequest) -> Manifest:
-    pod, cluster = _pod_settings(recipe, request), recipe.cluster
-    spec = {
+    return {
         "restartPolicy": "Never",
-        "serviceAccountName": cluster.service_account,
+        **pod_skeleton(recipe.cluster, _pod_settings(recipe, request)),
         "automountServiceAccountToken": request.runner == "job",  # that makes servers; a submission asks Kubeflow alone
         "enableServiceLinks": False,
-        "securityContext": POD_SECURITY,
-        "imagePullSecrets": [{"name": name} for name in cluster.image_pull_secrets],
-        "nodeSelector": pod.node_selector,
-        "tolerations": pod.tolerations,
-        "initContainers": [_guard(request)] if request.serves_beside else [],
+        **({"initContainers": [_guard(request)]} if request.makes_servers else {}),
         "containers": [_container(recipe, request)],
         "volumes": _volumes(recipe, request),
     }
-    return {name: value for name, value in spec.items() if value not in ([], {})}
 
 
 def _guard(request: JobRequest) -> Manifest:
@@ -169,34 +150,30 @@ def _container(recipe: Recipe, request: JobRequest) -> Manifest:
         {"name": "HOME", "value": "/work"},
         {"name": "SRLM_HOME", "value": "/work/.srlm"},
     ]
-    places = {"recipe": "/recipe", "work": "/work", "tmp": "/tmp"}  # noqa: S108
+    folders = {"recipe": "/recipe", "work": "/work", "tmp": "/tmp"}  # noqa: S108
     if request.runner == "kubeflow":
+        command = ["srlm", "submit", "/recipe/recipe.yaml", f"--run={request.run}", "--namespace=$(NAMESPACE)"]
+        command += [f"--engine={request.engine}"] if request.engine else []
         environment.append({"name": "KF_PIPELINES_SA_TOKEN_PATH", "value": f"{TOKEN_FOLDER}/{TOKEN_FILE}"})
         environment.append({"name": "NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}})
-        places["kubeflow-token"] = TOKEN_FOLDER
+        folders["kubeflow-token"] = TOKEN_FOLDER
     else:  # the servers that it makes go when its pod goes
+        command = ["srlm", "run", "/recipe/recipe.yaml", f"--run={request.run}", f"--engine={request.run_engine}"]
         environment.append({"name": "SRLM_POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}})
-        places["shm"] = "/dev/shm"  # noqa: S108
+        folders["shm"] = "/dev/shm"  # noqa: S108
     return {
         "name": "srlm",
         "image": request.image or (WORKER if request.runner == "kubeflow" else TRAINER),
         "imagePullPolicy": "IfNotPresent",
-        "command": _command(request),
+        "command": command,
         "workingDir": "/work",
         "env": environment,
         "envFrom": environment_sources(recipe.cluster),
         "resources": resources(_pod_settings(recipe, request)),
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": name, "mountPath": path} for name, path in places.items()],
+        "volumeMounts": [{"name": name, "mountPath": path} for name, path in folders.items()],
     }
-
-
-def _command(request: JobRequest) -> list[str]:
-    if request.runner == "kubeflow":
-        engine = [f"--engine={request.engine}"] if request.engine else []
-        return ["srlm", "submit", "/recipe/recipe.yaml", f"--run={request.run}", "--namespace=$(NAMESPACE)", *engine]
-    return ["srlm", "run", "/recipe/recipe.yaml", f"--run={request.run}", f"--engine={request.walks_with}"]
 
 
 def _volumes(recipe: Recipe, request: JobRequest) -> list[Manifest]:
@@ -212,7 +189,7 @@ def _volumes(recipe: Recipe, request: JobRequest) -> list[Manifest]:
 
 
 def _pod_settings(recipe: Recipe, request: JobRequest) -> PodSettings:
-    """A Job walks the pipeline itself and so trains in its pod, unless several nodes do that; a submission is small."""
+    """A Job runs the pipeline itself and so trains in its pod, unless several nodes do that; a submission is small."""
     if request.runner == "kubeflow":
         return SUBMISSION
     return recipe.resources if recipe.resources.nodes == 1 else PodSettings(cpu="1", memory="4Gi")

@@ -67,31 +67,31 @@ def missing_of(cluster: Cluster, account: str, wanted: Iterable[Permission]) -> 
     """The same for a service account of the namespace. Only administrators may ask (others: ClusterError, 403)."""
     from kubernetes import client
 
-    place = cluster.namespace
+    namespace = cluster.namespace
 
     def allowed(attributes: Any) -> bool:
         spec = client.V1SubjectAccessReviewSpec(
-            user=f"system:serviceaccount:{place}:{account}",
-            groups=["system:serviceaccounts", f"system:serviceaccounts:{place}", "system:authenticated"],
+            user=f"system:serviceaccount:{namespace}:{account}",
+            groups=["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"],
             resource_attributes=attributes,
         )
-        review = client.V1LocalSubjectAccessReview(metadata=client.V1ObjectMeta(namespace=place), spec=spec)
+        review = client.V1LocalSubjectAccessReview(metadata=client.V1ObjectMeta(namespace=namespace), spec=spec)
         authorization = client.AuthorizationV1Api(cluster.api)
-        created = authorization.create_namespaced_local_subject_access_review(place, review)
+        created = authorization.create_namespaced_local_subject_access_review(namespace, review)
         return bool(created.status.allowed)
 
-    return _missing(place, wanted, allowed)
+    return _missing(namespace, wanted, allowed)
 
 
 def _missing(namespace: str, wanted: Iterable[Permission], allowed: Any) -> list[str]:
     from kubernetes.client import V1ResourceAttributes
 
     missing = []
-    for one in wanted:
-        resource, _, subresource = one.resource.partition("/")
-        place = {"group": one.group, "resource": resource, "subresource": subresource or None, "namespace": namespace}
-        lacking = [verb for verb in one.verbs if not allowed(V1ResourceAttributes(verb=verb, **place))]
-        if lacking:
-            group = f".{one.group}" if one.group else ""
-            missing.append(f"{', '.join(lacking)} {one.resource}{group} ({one.purpose})")
+    for permission in wanted:
+        name, _, subresource = permission.resource.partition("/")
+        resource = {"group": permission.group, "resource": name, "subresource": subresource or None}
+        asked = {verb: V1ResourceAttributes(verb=verb, namespace=namespace, **resource) for verb in permission.verbs}
+        if lacking := [verb for verb, attributes in asked.items() if not allowed(attributes)]:
+            group = f".{permission.group}" if permission.group else ""
+            missing.append(f"{', '.join(lacking)} {permission.resource}{group} ({permission.purpose})")
     return missing

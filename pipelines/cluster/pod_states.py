@@ -1,4 +1,4 @@
-"""What the pods of a run say, in lines, and their logs."""
+"""The states of a run's pods, in lines, and their logs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from components.kubernetes.client import Cluster, ClusterError
-from components.kubernetes.troubles import (
-    container_statuses,
-    last_log_lines,
-    mount_trouble,
-    refusal_of,
-    trouble_of,
-)
-from pipelines.cluster.runs import age
+from components.kubernetes.diagnosis import container_statuses, diagnose, last_log_lines
+from components.kubernetes.events import diagnose_creation, diagnose_mount
+from pipelines.runs import age
 
 LOG_LINES = 5
-POLL_SECONDS = 1.0
+POLL_INTERVAL_S = 1.0
 OLDEST = datetime.min.replace(tzinfo=UTC)
 
 
@@ -29,16 +24,16 @@ def pods_of(cluster: Cluster, selector: str) -> list[Any]:
 
 
 def describe(cluster: Cluster, pod: Any) -> list[str]:
-    """A pod's name and state; its trouble and its last words where it has one."""
-    name, status = pod.metadata.name, pod.status
-    trouble = trouble_of(pod)
-    if trouble is None and status.phase == "Pending":
-        trouble = mount_trouble(events_about(cluster, name))
-    if trouble is None:
+    """A pod's name and state; where it fails why, with the last lines of its log."""
+    name = pod.metadata.name
+    failure = diagnose(pod)
+    if failure is None and pod.status.phase == "Pending":
+        failure = diagnose_mount(events_about(cluster, name))
+    if failure is None:
         return [f"pod {name}: {_state(pod)}"]
-    log = last_log_lines(cluster.core, pod, trouble.container, LOG_LINES) if trouble.container else []
-    wait = "" if trouble.final else " (waiting may help)"
-    return [f"pod {name}: {trouble.text}{wait}", *(f"  {line}" for line in log)]
+    log = last_log_lines(cluster.core, pod, failure.container, LOG_LINES) if failure.container else []
+    wait = "" if failure.permanent else " (waiting may help)"
+    return [f"pod {name}: {failure.text}{wait}", *(f"  {line}" for line in log)]
 
 
 def _state(pod: Any) -> str:
@@ -50,26 +45,28 @@ def _state(pod: Any) -> str:
     if pod.status.phase == "Pending":
         return f"is being started ({since})"
     statuses = list(pod.status.container_statuses or [])
-    restarts = sum(one.restart_count for one in statuses)
+    restarts = sum(status.restart_count for status in statuses)
     again = f", started again {restarts} times" if restarts else ""
-    return f"runs ({since}){'' if all(one.ready for one in statuses) else ', not ready yet'}{again}"
+    ready = "" if all(status.ready for status in statuses) else ", not ready yet"
+    return f"runs ({since}){ready}{again}"
 
 
-def refusals(cluster: Cluster, owner: Any, what: str) -> list[str]:
-    """Why the cluster makes no pods for a Job or Deployment."""
-    found = refusal_of(owner, events_about(cluster, owner.metadata.name))
-    return [f"{what} {owner.metadata.name}: {found.text}"] if found else []
+def creation_failure(cluster: Cluster, owner: Any, what: str) -> str:
+    """Why the cluster creates no pods for a Job or Deployment; empty where it does."""
+    failure = diagnose_creation(owner, events_about(cluster, owner.metadata.name))
+    return f"{what} {owner.metadata.name}: {failure.text}" if failure else ""
 
 
 def events_about(cluster: Cluster, name: str) -> list[Any]:
     """Events of an object, oldest first; none where they may not be read."""
+    about = f"involvedObject.name={name}"
     try:
-        found = cluster.core.list_namespaced_event(cluster.namespace, field_selector=f"involvedObject.name={name}")
+        events = cluster.core.list_namespaced_event(cluster.namespace, field_selector=about).items
     except ClusterError as error:
         if error.status != 403:
             raise
         return []
-    return sorted(found.items, key=lambda event: event.last_timestamp or event.event_time or OLDEST)
+    return sorted(events, key=lambda event: event.last_timestamp or event.event_time or OLDEST)
 
 
 def follow_pods(
@@ -78,7 +75,7 @@ def follow_pods(
     """The logs of pods, one after the other; with `follow` also of those that come until `ended`."""
     seen: set[str] = set()
     while True:
-        over = not follow or ended()  # asked before the last look
+        over = not follow or ended()  # before the pods are listed for the last time
         new = [pod for pod in pods() if pod.metadata.name not in seen]
         for pod in new:
             seen.add(pod.metadata.name)
@@ -87,49 +84,50 @@ def follow_pods(
         if over and not new:
             return
         if follow and not new:
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_INTERVAL_S)
 
 
 def _pod_log(cluster: Cluster, pod: Any, follow: bool) -> Iterator[str]:
     """A pod's log from its start; where it has not started, why (once), and with `follow` the log when it does."""
-    name, container, told = pod.metadata.name, _main(pod), ""
+    name, container, shown = pod.metadata.name, _main_container(pod), ""
     try:
-        while not _started(pod, container):
+        while not _has_started(pod, container):
             state = "\n".join(describe(cluster, pod))
-            if state != told:
+            if state != shown:
                 yield from state.splitlines()
-                told = state
+                shown = state
             if not follow or pod.status.phase in ("Failed", "Succeeded"):
                 return
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_INTERVAL_S)
             pod = cluster.core.read_namespaced_pod(name, cluster.namespace)
         answer = cluster.core.read_namespaced_pod_log(
             name, cluster.namespace, container=container, follow=follow, _preload_content=False
         )
-        yield from _lines(answer.stream())
+        yield from lines(answer.stream())
     except ClusterError as error:
         if error.status != 404:
             raise
         yield f"pod {name} is gone, and its log with it"
 
 
-def _main(pod: Any) -> str:
+def _main_container(pod: Any) -> str:
     """Kubeflow's pods hold helpers beside the container `main`; ours have one container."""
     names = [str(container.name) for container in pod.spec.containers]
     return "main" if "main" in names else names[0]
 
 
-def _started(pod: Any, container: str) -> bool:
+def _has_started(pod: Any, container: str) -> bool:
     for status in container_statuses(pod):
         if status.name == container and status.state:
             return bool(status.state.running or status.state.terminated or status.restart_count)
     return False
 
 
-def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
-    rest = b""
+def lines(chunks: Iterator[bytes]) -> Iterator[str]:
+    """The lines of a stream that is cut anywhere."""
+    unfinished = b""
     for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
+        *whole, unfinished = (unfinished + chunk).split(b"\n")
         yield from (line.decode(errors="replace") for line in whole)
-    if rest:
-        yield rest.decode(errors="replace")
+    if unfinished:
+        yield unfinished.decode(errors="replace")

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from components.core.errors import UserError
 from pipelines.cluster.kubeflow import ENDPOINT, KubeflowError, kfp_client, named, not_its_api
-from pipelines.cluster.names import check_run_name
 from pipelines.compile import compile_recipe, version_of
 from pipelines.recipe import Recipe
+from pipelines.runs import check_run_name
 
 if TYPE_CHECKING:
     from kfp import Client
@@ -49,7 +49,7 @@ class KubeflowTarget:
         return (self.host or os.environ.get(ENDPOINT) or inside).rstrip("/")
 
 
-def submit(recipe: Recipe, where: KubeflowTarget, parameters: Mapping[str, str]) -> Submitted:
+def submit(recipe: Recipe, target: KubeflowTarget, parameters: Mapping[str, str]) -> Submitted:
     """Start the run `parameters["run"]`, unless one of this name goes on or has succeeded.
 
     Raises UserError where name or parameters do not do for a cluster, or Kubeflow Pipelines does not do as asked.
@@ -61,11 +61,11 @@ def submit(recipe: Recipe, where: KubeflowTarget, parameters: Mapping[str, str])
         compile_recipe(recipe, package)
         try:
             # kfp's client prints links, and its own are wrong where the API's address is not the UI's
-            with kfp_client(where.address, where.namespace) as client, redirect_stdout(io.StringIO()):
-                return _submit(client, recipe, where, dict(parameters), package)
+            with kfp_client(target.address, target.namespace) as client, redirect_stdout(io.StringIO()):
+                return _submit(client, recipe, target, dict(parameters), package)
         except KubeflowError as error:
             if error.status in (404, 405, 501):
-                raise not_its_api(where.address, error.status) from error
+                raise not_its_api(target.address, error.status) from error
             raise
 
 
@@ -74,9 +74,9 @@ def check_parameters(parameters: Mapping[str, str]) -> None:
     for name, option in (("store", "--store"), ("tracking_uri", "--tracking-uri")):
         value = parameters.get(name, "")
         if "://" not in value:
-            found = f"is {value!r}, a folder of this machine" if value else "is not given"
+            problem = f"is {value!r}, a folder of this machine" if value else "is not given"
             raise UserError(
-                f"the {name} {found}: pods on a cluster need one that they can reach",
+                f"the {name} {problem}: pods on a cluster need one that they can reach",
                 f"Give {option}, or set SRLM_{name.upper()} (the chart's config map has it).",
             )
     for name, value in parameters.items():
@@ -88,19 +88,18 @@ def check_parameters(parameters: Mapping[str, str]) -> None:
 
 
 def _submit(
-    client: Client, recipe: Recipe, where: KubeflowTarget, parameters: dict[str, str], package: Path
+    client: Client, recipe: Recipe, target: KubeflowTarget, parameters: dict[str, str], package: Path
 ) -> Submitted:
-    namespace = _namespace(client, where)
+    namespace = _namespace(client, target)
     pipeline = _pipeline(client, recipe, namespace)
     version, version_name = _version(client, pipeline, package)
-    experiment = _experiment(client, where.experiment or recipe.name, namespace)
+    experiment = _experiment(client, target.experiment or recipe.name, namespace)
     name = parameters["run"]
     runs = client._run_api.run_service_list_runs(experiment_id=experiment, filter=named(name)).runs or []
-    taken = [run for run in runs if run.state not in ENDED_BADLY]
-    run = (
-        taken[0]
-        if taken
-        else client.run_pipeline(
+    run = next((run for run in runs if run.state not in ENDED_BADLY), None)
+    again = run is not None
+    if run is None:
+        run = client.run_pipeline(
             experiment,
             name,
             params={key: value for key, value in parameters.items() if value},
@@ -108,30 +107,30 @@ def _submit(
             version_id=version,
             service_account=recipe.cluster.service_account,
         )
-    )
-    ui = os.environ.get("KF_PIPELINES_UI_ENDPOINT", where.address).rstrip("/")
-    return Submitted(run.run_id, version_name, f"{ui}/#/runs/details/{run.run_id}", bool(taken))
+    ui = os.environ.get("KF_PIPELINES_UI_ENDPOINT", target.address).rstrip("/")
+    return Submitted(run.run_id, version_name, f"{ui}/#/runs/details/{run.run_id}", again)
 
 
-def _namespace(client: Client, where: KubeflowTarget) -> str | None:
+def _namespace(client: Client, target: KubeflowTarget) -> str | None:
     """Kubeflow for several users wants a namespace everywhere; without users it refuses one."""
     if not client.get_kfp_healthz().multi_user:
         return None
-    namespace = where.namespace or client.get_user_namespace()
+    namespace = target.namespace or client.get_user_namespace()
     if not namespace:
         raise UserError("this Kubeflow has several users and no namespace is named", "Give yours with --namespace.")
     return namespace
 
 
 def _experiment(client: Client, name: str, namespace: str | None) -> str:
+    """The id of the experiment of that name, made where it is not there yet."""
     import kfp_server_api
 
     api = client._experiment_api
-    wanted = {"namespace": namespace} if namespace else {}
-    new = kfp_server_api.V2beta1Experiment(display_name=name, **wanted)
+    in_namespace = {"namespace": namespace} if namespace else {}
+    new = kfp_server_api.V2beta1Experiment(display_name=name, **in_namespace)
 
     def find() -> Sequence[Any]:
-        return api.experiment_service_list_experiments(filter=named(name), **wanted).experiments or []
+        return api.experiment_service_list_experiments(filter=named(name), **in_namespace).experiments or []
 
     return str(_found_or_made(find, lambda: api.experiment_service_create_experiment(experiment=new)).experiment_id)
 
@@ -141,13 +140,13 @@ def _pipeline(client: Client, recipe: Recipe, namespace: str | None) -> str:
     import kfp_server_api
 
     api = client._pipelines_api
-    wanted: dict[str, Any] = {"namespace": namespace} if namespace else {}
+    in_namespace: dict[str, Any] = {"namespace": namespace} if namespace else {}
     new = kfp_server_api.V2beta1Pipeline(
-        name=recipe.name, display_name=recipe.name, description=recipe.description, **wanted
+        name=recipe.name, display_name=recipe.name, description=recipe.description, **in_namespace
     )
 
     def find() -> Sequence[Any]:
-        return api.pipeline_service_list_pipelines(filter=named(recipe.name), **wanted).pipelines or []
+        return api.pipeline_service_list_pipelines(filter=named(recipe.name), **in_namespace).pipelines or []
 
     return str(_found_or_made(find, lambda: api.pipeline_service_create_pipeline(pipeline=new)).pipeline_id)
 
@@ -169,11 +168,11 @@ def _found_or_made(find: Callable[[], Sequence[Any]], make: Callable[[], Any]) -
     """What is there, else what is made now; another who makes the same at this moment is no failure."""
     from kfp_server_api import ApiException
 
-    if there := find():
-        return there[0]
+    if existing := find():
+        return existing[0]
     try:
         return make()
     except ApiException as error:
-        if error.status != 409 or not (there := find()):
+        if error.status != 409 or not (existing := find()):
             raise
-        return there[0]
+        return existing[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 from kfp import kubernetes
 
-from components.kubernetes.labels import KEEP, QUEUE
+from components.kubernetes.objects import KEEP, QUEUE
 from components.kubernetes.pods import FROM_CONFIG_MAP, FROM_SECRET
 from components.kubernetes.settings import ClusterSettings, PodSettings
 

@@ -22,11 +22,11 @@ from components.core.errors import UserError
 from components.core.processes import end
 from components.core.store import home, join, open_store
 from components.serving.kubernetes.launch import LAUNCHES
-from pipelines.cluster.names import check_run_name
 from pipelines.compile import compile_recipe
 from pipelines.local.services import BUCKET, services
 from pipelines.local.terminal import EventFile, Screen, show_summary
 from pipelines.recipe import Recipe, require_local_files
+from pipelines.runs import check_run_name
 
 
 @dataclass(frozen=True)

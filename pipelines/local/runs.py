@@ -1,4 +1,4 @@
-"""Runs on this machine: folders below `.srlm/runs`, and the processes that walk them."""
+"""Runs on this machine: folders below `.srlm/runs`, and the processes that execute them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from typing import Any
 
 from components.core.processes import alive
 from components.core.store import home
-from pipelines.cluster.runs import RECENT, Run
+from pipelines.runs import RECENT, Run
 
-PATIENCE = 20.0  # seconds for a run to end after SIGTERM
+EXECUTE = "pipelines.local.execute"  # the module that `srlm run` starts for each run
+END_TIMEOUT_S = 20.0  # for a run to end after SIGTERM
 
 
 class LocalRuns:
@@ -25,75 +26,74 @@ class LocalRuns:
     name = "local"
 
     def recent(self) -> list[Run]:
-        folders = sorted(_runs().glob("*/"), key=lambda folder: folder.stat().st_mtime, reverse=True)
-        walking = owners()
-        return [_run(folder, walking) for folder in folders[:RECENT]]
+        folders = sorted(_root().glob("*/"), key=lambda folder: folder.stat().st_mtime, reverse=True)
+        running = owners()
+        return [_run(folder, running) for folder in folders[:RECENT]]
 
     def find(self, run: str) -> list[Run]:
-        folder = _runs() / run
+        folder = _root() / run
         known = run not in ("", ".", "..") and "/" not in run and folder.is_dir()
         return [_run(folder, owners())] if known else []
 
-    def said(self, run: Run) -> list[str]:
-        errors = [event for event in events(_runs() / run.name) if event["kind"] == "error"]
+    def details(self, run: Run) -> list[str]:
+        errors = [event for event in events(_root() / run.name) if event["kind"] == "error"]
         lines = [f"{errors[0]['step']}: {errors[0]['problem']}. {errors[0]['remedy']}"] if errors else []
-        return [*lines, f"its files are in {_runs() / run.name}"]
+        return [*lines, f"its files are in {_root() / run.name}"]
 
     def log(self, run: Run, follow: bool) -> Iterator[str]:
-        path = _runs() / run.name / "log.txt"
+        path = _root() / run.name / "log.txt"
         if not path.exists():
             return
         with path.open(errors="replace") as file:
             while True:
-                working = follow and run.name in owners()  # asked before the last look at the file
+                running = follow and run.name in owners()  # seen before the file is read for the last time
                 yield from (line.rstrip("\n") for line in file)
-                if not working:
+                if not running:
                     return
                 time.sleep(0.5)
 
     def cancel(self, run: Run) -> list[str]:
-        """Ends `srlm run`; the process that walks, its step and the run's servers end by themselves without it."""
+        """Ends `srlm run`; the process that executes, its step and the run's servers end by themselves without it."""
         owner = owners().get(run.name)
         if owner is None:
             return []
         os.kill(owner, signal.SIGTERM)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + END_TIMEOUT_S
         while run.name in owners() and time.monotonic() < deadline:
             time.sleep(0.2)
         gone = "" if run.name not in owners() else ", which has not ended yet"
         return [f"ended the process {owner} of the run {run.name}{gone}; run again to continue: finished work is kept"]
 
 
-def _runs() -> Path:
+def _root() -> Path:
     return home() / "runs"
 
 
 def events(folder: Path) -> list[dict[str, Any]]:
-    """What the run's steps told, oldest first; a line that is not whole yet is left for the next time."""
+    """The events that the run's steps emitted, oldest first; a line that is not whole yet is left for the next time."""
     path = folder / "events.jsonl"
     text = path.read_text(errors="replace") if path.exists() else ""
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
-def _run(folder: Path, walking: dict[str, int]) -> Run:
-    told = events(folder)
-    started = folder / "pipeline.yaml"
-    since = (started if started.exists() else folder).stat().st_mtime
-    state = "running" if folder.name in walking else _state(folder, told)
-    step = _step(told) if state in ("running", "stopped") else ""
+def _run(folder: Path, running: dict[str, int]) -> Run:
+    emitted = events(folder)
+    compiled = folder / "pipeline.yaml"
+    since = (compiled if compiled.exists() else folder).stat().st_mtime
+    if folder.name in running:
+        state = "running"
+    elif (folder / "summary.json").exists():
+        state = "finished"
+    else:
+        state = "failed" if any(event["kind"] == "error" for event in emitted) else "stopped"
+    step = _step(emitted) if state in ("running", "stopped") else ""
     return Run("local", folder.name, state, datetime.fromtimestamp(since, UTC), step)
 
 
-def _state(folder: Path, told: list[dict[str, Any]]) -> str:
-    if (folder / "summary.json").exists():
-        return "finished"
-    return "failed" if any(event["kind"] == "error" for event in told) else "stopped"
-
-
-def _step(told: list[dict[str, Any]]) -> str:
+def _step(emitted: list[dict[str, Any]]) -> str:
     """The step that was started and not ended yet, with how far it is."""
     step, progress = "", ""
-    for event in told:
+    for event in emitted:
         if event["kind"] == "step_start":
             step, progress = event["step"], ""
         elif event["kind"] == "step_end":
@@ -104,17 +104,18 @@ def _step(told: list[dict[str, Any]]) -> str:
 
 
 def owners() -> dict[str, int]:
-    """Names of the runs below this home that are walked now, with the process ids of their `srlm run`."""
-    found: dict[str, int] = {}
-    root = _runs().resolve()
+    """Names of the runs below this home that are executed now, with the process ids of their `srlm run`."""
+    owner_of: dict[str, int] = {}
+    root = _root().resolve()
     for pid, parent, command in _processes():
-        if "pipelines.local.execute" not in command:
+        if EXECUTE not in command:
             continue
-        compiled = Path(command[command.index("pipelines.local.execute") + 1])
-        place = compiled if compiled.is_absolute() else _folder_of(pid) / compiled
-        if place.parent.parent.resolve() == root and alive(parent):
-            found[place.parent.name] = parent
-    return found
+        compiled = Path(command[command.index(EXECUTE) + 1])
+        if not compiled.is_absolute():
+            compiled = _working_folder(pid) / compiled
+        if compiled.parent.parent.resolve() == root and alive(parent):
+            owner_of[compiled.parent.name] = parent
+    return owner_of
 
 
 def _processes() -> Iterator[tuple[int, int, list[str]]]:
@@ -134,7 +135,7 @@ def _processes() -> Iterator[tuple[int, int, list[str]]]:
         yield int(folder.name), parent, command
 
 
-def _folder_of(pid: int) -> Path:
+def _working_folder(pid: int) -> Path:
     try:
         return Path(f"/proc/{pid}/cwd").resolve()
     except OSError:

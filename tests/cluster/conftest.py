@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,15 +12,9 @@ from components.core import store as store_module
 from components.core.images import WORKER
 from components.kubernetes.client import Cluster, connect
 from tests.helpers.release import Release, installed
+from tests.helpers.waiting import wait_until
 
 IMAGE = WORKER  # a Python that the nodes have
-
-
-def wait_until(seen: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < deadline, f"not seen within {seconds} s"
-        time.sleep(0.5)
 
 
 @pytest.fixture

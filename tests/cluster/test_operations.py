@@ -1,178 +1,19 @@
-"""status, logs and cancel: of runs on this machine, and of Jobs and pods on a real cluster."""
+"""status, logs and cancel of Jobs and pods on a real cluster."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import textwrap
-import time
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from components.core.errors import UserError
-from components.core.processes import alive, end
 from components.kubernetes.client import Cluster
-from components.kubernetes.labels import labels
-from components.kubernetes.troubles import Trouble, last_log_lines, trouble_of
+from components.kubernetes.diagnosis import PodFailure, diagnose, last_log_lines
+from components.kubernetes.objects import labels
 from pipelines.cli.runs import commands
 from pipelines.cluster.job_runs import JobRuns
-from pipelines.cluster.kubeflow import KubeflowError, kfp_client
-from pipelines.cluster.pod_states import _lines
-from pipelines.cluster.runs import Answers, Run, age, recent
-from pipelines.local.runs import LocalRuns
-from tests.cluster.conftest import IMAGE, wait_until
-
-RUN = "toy-20260101-000000-abcd"
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the run RUN, in a home of its own."""
-    monkeypatch.setenv("SRLM_HOME", str(tmp_path))
-    made = tmp_path / "runs" / RUN
-    made.mkdir(parents=True)
-    (made / "pipeline.yaml").write_text("")
-    return made
-
-
-def tell(folder: Path, *events: dict[str, Any]) -> None:
-    with (folder / "events.jsonl").open("a") as file:
-        file.writelines(json.dumps({"time": 0.0, **event}) + "\n" for event in events)
-
-
-def test_the_age_is_in_the_largest_unit_that_counts_at_least_two() -> None:
-    """119 s are less than two minutes; 120 s are two; 47 h are less than two days."""
-    now = datetime.now(UTC)
-    ages = [age(now - timedelta(seconds=seconds)) for seconds in (119, 121, 47 * 3600 + 1, 48 * 3600 + 1)]
-    assert ages == ["119 s", "2 min", "47 h", "2 d"]
-    assert age(None) == "?", "not known is not now"
-
-
-def test_a_local_run_is_stopped_failed_or_finished_by_what_it_left(folder: Path) -> None:
-    tell(folder, {"kind": "step_start", "step": "m1/judging"})
-    tell(folder, {"kind": "progress", "label": "judged", "done": 3, "total": 8})
-    [stopped] = LocalRuns().find(RUN)
-    assert (stopped.state, stopped.step) == ("stopped", "m1/judging (judged 3/8)")
-    tell(folder, {"kind": "error", "step": "m1/judging", "problem": "no judge", "remedy": "Start one.", "trace": ""})
-    [failed] = LocalRuns().find(RUN)
-    assert failed.state == "failed" and "m1/judging: no judge. Start one." in LocalRuns().said(failed)
-    (folder / "summary.json").write_text("{}")
-    assert LocalRuns().find(RUN)[0].state == "finished", "an error that a later attempt got over is history"
-
-
-def test_an_event_that_is_half_written_is_left_for_the_next_time(folder: Path) -> None:
-    tell(folder, {"kind": "step_start", "step": "sft"})
-    with (folder / "events.jsonl").open("a") as file:
-        file.write('{"kind": "step_e')
-    assert LocalRuns().find(RUN)[0].step == "sft"
-
-
-@pytest.mark.parametrize("name", ["..", ".", "", "../runs", "nosuch"])
-def test_a_name_that_is_no_run_finds_no_folder(folder: Path, name: str) -> None:
-    assert LocalRuns().find(name) == []
-
-
-def start_owner(folder: Path, seconds: int) -> subprocess.Popen[bytes]:
-    """A process like `srlm run`, whose child looks like the walk of the run and ends with it."""
-    walk = "import os, sys, time\nparent = os.getppid()\nwhile os.getppid() == parent: time.sleep(0.1)"
-    owner = f"""
-        import subprocess, sys, time
-        subprocess.Popen([sys.executable, "-c", {walk!r}, "pipelines.local.execute", {str(folder / "pipeline.yaml")!r}])
-        time.sleep({seconds})
-    """
-    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(owner)])
-
-
-def test_a_local_run_is_found_by_its_process_and_cancelled_once(folder: Path) -> None:
-    owner = start_owner(folder, 300)
-    try:
-        wait_until(lambda: LocalRuns().find(RUN)[0].state == "running")
-        shown = CliRunner().invoke(commands, ["cancel", RUN]).stdout
-        assert f"ended the process {owner.pid}" in shown
-        assert not alive(owner.pid)
-        assert LocalRuns().cancel(LocalRuns().find(RUN)[0]) == [], "there is nothing left to end"
-    finally:
-        end(owner.pid)
-
-
-def test_another_home_s_run_of_the_same_name_is_not_this_one(folder: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other" / "runs" / RUN
-    other.mkdir(parents=True)
-    owner = start_owner(other, 300)
-    try:
-        time.sleep(1)
-        assert LocalRuns().find(RUN)[0].state == "stopped"
-    finally:
-        end(owner.pid)
-
-
-def test_a_log_that_is_followed_ends_with_its_run(folder: Path) -> None:
-    (folder / "log.txt").write_text("first\n")
-    owner = start_owner(folder, 3)
-    try:
-        wait_until(lambda: LocalRuns().find(RUN)[0].state == "running")
-        lines = LocalRuns().log(LocalRuns().find(RUN)[0], follow=True)
-        assert next(lines) == "first"
-        with (folder / "log.txt").open("a") as file:
-            file.write("second\n")
-        assert list(lines) == ["second"]
-    finally:
-        end(owner.pid)
-
-
-def test_lines_come_whole_however_the_stream_is_cut() -> None:
-    """The two bytes of é lie in two chunks."""
-    assert list(_lines(iter([b"caf\xc3", b"\xa9\nhal", b"f\n", b"rest"]))) == ["café", "half", "rest"]
-
-
-class Dumb:
-    name = "kubeflow"
-
-    def recent(self) -> list[Any]:
-        raise UserError("nobody there", "Start it.")
-
-
-def test_a_kind_that_cannot_be_asked_is_named_and_does_not_hide_the_others(folder: Path) -> None:
-    asked = recent([LocalRuns(), Dumb()])  # type: ignore[list-item]
-    assert [run.name for _, run in asked.runs] == [RUN]
-    assert asked.silent == ["kubeflow: nobody there"]
-    with pytest.raises(UserError, match="kubeflow: nobody there"):
-        Answers(silent=asked.silent).require("nosuch")
-
-
-class Known:
-    """A kind of runs that knows one, whose log is one line."""
-
-    def __init__(self, kind: str) -> None:
-        self.name = kind
-
-    def find(self, run: str) -> list[Run]:
-        return [Run(self.name, run, "running")]
-
-    def log(self, run: Run, follow: bool) -> list[str]:
-        return [f"told by {run.kind}"]
-
-
-@pytest.mark.parametrize("beside", ["submission", "rest"])
-def test_the_log_is_the_run_s_not_that_of_its_submission_or_its_servers(
-    beside: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While Kubeflow serves a model, the server goes by the run's name as well."""
-    monkeypatch.setattr("pipelines.cluster.runs.every_kind", lambda *_: [Known(beside), Known("kubeflow")])
-    assert CliRunner().invoke(commands, ["logs", "toy"]).stdout == "told by kubeflow\n"
-
-
-def test_no_kubeflow_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KF_PIPELINES_ENDPOINT", raising=False)
-    with pytest.raises(KubeflowError, match="KF_PIPELINES_ENDPOINT"), kfp_client():
-        pass
-    with pytest.raises(KubeflowError, match="does not answer"), kfp_client("http://127.0.0.1:9"):
-        pass
+from tests.cluster.conftest import IMAGE
+from tests.helpers.waiting import wait_until
 
 
 def sleeping_job(name: str, command: list[str], component: str = "run") -> dict[str, Any]:
@@ -200,7 +41,7 @@ def test_a_job_is_shown_with_its_step_followed_and_cancelled_with_all_it_has(clu
     cluster.apps.create_namespaced_deployment(space, server_of("toy"))
     jobs = JobRuns(space)
     wait_until(lambda: jobs.find("toy")[0].step == "m1/sampling (2/2)")
-    wait_until(lambda: any("toy-m1" in line and "runs" in line for line in jobs.said(jobs.find("toy")[0])))
+    wait_until(lambda: any("toy-m1" in line and "runs" in line for line in jobs.details(jobs.find("toy")[0])))
     assert [run.name for run in jobs.recent()] == ["toy"]
     lines = jobs.log(jobs.find("toy")[0], follow=True)
     assert [next(lines), next(lines)] == ["[1/2] data", "[2/2] m1/sampling"]
@@ -240,8 +81,8 @@ def test_a_job_whose_pods_are_refused_says_so(cluster: Cluster) -> None:
     job["spec"]["template"]["spec"]["serviceAccountName"] = "nosuch"
     cluster.batch.create_namespaced_job(cluster.namespace, job)
     jobs = JobRuns(cluster.namespace)
-    wait_until(lambda: bool(jobs.said(jobs.find("refused")[0])))
-    assert jobs.said(jobs.find("refused")[0]) == [
+    wait_until(lambda: bool(jobs.details(jobs.find("refused")[0])))
+    assert jobs.details(jobs.find("refused")[0]) == [
         f"job refused: the cluster refuses the pod: error looking up service account {cluster.namespace}/nosuch: "
         'serviceaccount "nosuch" not found'
     ]
@@ -277,24 +118,24 @@ SICK = {
 
 
 @pytest.mark.cluster
-def test_real_pods_in_every_trouble_say_which(cluster: Cluster) -> None:
+def test_real_pods_that_fail_in_every_way_say_which(cluster: Cluster) -> None:
     for made, _, _ in SICK.values():
         cluster.core.create_namespaced_pod(cluster.namespace, made)
 
-    found: dict[str, Trouble] = {}
+    failures: dict[str, PodFailure] = {}
 
     def all_seen() -> bool:
         """A container that crashes works for a moment whenever it is started again."""
-        for one in cluster.core.list_namespaced_pod(cluster.namespace).items:
-            if trouble := trouble_of(one):
-                found[one.metadata.name] = trouble
-        return len(found) == len(SICK)
+        for pod in cluster.core.list_namespaced_pod(cluster.namespace).items:
+            if failure := diagnose(pod):
+                failures[pod.metadata.name] = failure
+        return len(failures) == len(SICK)
 
     wait_until(all_seen)
-    assert {name: trouble.kind for name, trouble in found.items()} == {
+    assert {name: failure.kind for name, failure in failures.items()} == {
         name: kind for name, (_, kind, _) in SICK.items()
     }
     for name, (_, _, words) in SICK.items():
-        assert words in found[name].text
+        assert words in failures[name].text
     crashed = cluster.core.read_namespaced_pod("crash", cluster.namespace)
     assert last_log_lines(cluster.core, crashed, "c") == ["no weights"]

@@ -17,16 +17,16 @@ from components.base_model.settings import BaseModelSettings
 from components.core.errors import UserError
 from components.core.store import join
 from components.kubernetes.client import Cluster, connect
-from components.kubernetes.labels import selector
+from components.kubernetes.objects import selector
 from components.kubernetes.removal import remove_servers
 from components.serving.kubernetes.engine import KubernetesEngine
 from components.serving.kubernetes.manifests import server_name
 from components.serving.settings import ServingSettings
 from pipelines.cluster.manifests import JobRequest, manifests
 from pipelines.recipe import load_recipe
-from tests.cluster.conftest import wait_until
 from tests.helpers.release import RESTRICTED, Release
 from tests.helpers.tiny_model import make_tiny_model
+from tests.helpers.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 STORE = "s3://srlm/artifacts"

@@ -16,11 +16,11 @@ from mlflow import MlflowClient
 
 from components.core.store import open_store
 from components.kubernetes.client import Cluster
-from components.kubernetes.labels import selector
+from components.kubernetes.objects import selector
 from pipelines.cluster import permissions
-from tests.cluster.conftest import wait_until
 from tests.helpers.release import Release, helm, kubectl, wait_for_end
 from tests.helpers.small_world import write_small_world
+from tests.helpers.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 STORE = "s3://srlm/artifacts"

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import os
 import time
+import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from components.core.errors import UserError
 from components.core.images import WORKER
 from components.core.model_files import cached_model
 from components.core.progress import say
 from components.core.stage import read_manifest
-from components.kubernetes.apply import apply
 from components.kubernetes.client import Cluster, connect, in_a_pod
-from components.kubernetes.owner import owner_of_this_step
+from components.kubernetes.objects import apply, owner_of_this_step
 from components.kubernetes.removal import remove_servers
 from components.kubernetes.settings import ClusterSettings
-from components.serving.client import endpoint_info
 from components.serving.kubernetes.launch import PORT, ServedModel
 from components.serving.kubernetes.manifests import CACHE, Server, deployment, server_name, service
-from components.serving.kubernetes.waiting import is_ready, wait_until_ready
-from components.serving.settings import ServingSettings
+from components.serving.kubernetes.readiness import is_ready, wait_until_ready
 
-PATIENCE = 120  # seconds for a Service to find its pods
+if TYPE_CHECKING:
+    from components.serving.settings import ServingSettings
+
+SERVICE_TIMEOUT_S = 120.0  # for a Service to find its pods
+REQUEST_TIMEOUT_S = 10.0
+POLL_INTERVAL_S = 0.5
 
 
 @dataclass
@@ -42,7 +46,7 @@ class KubernetesEngine:
         return self._connected
 
     def check(self) -> None:
-        """Raises UserError where this process is no pod: servers have names that pods alone can ask."""
+        """Raises UserError where this process is no pod: the servers' names resolve in the cluster alone."""
         if not in_a_pod():
             raise UserError(
                 f"the engine {self.engine} makes servers that only pods of the cluster can ask",
@@ -53,7 +57,7 @@ class KubernetesEngine:
     def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str:
         """Applying the same again changes nothing, so a server that is ready already is used.
 
-        One that is not may be in a trouble that has been mended since: it starts anew.
+        One that is not may have failed for a reason that is gone: it starts anew.
         """
         server = self._server(run, name, model, settings)
         if not is_ready(self.cluster, server):
@@ -91,12 +95,15 @@ class KubernetesEngine:
 
 def _until_it_answers(url: str) -> None:
     """A Service finds its pods a moment after they are ready."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + SERVICE_TIMEOUT_S
     while True:
         try:
-            endpoint_info(url)
+            urllib.request.urlopen(f"{url}/health", timeout=REQUEST_TIMEOUT_S).close()  # noqa: S310
             return
-        except UserError:
+        except OSError as error:
             if time.monotonic() > deadline:
-                raise
-        time.sleep(0.5)
+                raise UserError(
+                    f"the server's pods are ready, but its Service {url} does not answer ({error})",
+                    "Check that pods of this namespace may reach each other (NetworkPolicy), then run again.",
+                ) from error
+        time.sleep(POLL_INTERVAL_S)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from components.core.images import ENGINE, TGI, VLLM
-from components.serving.settings import ServingSettings
+
+if TYPE_CHECKING:
+    from components.serving.settings import ServingSettings
 
 PORT = 8080
 QUEUE = 1024  # requests that may wait at TGI (its default is 128): recipes ask with up to 256 at once for each stage

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from components.core.hashing import content_hash
-from components.kubernetes.labels import KEEP, NO_SIDECAR, QUEUE, labels
-from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY, environment_sources, resources, shared_memory
+from components.kubernetes.objects import KEEP, NO_SIDECAR, QUEUE, labels, object_name
+from components.kubernetes.pods import CONTAINER_SECURITY, environment_sources, pod_skeleton, resources, shared_memory
 from components.kubernetes.settings import ClusterSettings
 from components.serving.kubernetes.launch import LAUNCHES, PORT, ServedModel
-from components.serving.settings import ServingSettings
+
+if TYPE_CHECKING:
+    from components.serving.settings import ServingSettings
 
 CACHE, SCRATCH, SHARED_MEMORY = "/models", "/tmp", "/dev/shm"  # noqa: S108  volumes of the pod
-PROBE_SECONDS = 5
+PROBE_PERIOD_S = 5
 Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Server:
-    """One model of a run to serve, and with what. `owner` goes into ownerReferences: with it the server goes."""
+    """One model of a run to serve, and with what. `owner` goes into ownerReferences: the server goes when it does."""
 
     run: str
     name: str
@@ -44,9 +45,8 @@ class Server:
 
 
 def server_name(run: str, name: str) -> str:
-    """Of Deployment and Service: a DNS label (at most 63 characters, a letter first) that tells run and model."""
-    stem = run if run[:1].isalpha() else f"run-{run}"
-    return f"{stem[:36].rstrip('-.')}-{content_hash(run)[:6]}-{name}"
+    """Of Deployment and Service: a DNS label (at most 63 characters) that tells run and model."""
+    return object_name(run, name, longest=36)
 
 
 def deployment(server: Server) -> Manifest:
@@ -65,10 +65,7 @@ def deployment(server: Server) -> Manifest:
             "progressDeadlineSeconds": server.settings.start_timeout,
             "selector": {"matchLabels": server.labels},
             "template": {
-                "metadata": {
-                    "labels": metadata["labels"] | NO_SIDECAR,
-                    "annotations": KEEP,
-                },
+                "metadata": {"labels": metadata["labels"] | NO_SIDECAR, "annotations": KEEP},
                 "spec": _pod(server),
             },
         },
@@ -86,21 +83,13 @@ def _pod(server: Server) -> Manifest:
     pod, cluster = server.settings.pod, server.cluster
     claim = {"persistentVolumeClaim": {"claimName": cluster.model_cache}} if cluster.model_cache else {"emptyDir": {}}
     return {
-        "serviceAccountName": cluster.service_account,  # with a workload identity it is what may read the store
+        **pod_skeleton(cluster, pod),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 5,
-        "securityContext": POD_SECURITY,
-        "imagePullSecrets": [{"name": name} for name in cluster.image_pull_secrets],
-        "nodeSelector": pod.node_selector,
-        "tolerations": pod.tolerations,
         "initContainers": [_weights(server)],
         "containers": [_server(server)],
-        "volumes": [
-            {"name": "models", **claim},
-            {"name": "tmp", "emptyDir": {}},
-            shared_memory(pod),
-        ],
+        "volumes": [{"name": "models", **claim}, {"name": "tmp", "emptyDir": {}}, shared_memory(pod)],
     }
 
 
@@ -122,7 +111,7 @@ def _weights(server: Server) -> Manifest:
 def _server(server: Server) -> Manifest:
     """No secret reaches it: a model's text may be hostile, and so may be a chat template."""
     settings, launch = server.settings, LAUNCHES[server.engine]
-    probe = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": PROBE_SECONDS, "timeoutSeconds": 5}
+    probe = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": PROBE_PERIOD_S, "timeoutSeconds": 5}
     return {
         "name": "server",
         "image": server.engine_image or launch.image,

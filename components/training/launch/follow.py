@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import io
-import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from components.core.errors import UserError
 from components.core.progress import say, warn
 from components.kubernetes.client import Cluster, ClusterError, connect
-from components.kubernetes.owner import owner_of_this_step
+from components.kubernetes.diagnosis import PodFailure, diagnose
+from components.kubernetes.events import diagnose_creation, failed_creations
+from components.kubernetes.objects import owner_of_this_step
 from components.kubernetes.removal import if_there
-from components.training.launch.logs import Log, ending_with_this_process
-from components.training.launch.trainjob import GROUP, NODE, PLURAL, VERSION, Manifest, TrainJob, manifest
-from components.training.launch.waiting import Wait
+from components.kubernetes.wait import Wait, WaitPolicy, remedies
+from components.training.launch.logs import Log, PodLogs, ending_with_this_process
+from components.training.launch.trainjob import GROUP, PLURAL, VERSION, Manifest, TrainJob, manifest
 
-JOB_SET = "jobset.sigs.k8s.io/jobset-name"  # the label of a TrainJob's pods, with its name
-PAUSE = 3.0  # seconds between two looks
-PATIENCE, LOG_PATIENCE = 120.0, 10.0  # seconds for a job to go, and for a log's end to come
+POLL_INTERVAL_S = 3.0
+REMOVAL_TIMEOUT_S = 120.0
+REFUSAL_TIMEOUT_S = 60.0  # that pods may be refused: those that still end count against a quota
 
 
 def follow(job: TrainJob, cluster: Cluster | None = None) -> None:
@@ -28,36 +29,34 @@ def follow(job: TrainJob, cluster: Cluster | None = None) -> None:
     Raises UserError with the workers' own message or the end of their log. A step that is stopped removes its job.
     """
     cluster = cluster or connect()
-    _make(job, cluster)
+    _create(job, cluster)
     log = Log()
     with ending_with_this_process(lambda: remove(job, cluster)):
-        logs, wait = PodLogs(job, cluster, log), Wait(job, cluster)
-        while (ended := _look(job, cluster, logs, wait)) is None:
-            time.sleep(PAUSE)
+        logs, wait = PodLogs(cluster, job.name, log), Wait(cluster, _policy(job), f"training {job.model}")
+        while (ended := _poll(job, cluster, logs, wait)) is None:
+            time.sleep(POLL_INTERVAL_S)
         logs.finish()
     remove(job, cluster)
     if ended:
         raise log.error(f"the TrainJob {job.name} failed ({ended})")
 
 
-def _look(job: TrainJob, cluster: Cluster, logs: PodLogs, wait: Wait) -> str | None:
-    """The job's outcome; None while it goes on, and while the API server is away, which says nothing about the job."""
-    try:
-        ended = outcome(there := found(job, cluster))
-        pods = logs.look()
-        if there and ended is None:
-            wait.look(there, pods)
-    except ClusterError as error:
-        if 400 <= error.status < 500:
-            raise
-        warn(f"training {job.model} goes on unseen: {error.problem}")
-        return None
-    return ended
+def _policy(job: TrainJob) -> WaitPolicy:
+    return WaitPolicy(
+        limits={
+            "unschedulable": job.pods.schedule_timeout,
+            "quota": REFUSAL_TIMEOUT_S,
+            "admission": REFUSAL_TIMEOUT_S,
+        },
+        remedies=remedies("resources", "resources.schedule_timeout"),
+        other_remedy="Correct the recipe's resources or cluster, then run again.",
+    )
 
 
-def _make(job: TrainJob, cluster: Cluster) -> None:
+def _create(job: TrainJob, cluster: Cluster) -> None:
     """A job that has ended was left by a step that died; training goes on from its checkpoint in a new one."""
-    if outcome(there := found(job, cluster)) is not None and there:
+    earlier = current(job, cluster)
+    if earlier and outcome(earlier) is not None:
         remove(job, cluster)
     body = manifest(job, _runtime_kind(job, cluster), owner_of_this_step(cluster))
     try:
@@ -86,17 +85,47 @@ def _runtime_kind(job: TrainJob, cluster: Cluster) -> str:
     return "TrainingRuntime"
 
 
-def found(job: TrainJob, cluster: Cluster) -> Manifest | None:
+def _poll(job: TrainJob, cluster: Cluster, logs: PodLogs, wait: Wait) -> str | None:
+    """The job's outcome; None while it goes on, and while the API server is away, which says nothing about the job."""
+    try:
+        present = current(job, cluster)
+        ended = outcome(present)
+        pods = logs.poll()
+        if present and ended is None:
+            wait.check(list(_failures(job, present, pods, cluster)))
+    except ClusterError as error:
+        if 400 <= error.status < 500:
+            raise
+        warn(f"training {job.model} goes on unseen: {error.problem}")
+        return None
+    return ended
+
+
+def _failures(job: TrainJob, present: Manifest, pods: list[Any], cluster: Cluster) -> Iterator[tuple[PodFailure, Any]]:
+    """What keeps the job's pods from training, each with its pod (None where it could not be created)."""
+    if present.get("spec", {}).get("suspend"):
+        yield PodFailure("queued", "the TrainJob is suspended, as it is in a queue", False), None
+    elif len(pods) < job.pods.nodes:
+        created = present.get("metadata", {}).get("creationTimestamp")
+        events = failed_creations(cluster, job.name, datetime.fromisoformat(created) if created else None)
+        if refusal := diagnose_creation(None, events):
+            yield refusal, None
+    for pod in pods:
+        if pod.status.phase == "Pending" and (failure := diagnose(pod)):
+            yield failure, pod
+
+
+def current(job: TrainJob, cluster: Cluster) -> Manifest | None:
     """The job as the cluster has it, None where it is gone."""
     try:
-        there: Manifest = cluster.custom.get_namespaced_custom_object(
+        present: Manifest = cluster.custom.get_namespaced_custom_object(
             GROUP, VERSION, cluster.namespace, PLURAL, job.name
         )
     except ClusterError as error:
         if error.status != 404:
             raise
         return None
-    return there
+    return present
 
 
 def outcome(job: Manifest | None) -> str | None:
@@ -112,53 +141,15 @@ def outcome(job: Manifest | None) -> str | None:
 
 def remove(job: TrainJob, cluster: Cluster) -> None:
     """Returns when the job and its pods are gone: one of the same name may follow. It tries for two minutes."""
-    deadline = time.monotonic() + PATIENCE
-    while _is_there_to_remove(job, cluster, last_try=time.monotonic() > deadline):
-        time.sleep(PAUSE)
-
-
-def _is_there_to_remove(job: TrainJob, cluster: Cluster, last_try: bool) -> bool:
+    deadline = time.monotonic() + REMOVAL_TIMEOUT_S
     delete = cluster.custom.delete_namespaced_custom_object
     arguments = (GROUP, VERSION, cluster.namespace, PLURAL, job.name)
-    try:
-        return if_there(delete, *arguments, propagation_policy="Foreground") and not last_try
-    except ClusterError as error:
-        if last_try or 400 <= error.status < 500:
-            raise
-        return True
-
-
-class PodLogs:
-    """Streams the logs of a job's pods, each from the moment when it runs."""
-
-    def __init__(self, job: TrainJob, cluster: Cluster, log: Log) -> None:
-        self.job, self.cluster, self.log = job, cluster, log
-        self._threads: dict[str, threading.Thread] = {}
-
-    def look(self) -> list[Any]:
-        """Follow pods that are new; returns all of them."""
-        chosen = f"{JOB_SET}={self.job.name}"
-        pods = self.cluster.core.list_namespaced_pod(self.cluster.namespace, label_selector=chosen).items
-        for pod in pods:
-            if pod.status.phase != "Pending" and pod.metadata.name not in self._threads:
-                thread = threading.Thread(target=self._follow, args=(pod.metadata.name,), daemon=True)
-                self._threads[pod.metadata.name] = thread
-                thread.start()
-        return list(pods)
-
-    def finish(self) -> None:
-        """Read the ended pods' logs to their end."""
-        self.look()
-        for thread in self._threads.values():
-            thread.join(LOG_PATIENCE)
-
-    def _follow(self, pod: str) -> None:
-        self.log.follow(self._lines(pod), prefix=f"{pod.removeprefix(self.job.name).lstrip('-')}: ")
-
-    def _lines(self, pod: str) -> Iterator[str]:
-        read = self.cluster.core.read_namespaced_pod_log
+    while True:
+        last_try = time.monotonic() > deadline
         try:
-            response = read(pod, self.cluster.namespace, container=NODE, follow=True, _preload_content=False)
-            yield from io.TextIOWrapper(response, errors="replace")
-        except (UserError, OSError) as error:
-            yield f"(its log cannot be followed further: {error})"
+            if not if_there(delete, *arguments, propagation_policy="Foreground") or last_try:
+                return
+        except ClusterError as error:
+            if last_try or 400 <= error.status < 500:
+                raise
+        time.sleep(POLL_INTERVAL_S)

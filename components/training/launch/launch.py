@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from components.core.errors import UserError
@@ -16,6 +16,7 @@ from components.training.launch.logs import Log, ending_with_this_process
 from components.training.launch.request import TrainingRequest
 
 WORKER = "components.training.launch.worker"
+END_TIMEOUT_S = 30.0  # for torchrun to end its workers
 
 
 def train_stage(
@@ -28,27 +29,27 @@ def train_stage(
     stage = request.stage()
     if stage.manifest:
         return stage.manifest
-    asked = TrainingPods(**pods)
-    request = request.on(asked.nodes * max(1, asked.gpus))
-    if asked.nodes > 1:
+    wanted = TrainingPods(**pods)
+    request = request.on(wanted.nodes * max(1, wanted.gpus))
+    if wanted.nodes > 1:
         from components.training.launch.follow import follow
         from components.training.launch.trainjob import TrainJob
 
-        follow(TrainJob(request, asked, ClusterSettings(**cluster), image, run, model))
-    elif asked.gpus > 1:
-        _need_gpus(asked.gpus)
+        follow(TrainJob(request, wanted, ClusterSettings(**cluster), image, run, model))
+    elif wanted.gpus > 1:
+        _require_gpus(wanted.gpus)
         on_this_node(request)
     else:
         return request.make()
     return read_manifest(stage.uri)
 
 
-def _need_gpus(asked: int) -> None:
+def _require_gpus(wanted: int) -> None:
     from torch import cuda
 
-    if cuda.device_count() < asked:
+    if cuda.device_count() < wanted:
         raise UserError(
-            f"the recipe asks for {asked} GPUs (resources.gpus) and there are {cuda.device_count()} here",
+            f"the recipe asks for {wanted} GPUs (resources.gpus) and there are {cuda.device_count()} here",
             f"Set resources.gpus to {cuda.device_count()}, or run on a machine that has them.",
         )
 
@@ -67,19 +68,14 @@ def on_this_node(request: TrainingRequest) -> None:
     )
     log = Log()
     with ending_with_this_process(lambda: _end(process)):
-        log.follow(_lines(process))
+        log.follow(process.stdout or ())
     if process.wait() != 0:
         raise log.error(f"training ended with exit code {process.returncode}")
 
 
-def _lines(process: subprocess.Popen[str]) -> Iterable[str]:
-    return process.stdout or ()
-
-
 def _end(process: subprocess.Popen[str]) -> None:
-    """torchrun ends its workers when it is asked to end."""
     process.terminate()
     try:
-        process.wait(30)
+        process.wait(END_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()

@@ -1,7 +1,8 @@
-"""What processes elsewhere say while they train: shown here as it comes, its end kept for an error."""
+"""The logs of processes that train elsewhere: shown here as they come, their last lines kept for an error."""
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sys
@@ -10,11 +11,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from components.core.errors import UserError
+from components.kubernetes.client import Cluster
 from components.training.launch.request import PROBLEM
+from components.training.launch.trainjob import NODE
 
 LAST_LINES = 20
+LOG_TIMEOUT_S = 10.0  # for the end of an ended pod's log
+JOB_SET = "jobset.sigs.k8s.io/jobset-name"  # the label of a TrainJob's pods, with its name
 
 
 class Log:
@@ -25,15 +31,14 @@ class Log:
         self._problem: UserError | None = None
 
     def follow(self, lines: Iterable[str], prefix: str = "") -> None:
+        """Show the lines as they come; the one that holds a worker's UserError is kept instead."""
         for line in lines:
-            self._add(line.rstrip("\n"), prefix)
-
-    def _add(self, line: str, prefix: str) -> None:
-        if line.startswith(PROBLEM):
-            self._problem = self._problem or UserError(**json.loads(line.removeprefix(PROBLEM)))
-            return
-        self._last.append(f"{prefix}{line}")
-        print(f"{prefix}{line}", file=sys.stderr, flush=True)
+            if line.startswith(PROBLEM):
+                self._problem = self._problem or UserError(**json.loads(line.removeprefix(PROBLEM)))
+                continue
+            shown = prefix + line.rstrip("\n")
+            self._last.append(shown)
+            print(shown, file=sys.stderr, flush=True)
 
     def error(self, problem: str) -> UserError:
         """The first UserError that the log holds, else `problem` with the last lines."""
@@ -43,11 +48,50 @@ class Log:
         return UserError(f"{problem}:\n{lines}\n", "Checkpoints are kept: run again, and training goes on from there.")
 
 
+class PodLogs:
+    """Streams the logs of a TrainJob's pods, each from the moment when it runs."""
+
+    def __init__(self, cluster: Cluster, job: str, log: Log) -> None:
+        self.cluster, self.job, self.log = cluster, job, log
+        self._threads: dict[str, threading.Thread] = {}
+
+    def poll(self) -> list[Any]:
+        """Follow pods that are new; returns all of them."""
+        chosen = f"{JOB_SET}={self.job}"
+        pods = self.cluster.core.list_namespaced_pod(self.cluster.namespace, label_selector=chosen).items
+        for pod in pods:
+            name = pod.metadata.name
+            if pod.status.phase != "Pending" and name not in self._threads:
+                prefix = f"{name.removeprefix(self.job).lstrip('-')}: "
+                arguments = (self._lines(name), prefix)
+                self._threads[name] = threading.Thread(target=self.log.follow, args=arguments, daemon=True)
+                self._threads[name].start()
+        return list(pods)
+
+    def finish(self) -> None:
+        """Read the ended pods' logs to their end."""
+        self.poll()
+        for thread in self._threads.values():
+            thread.join(LOG_TIMEOUT_S)
+
+    def _lines(self, pod: str) -> Iterator[str]:
+        read = self.cluster.core.read_namespaced_pod_log
+        try:
+            response = read(pod, self.cluster.namespace, container=NODE, follow=True, _preload_content=False)
+            yield from io.TextIOWrapper(response, errors="replace")
+        except (UserError, OSError) as error:
+            yield f"(its log cannot be followed further: {error})"
+
+
 @contextmanager
 def ending_with_this_process(end: Callable[[], object]) -> Iterator[None]:
     """Call `end` when this block is left by an error, by Ctrl-C or by SIGTERM (which Kubernetes sends)."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
     main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, _leave) if main else None
+    before = signal.signal(signal.SIGTERM, leave) if main else None
     try:
         yield
     except BaseException:
@@ -56,7 +100,3 @@ def ending_with_this_process(end: Callable[[], object]) -> Iterator[None]:
     finally:
         if main:
             signal.signal(signal.SIGTERM, before)
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.core.hashing import content_hash
-from components.kubernetes.labels import QUEUE, labels
+from components.kubernetes.objects import QUEUE, labels, object_name
 from components.kubernetes.pods import (
     CONTAINER_SECURITY,
     FROM_CONFIG_MAP,
     FROM_SECRET,
-    POD_SECURITY,
+    pod_skeleton,
     resources,
     shared_memory,
 )
@@ -38,9 +37,11 @@ class TrainJob:
 
     @property
     def name(self) -> str:
-        """The same for the same work of a run, so that a step that starts again finds its job; at most 63 letters."""
-        stem = self.run if self.run[:1].isalpha() else f"run-{self.run}"
-        return f"{stem[:32].rstrip('-.')}-{content_hash([self.run, self.request.stage().key])[:6]}-{self.model}"
+        """The same for the same work of a run, so that a step that starts again finds its job.
+
+        Short enough for JobSet, whose pods' names (63 characters at most) carry it.
+        """
+        return object_name(self.run, self.model, longest=32, identity=[self.run, self.request.stage().key])
 
     @property
     def labels(self) -> dict[str, str]:
@@ -48,9 +49,15 @@ class TrainJob:
 
 
 def manifest(job: TrainJob, runtime_kind: str, owner: Mapping[str, Any] | None = None) -> Manifest:
-    """The TrainJob. `owner` goes into ownerReferences: with it the job goes."""
+    """The TrainJob. `owner` goes into ownerReferences: the job goes when it does.
+
+    What its pods get beyond the runtime's is a patch, so that any runtime of torch will do.
+    """
     queue = {QUEUE: job.cluster.queue} if job.cluster.queue and job.pods.gpus else {}
     owners = {"ownerReferences": [dict(owner)]} if owner else {}
+    pod_template = {"metadata": {"labels": job.labels}, "spec": _pod(job)}
+    node = {"name": NODE, "template": {"spec": {"template": pod_template}}}
+    patch = {"template": {"spec": {"replicatedJobs": [node]}}}
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "TrainJob",
@@ -59,18 +66,14 @@ def manifest(job: TrainJob, runtime_kind: str, owner: Mapping[str, Any] | None =
             "runtimeRef": {"apiGroup": GROUP, "kind": runtime_kind, "name": job.cluster.training_runtime},
             "trainer": {
                 "image": job.image,
-                "command": [
-                    "torchrun",
-                    "-m",
-                    "components.training.launch.worker",
-                ],  # nodes and processes: Trainer's PET_*
+                "command": ["torchrun", "-m", "components.training.launch.worker"],  # nodes, processes: Trainer's PET_*
                 "args": [job.request.model_dump_json()],
                 "numNodes": job.pods.nodes,
                 "numProcPerNode": max(1, job.pods.gpus),
                 "resourcesPerNode": resources(job.pods),
                 "env": _environment(job.cluster),
             },
-            "runtimePatches": [{"manager": "self-rewarding-pipelines/srlm", "trainingRuntimeSpec": _patch(job)}],
+            "runtimePatches": [{"manager": "self-rewarding-pipelines/srlm", "trainingRuntimeSpec": patch}],
         },
     }
 
@@ -85,36 +88,12 @@ def _environment(cluster: ClusterSettings) -> list[Manifest]:
     ]
 
 
-def _patch(job: TrainJob) -> Manifest:
-    """What the runtime's pods get beyond it, so that any runtime of torch will do: volumes, security, place."""
-    template = {"metadata": {"labels": job.labels}, "spec": _pod(job)}
-    node = {"name": NODE, "template": {"spec": {"template": template}}}
-    return {"template": {"spec": {"replicatedJobs": [node]}}}
-
-
 def _pod(job: TrainJob) -> Manifest:
-    pods = job.pods
-    pod = {
-        "serviceAccountName": job.cluster.service_account,
-        "securityContext": POD_SECURITY,
-        "imagePullSecrets": [{"name": name} for name in job.cluster.image_pull_secrets],
-        "nodeSelector": pods.node_selector,
-        "tolerations": pods.tolerations,
-        "volumes": [
-            {"name": "work", "emptyDir": {}},
-            {"name": "tmp", "emptyDir": {}},
-            shared_memory(pods),
-        ],
-        "containers": [
-            {
-                "name": NODE,
-                "securityContext": CONTAINER_SECURITY,
-                "volumeMounts": [
-                    {"name": "work", "mountPath": "/work"},
-                    {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
-                    {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
-                ],
-            }
-        ],
+    folders = {"work": "/work", "tmp": "/tmp", "shm": "/dev/shm"}  # noqa: S108
+    container = {
+        "name": NODE,
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": [{"name": name, "mountPath": path} for name, path in folders.items()],
     }
-    return {name: value for name, value in pod.items() if value}
+    volumes = [{"name": "work", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}, shared_memory(job.pods)]
+    return {**pod_skeleton(job.cluster, job.pods), "volumes": volumes, "containers": [container]}

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from components.core.errors import UserError
 from components.core.images import TRAINER, WORKER
-from components.kubernetes.labels import RUN
+from components.kubernetes.objects import RUN
 from pipelines.cli.submit import commands
 from pipelines.cluster.manifests import JobRequest, manifests
 from pipelines.compile import load_recipe_for_elsewhere
@@ -70,7 +70,7 @@ def test_the_config_map_holds_the_recipe_whole(name: str, tmp_path: Path) -> Non
     assert load_recipe(str(tmp_path / "recipe.yaml")).rounds == 3
 
 
-def test_a_job_walks_the_pipeline_in_its_pod_with_what_training_needs() -> None:
+def test_a_job_runs_the_pipeline_in_its_pod_with_what_training_needs() -> None:
     _, job = made("job", *ASKED, namespace="team")
     pod, work = job["spec"]["template"]["spec"], container(job)
     assert work["command"] == ["srlm", "run", "/recipe/recipe.yaml", "--run=demo-1", "--engine=transformers"]

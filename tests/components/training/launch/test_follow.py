@@ -18,7 +18,6 @@ from components.kubernetes import removal
 from components.kubernetes.removal import end_training
 from components.kubernetes.settings import ClusterSettings, TrainingPods
 from components.training.launch import follow as following
-from components.training.launch import waiting
 from components.training.launch.follow import follow
 from components.training.launch.request import PROBLEM, TrainingRequest
 from components.training.launch.trainjob import TrainJob
@@ -27,10 +26,10 @@ LINES = ["step 1\n", "step 2\n"]
 
 
 class Api:
-    """One TrainJob: it runs for two looks and then meets `end` (a condition's type). Once the server is away."""
+    """One TrainJob: it runs for two polls and then meets `end` (a condition's type). Once the server is away."""
 
     def __init__(self, end: str, lines: list[str], there: bool = False) -> None:
-        self.end, self.lines, self.looks = end, lines, 0
+        self.end, self.lines, self.polls = end, lines, 0
         self.job: dict[str, Any] | None = {"metadata": {"name": "made before"}} if there else None
         self.removed: list[str] = []
         self.events: list[dict[str, Any]] = []
@@ -40,8 +39,8 @@ class Api:
         ]
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
-        if self.looks == 2:
-            self.looks += 1
+        if self.polls == 2:
+            self.polls += 1
             return 503, {"message": "the API server starts again"}
         if path.endswith("/events"):
             return 200, {"kind": "EventList", "items": self.events}
@@ -60,11 +59,11 @@ class Api:
             return (200, {}) if there else (404, {"message": "gone"})
         if path.endswith("/trainjobs"):
             return 200, {"items": [self.job] if self.job else []}
-        return (200, self._looked_at()) if self.job else (404, {"message": "gone"})
+        return (200, self._polled()) if self.job else (404, {"message": "gone"})
 
-    def _looked_at(self) -> dict[str, Any]:
-        self.looks += 1
-        ended = [{"type": self.end, "status": "True", "reason": "Ended"}] if self.looks > 3 else []
+    def _polled(self) -> dict[str, Any]:
+        self.polls += 1
+        ended = [{"type": self.end, "status": "True", "reason": "Ended"}] if self.polls > 3 else []
         return {**(self.job or {}), "status": {"conditions": ended}}
 
 
@@ -101,7 +100,7 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         return api
 
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.setattr(following, "PAUSE", 0.05)
+    monkeypatch.setattr(following, "POLL_INTERVAL_S", 0.05)
     yield start
     for server in servers:
         server.shutdown()
@@ -142,7 +141,7 @@ def test_a_workers_message_for_the_user_arrives(serve: Any, job: TrainJob) -> No
 
 def test_a_step_that_is_stopped_removes_its_job(serve: Any, job: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
     api = serve(Api("Complete", LINES))
-    monkeypatch.setattr(following.PodLogs, "look", lambda self: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(following.PodLogs, "poll", lambda self: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(SystemExit):
         follow(job)
     assert api.removed == ["m2"]
@@ -170,7 +169,7 @@ def pending(condition: dict[str, Any]) -> dict[str, Any]:
 
 def test_pods_that_are_refused_end_the_wait(serve: Any, job: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
     """There are no pods that could tell it: only the event about the TrainJob's Job does."""
-    monkeypatch.setattr(waiting, "REFUSED", 0)
+    monkeypatch.setattr(following, "REFUSAL_TIMEOUT_S", 0)
     api = serve(Api("Complete", LINES))
     api.pods, api.events = [], [failed_creation("m2-node-0", "2026-01-01T12:00:01Z")]
     with pytest.raises(UserError, match="training m2: the namespace's quota refuses the pod: exceeded quota: gpus"):
@@ -184,7 +183,7 @@ def test_pods_that_are_refused_end_the_wait(serve: Any, job: TrainJob, monkeypat
 def test_refusals_of_an_earlier_job_or_another_one_are_not_its_own(
     serve: Any, job: TrainJob, monkeypatch: pytest.MonkeyPatch, of: str, when: str
 ) -> None:
-    monkeypatch.setattr(waiting, "REFUSED", 0)
+    monkeypatch.setattr(following, "REFUSAL_TIMEOUT_S", 0)
     api = serve(Api("Complete", LINES))
     api.pods, api.events = [], [failed_creation(of, when)]
     follow(job)
@@ -199,7 +198,7 @@ def test_a_pod_without_a_node_is_waited_for_so_long_unless_one_is_coming(
     serve: Any, job: TrainJob, monkeypatch: pytest.MonkeyPatch, condition: Any, events: Any, ends: bool
 ) -> None:
     """The deadline is over at once here. The event stands for the autoscaler's; a pod in a queue has no deadline."""
-    monkeypatch.setattr(waiting, "failed_creations", lambda *_: [])  # the scripted server does not select events
+    monkeypatch.setattr(following, "failed_creations", lambda *_: [])  # the scripted server does not select events
     job.pods.__dict__["schedule_timeout"] = 0
     api = serve(Api("Complete", LINES))
     api.pods, api.events = [pending(condition)], events

@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from components.kubernetes.labels import COMPONENT, MANAGER, RUN
-from pipelines.cluster.kubeflow import KubeflowError
+from components.kubernetes.objects import COMPONENT, MANAGER, RUN
+from pipelines.cluster.kubeflow import KubeflowError, kfp_client
 from pipelines.cluster.kubeflow_runs import KubeflowRuns
 
 ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -102,7 +102,7 @@ def test_a_run_that_is_not_there_is_no_error(backend: Backend, name: str) -> Non
 
 
 def test_without_a_cluster_it_says_that_the_pods_could_not_be_asked(backend: Backend) -> None:
-    lines = KubeflowRuns().said(KubeflowRuns().find("toy")[0])
+    lines = KubeflowRuns().details(KubeflowRuns().find("toy")[0])
     assert "what its pods say is not known: no cluster is known here" in lines[1]
 
 
@@ -130,7 +130,7 @@ def test_a_run_s_objects_are_asked_for_by_what_it_calls_itself(
     backend.run |= {"display_name": name, "runtime_config": {"parameters": {"run": parameter}}}
     kubeflow = KubeflowRuns()
     [found] = kubeflow.find(name)
-    assert kubeflow.said(found) == [f"its id is {ID}"]
+    assert kubeflow.details(found) == [f"its id is {ID}"]
     wanted = {f"{MANAGER}=srlm,{RUN}={one}" for one in labels}
     assert backend.selectors == {f"pipeline/runid={ID}", *wanted}
     backend.selectors.clear()
@@ -150,3 +150,11 @@ def test_a_login_page_in_front_of_it_is_no_kubeflow(backend: Backend) -> None:
     backend.page = b"<html>Log in</html>"
     with pytest.raises(KubeflowError, match="answers, but not as the API"):
         KubeflowRuns().recent()
+
+
+def test_no_kubeflow_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KF_PIPELINES_ENDPOINT", raising=False)
+    with pytest.raises(KubeflowError, match="KF_PIPELINES_ENDPOINT"), kfp_client():
+        pass
+    with pytest.raises(KubeflowError, match="does not answer"), kfp_client("http://127.0.0.1:9"):
+        pass

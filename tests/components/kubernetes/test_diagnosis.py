@@ -26,7 +26,8 @@ from kubernetes.client import (
     V1ResourceRequirements,
 )
 
-from components.kubernetes.troubles import mount_trouble, refusal_of, trouble_of
+from components.kubernetes.diagnosis import diagnose
+from components.kubernetes.events import diagnose_creation, diagnose_mount
 
 NO_GPU = (
     "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. no new claims to deallocate, "
@@ -102,23 +103,23 @@ def unplaced(reason: str, message: str) -> list[V1PodCondition]:
     return [V1PodCondition(type="PodScheduled", status="False", reason=reason, message=message)]
 
 
-def test_a_pod_that_works_starts_or_is_done_has_no_trouble() -> None:
-    assert trouble_of(pod(phase="Pending")) is None
-    assert trouble_of(pod(container(waiting=("ContainerCreating", "")))) is None
-    assert trouble_of(pod(container(ready=True), phase="Running")) is None
-    assert trouble_of(pod(container(ended=(0, "Completed")), phase="Succeeded")) is None
-    assert trouble_of(pod(container(ended=(0, "Completed")), phase="Pending", init=True)) is None
+def test_a_pod_that_works_starts_or_is_done_has_no_failure() -> None:
+    assert diagnose(pod(phase="Pending")) is None
+    assert diagnose(pod(container(waiting=("ContainerCreating", "")))) is None
+    assert diagnose(pod(container(ready=True), phase="Running")) is None
+    assert diagnose(pod(container(ended=(0, "Completed")), phase="Succeeded")) is None
+    assert diagnose(pod(container(ended=(0, "Completed")), phase="Pending", init=True)) is None
 
 
-def test_a_container_that_works_again_has_no_trouble() -> None:
-    assert trouble_of(pod(container(before=(1, "Error"), restarts=1, ready=True), phase="Running")) is None
+def test_a_container_that_works_again_has_no_failure() -> None:
+    assert diagnose(pod(container(before=(1, "Error"), restarts=1, ready=True), phase="Running")) is None
 
 
 def test_an_unschedulable_pod_tells_what_is_short_and_how_much_it_asks() -> None:
-    found = trouble_of(pod(conditions=unplaced("Unschedulable", NO_GPU)))
-    assert found is not None
-    assert found.kind == "unschedulable" and not found.final, "a node may come free or be added"
-    assert found.text == (
+    failure = diagnose(pod(conditions=unplaced("Unschedulable", NO_GPU)))
+    assert failure is not None
+    assert failure.kind == "unschedulable" and not failure.permanent, "a node may come free or be added"
+    assert failure.text == (
         "no node takes the pod: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu; it asks for 1 nvidia.com/gpu"
     )
 
@@ -126,13 +127,13 @@ def test_an_unschedulable_pod_tells_what_is_short_and_how_much_it_asks() -> None
 def test_a_pod_that_a_queue_holds_is_not_without_a_node() -> None:
     held = pod(conditions=unplaced("SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates"))
     held.spec.scheduling_gates = [V1PodSchedulingGate(name="kueue.x-k8s.io/admission")]
-    found = trouble_of(held)
-    assert found is not None
-    assert found.kind == "queued" and not found.final and "kueue.x-k8s.io/admission" in found.text
+    failure = diagnose(held)
+    assert failure is not None
+    assert failure.kind == "queued" and not failure.permanent and "kueue.x-k8s.io/admission" in failure.text
 
 
 @pytest.mark.parametrize(
-    ("reason", "message", "final", "words"),
+    ("reason", "message", "permanent", "words"),
     [
         ("ImagePullBackOff", UNREACHABLE, False, "connection refused"),
         ("ErrImagePull", MISSING, True, "docker.io/x/none:1: not found"),
@@ -140,12 +141,12 @@ def test_a_pod_that_a_queue_holds_is_not_without_a_node() -> None:
         ("ErrImageNeverPull", NEVER, True, "not present with pull policy of Never"),
     ],
 )
-def test_an_image_that_cannot_be_had(reason: str, message: str, final: bool, words: str) -> None:
+def test_an_image_that_cannot_be_had(reason: str, message: str, permanent: bool, words: str) -> None:
     """Where only the network fails, asking again may help; where there is no such image, it does not."""
-    found = trouble_of(pod(container(waiting=(reason, message))))
-    assert found is not None
-    assert (found.kind, found.final, found.container) == ("image", final, "server")
-    assert "localhost/none:1" in found.text and words in found.text
+    failure = diagnose(pod(container(waiting=(reason, message))))
+    assert failure is not None
+    assert (failure.kind, failure.permanent, failure.container) == ("image", permanent, "server")
+    assert "localhost/none:1" in failure.text and words in failure.text
 
 
 @pytest.mark.parametrize(
@@ -157,31 +158,31 @@ def test_an_image_that_cannot_be_had(reason: str, message: str, final: bool, wor
     ],
 )
 def test_a_container_that_is_set_up_wrongly(message: str) -> None:
-    found = trouble_of(pod(container(waiting=("CreateContainerConfigError", message))))
-    assert found is not None
-    assert found.kind == "config" and found.final and message in found.text
+    failure = diagnose(pod(container(waiting=("CreateContainerConfigError", message))))
+    assert failure is not None
+    assert failure.kind == "config" and failure.permanent and message in failure.text
 
 
 def test_a_program_that_is_not_in_the_image() -> None:
-    found = trouble_of(pod(container(ended=(128, "StartError"), message=NO_PROGRAM), phase="Running"))
-    assert found is not None
-    assert found.kind == "config" and found.final
-    assert found.text == 'server cannot be started: exec: "nosuch": executable file not found in $PATH'
+    failure = diagnose(pod(container(ended=(128, "StartError"), message=NO_PROGRAM), phase="Running"))
+    assert failure is not None
+    assert failure.kind == "config" and failure.permanent
+    assert failure.text == 'server cannot be started: exec: "nosuch": executable file not found in $PATH'
 
 
 @pytest.mark.parametrize("init", [False, True])
 def test_a_crash_loop_tells_the_exit_code_and_is_believed_after_two_restarts(init: bool) -> None:
-    once = trouble_of(pod(container(("CrashLoopBackOff", BACK_OFF), before=(3, "Error"), restarts=1), init=init))
-    twice = trouble_of(pod(container(("CrashLoopBackOff", BACK_OFF), before=(3, "Error"), restarts=2), init=init))
+    once = diagnose(pod(container(("CrashLoopBackOff", BACK_OFF), before=(3, "Error"), restarts=1), init=init))
+    twice = diagnose(pod(container(("CrashLoopBackOff", BACK_OFF), before=(3, "Error"), restarts=2), init=init))
     assert once is not None and twice is not None
-    assert (once.kind, once.final, twice.kind, twice.final) == ("crash", False, "crash", True)
+    assert (once.kind, once.permanent, twice.kind, twice.permanent) == ("crash", False, "crash", True)
     assert twice.text == "server ended with exit code 3, started again 2 times"
 
 
 def test_a_pod_that_is_not_started_again_has_crashed_for_good() -> None:
-    found = trouble_of(pod(container(ended=(139, "Error"), message="bad weights\n"), phase="Failed"))
-    assert found is not None
-    assert found.final and found.text == "server ended with exit code 139 (SIGSEGV): bad weights"
+    failure = diagnose(pod(container(ended=(139, "Error"), message="bad weights\n"), phase="Failed"))
+    assert failure is not None
+    assert failure.permanent and failure.text == "server ended with exit code 139 (SIGSEGV): bad weights"
 
 
 @pytest.mark.parametrize(
@@ -194,18 +195,18 @@ def test_a_pod_that_is_not_started_again_has_crashed_for_good() -> None:
     ids=["ended", "waits to start again", "was started again"],
 )
 def test_too_little_memory(status: V1ContainerStatus) -> None:
-    found = trouble_of(pod(status, phase="Running"))
-    assert found is not None
-    assert found.kind == "out_of_memory" and found.final and "its limit of 64Mi (OOMKilled)" in found.text
+    failure = diagnose(pod(status, phase="Running"))
+    assert failure is not None
+    assert failure.kind == "out_of_memory" and failure.permanent and "its limit of 64Mi (OOMKilled)" in failure.text
 
 
 def test_what_ends_a_pod_from_outside_comes_before_how_its_container_ended() -> None:
     """The container of an evicted pod ends with exit code 137, which is not the reason."""
     killed = container(ended=(137, "Error"))
     full = 'Usage of EmptyDir volume "e" exceeds the limit "10Mi". '
-    evicted = trouble_of(pod(killed, phase="Failed", reason="Evicted", message=full))
+    evicted = diagnose(pod(killed, phase="Failed", reason="Evicted", message=full))
     late = "Pod was active on the node longer than the specified deadline"
-    ended = trouble_of(pod(killed, phase="Failed", reason="DeadlineExceeded", message=late))
+    ended = diagnose(pod(killed, phase="Failed", reason="DeadlineExceeded", message=late))
     assert evicted is not None and ended is not None
     assert evicted.kind == "evicted" and full.strip() in evicted.text
     assert ended.kind == "deadline" and "(5 s)" in ended.text
@@ -213,14 +214,14 @@ def test_what_ends_a_pod_from_outside_comes_before_how_its_container_ended() -> 
 
 def test_a_refused_deployment_tells_whether_quota_or_rule() -> None:
     def deployment(message: str) -> V1Deployment:
-        failure = V1DeploymentCondition(type="ReplicaFailure", status="True", reason="FailedCreate", message=message)
-        return V1Deployment(status=V1DeploymentStatus(conditions=[failure]))
+        condition = V1DeploymentCondition(type="ReplicaFailure", status="True", reason="FailedCreate", message=message)
+        return V1Deployment(status=V1DeploymentStatus(conditions=[condition]))
 
-    quota, rule = refusal_of(deployment(SMALL_QUOTA)), refusal_of(deployment(NOT_RESTRICTED))
+    quota, rule = diagnose_creation(deployment(SMALL_QUOTA)), diagnose_creation(deployment(NOT_RESTRICTED))
     assert quota is not None and rule is not None
     assert quota.kind == "quota" and "requested: limits.memory=1Gi" in quota.text and "68c7fdcfc7" not in quota.text
     assert rule.kind == "admission" and "runAsNonRoot != true" in rule.text
-    assert refusal_of(V1Deployment(status=V1DeploymentStatus())) is None
+    assert diagnose_creation(V1Deployment(status=V1DeploymentStatus())) is None
 
 
 class Event:
@@ -229,16 +230,18 @@ class Event:
 
 
 def test_a_refused_job_has_it_in_its_events_alone() -> None:
-    said = 'Error creating: pods "nosa-" is forbidden: error looking up service account t/srlm: serviceaccount "srlm" '
-    found = refusal_of(V1Job(status=V1JobStatus()), [Event("FailedCreate", said + "not found")])
-    assert found is not None
-    assert found.text == (
+    message = (
+        'Error creating: pods "nosa-" is forbidden: error looking up service account t/srlm: serviceaccount "srlm" '
+    )
+    failure = diagnose_creation(V1Job(status=V1JobStatus()), [Event("FailedCreate", message + "not found")])
+    assert failure is not None
+    assert failure.text == (
         'the cluster refuses the pod: error looking up service account t/srlm: serviceaccount "srlm" not found'
     )
 
 
 def test_a_volume_that_cannot_be_had_stands_in_events_alone() -> None:
-    said = 'MountVolume.SetUp failed for volume "recipe" : configmap "nosuch" not found'
-    found = mount_trouble([Event("Scheduled", ""), Event("FailedMount", said)])
-    assert found is not None and said in found.text
-    assert mount_trouble([Event("Scheduled", "")]) is None
+    message = 'MountVolume.SetUp failed for volume "recipe" : configmap "nosuch" not found'
+    failure = diagnose_mount([Event("Scheduled", ""), Event("FailedMount", message)])
+    assert failure is not None and message in failure.text
+    assert diagnose_mount([Event("Scheduled", "")]) is None

@@ -1,21 +1,23 @@
-"""Runs of every kind: on this machine, as a Job, on Kubeflow Pipelines. Who cannot be asked is said."""
+"""Runs of every kind: on this machine, as a Job, on Kubeflow Pipelines. Kinds that cannot be queried are reported."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from components.core.errors import UserError
 
 RECENT = 20  # runs of a kind in a table
-Answer = TypeVar("Answer")
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run: who walks it, its state in a word, since when, and the step that it is at (empty where not known).
+    """A run: its kind, its state in a word, since when, and the step that it is at (empty where not known).
 
     `id` is what its own system calls it; `labels` are the values that the run's label of its objects may have.
     """
@@ -34,7 +36,7 @@ class Run:
 
 
 class Kind(Protocol):
-    """One kind of runs. Every verb raises UserError where the kind cannot be asked."""
+    """One kind of runs. Every method raises UserError where the kind cannot be queried."""
 
     name: str
 
@@ -44,48 +46,48 @@ class Kind(Protocol):
     def find(self, run: str) -> list[Run]:
         """The runs that go by this name (or id)."""
 
-    def said(self, run: Run) -> list[str]:
-        """What is to be known of it beyond its state, in lines: for clusters what its pods say."""
+    def details(self, run: Run) -> list[str]:
+        """What is known of it beyond its state, in lines; on clusters the state of its pods."""
 
     def log(self, run: Run, follow: bool) -> Iterator[str]:
         """The lines of its log; with `follow` until it ends."""
 
     def cancel(self, run: Run) -> list[str]:
-        """End it and free its servers; what was removed, in lines. Nothing is left to do the second time."""
+        """End it and free its servers; returns what was removed, in lines: nothing the second time."""
 
 
 @dataclass
 class Answers:
-    """What the kinds answered, and why some could not be asked."""
+    """The runs that the kinds know, and for each kind that could not be queried why."""
 
     runs: list[tuple[Kind, Run]] = field(default_factory=list)
-    silent: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     def require(self, run: str) -> None:
-        """Raises UserError where nobody knows the run."""
+        """Raises UserError where no kind knows the run."""
         if not self.runs:
-            asked = "; ".join(self.silent)
+            errors = "; ".join(self.errors)
             raise UserError(
-                f"there is no run {run!r}" + (f" where it could be looked for ({asked})" if asked else ""),
+                f"there is no run {run!r}" + (f" where it could be looked for ({errors})" if errors else ""),
                 "srlm status lists the runs; --namespace and --host say where to look.",
             )
 
 
 def recent(kinds: Sequence[Kind]) -> Answers:
-    return _ask(kinds, lambda kind: kind.recent())
+    return _query(kinds, lambda kind: kind.recent())
 
 
 def find(kinds: Sequence[Kind], run: str) -> Answers:
-    return _ask(kinds, lambda kind: kind.find(run))
+    return _query(kinds, lambda kind: kind.find(run))
 
 
-def _ask(kinds: Sequence[Kind], question: Callable[[Kind], list[Run]]) -> Answers:
+def _query(kinds: Sequence[Kind], query: Callable[[Kind], list[Run]]) -> Answers:
     answers = Answers()
     for kind in kinds:
         try:
-            answers.runs += [(kind, run) for run in question(kind)]
+            answers.runs += [(kind, run) for run in query(kind)]
         except UserError as error:
-            answers.silent.append(f"{kind.name}: {error.problem}")
+            answers.errors.append(f"{kind.name}: {error.problem}")
     return answers
 
 
@@ -98,3 +100,17 @@ def age(since: datetime | None) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def is_label_value(text: str) -> bool:
+    """Whether a label may hold it; the API refuses a selector with anything else (HTTP 400)."""
+    return bool(_LABEL_VALUE.fullmatch(text))
+
+
+def check_run_name(run: str) -> None:
+    """Raises UserError for a name that no Job, Deployment or Service can have; their pods carry it as a label, too."""
+    if not _DNS_LABEL.fullmatch(run):
+        raise UserError(
+            f"a run on a cluster cannot be named {run!r}",
+            "Give --run small letters, digits and -, 63 at most.",
+        )

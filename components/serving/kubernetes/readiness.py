@@ -1,0 +1,101 @@
+"""Wait until a model's server is ready, and give up as soon as Kubernetes knows why it cannot come."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from components.core.errors import UserError
+from components.kubernetes.client import Cluster, ClusterError
+from components.kubernetes.diagnosis import FailureKind, diagnose
+from components.kubernetes.events import diagnose_creation
+from components.kubernetes.objects import selector
+from components.kubernetes.wait import Wait, WaitPolicy, remedies
+from components.serving.kubernetes.manifests import Server, server_name
+
+if TYPE_CHECKING:
+    from components.serving.settings import ServingSettings
+
+POLL_INTERVAL_S = 1.0
+LOG_LINES = 5
+REGISTRY_TIMEOUT_S = 20.0  # that a registry may fail to answer
+
+
+def is_ready(cluster: Cluster, server: Server) -> bool:
+    """Whether a Deployment of that name has all its replicas."""
+    try:
+        deployment = cluster.apps.read_namespaced_deployment(server_name(server.run, server.name), cluster.namespace)
+    except ClusterError as error:
+        if error.status != 404:
+            raise
+        return False
+    return _ready(deployment, server.settings.replicas)
+
+
+def wait_until_ready(cluster: Cluster, server: Server) -> None:
+    """Returns when every replica is ready; raises UserError with the reason in words when that cannot be."""
+    wait = Wait(cluster, _policy(server.settings), server.name, f"{server.name} cannot be served")
+    while not _poll(cluster, server, wait):
+        time.sleep(POLL_INTERVAL_S)
+
+
+def _policy(settings: ServingSettings) -> WaitPolicy:
+    """A server that ends while it starts would do so again and again, and nobody else frees what refuses its pod."""
+    own: dict[FailureKind, str] = {
+        "image": "Correct the image (engine_image, worker_image) or the cluster's access to its registry.",
+        "config": "Correct the objects that cluster.* of the recipe names.",
+        "out_of_memory": "Raise serving.pod.memory, or lower serving.max_batch and serving.max_total_tokens.",
+        "crash": "Its log says why; serving.arguments and serving.quantize go to the launcher.",
+    }
+    at_once: dict[FailureKind, float] = {"crash": 0.0, "quota": 0.0, "admission": 0.0}
+    return WaitPolicy(
+        limits={"unschedulable": settings.schedule_timeout, "image": REGISTRY_TIMEOUT_S, **at_once},
+        remedies={**remedies("serving.pod", "serving.schedule_timeout"), **own},
+        other_remedy="kubectl describe pod says more.",
+        timeout_s=settings.start_timeout,
+        timeout_remedy="Raise serving.start_timeout, or see kubectl describe pod and kubectl logs.",
+        log_lines=LOG_LINES,
+    )
+
+
+def _poll(cluster: Cluster, server: Server, wait: Wait) -> bool:
+    """Whether the server is ready now; raises what ends the wait."""
+    name, namespace = server_name(server.run, server.name), cluster.namespace
+    try:
+        deployment = cluster.apps.read_namespaced_deployment(name, namespace)
+    except ClusterError as error:
+        if error.status != 404:
+            raise
+        raise UserError(f"the server {name} was removed while it was waited for", "Run again to continue.") from error
+    if _ready(deployment, server.settings.replicas):
+        return True
+    chosen = selector("model-server", server.run, server.name)
+    listed = cluster.core.list_namespaced_pod(namespace, label_selector=chosen).items
+    pods = [pod for pod in listed if not pod.metadata.deletion_timestamp]
+    refusal = diagnose_creation(deployment)
+    failures = [(refusal, None)] if refusal else []
+    failures += [(failure, pod) for pod in pods if (failure := diagnose(pod))]
+    least_advanced = min(map(_phase, pods), default=(0, "waiting for a pod"))
+    wait.check(failures, least_advanced[1])
+    return False
+
+
+def _ready(deployment: Any, replicas: int) -> bool:
+    status = deployment.status
+    current = (status.observed_generation or 0) >= deployment.metadata.generation
+    return current and (status.updated_replicas or 0) >= replicas and (status.available_replicas or 0) >= replicas
+
+
+def _phase(pod: Any) -> tuple[int, str]:
+    """How far a pod is, as a number and in words."""
+    weights = (pod.status.init_container_statuses or [None])[0]
+    if not pod.spec.node_name:
+        return 1, "waiting for a node"
+    if weights is None or weights.state.waiting:
+        return 2, "pulling images"
+    if weights.state.running:
+        return 3, "fetching weights"
+    server = (pod.status.container_statuses or [None])[0]
+    if server is None or server.state.waiting:
+        return 4, "pulling the engine's image"
+    return 5, "loading the model"
