@@ -23,7 +23,12 @@ LAYERS: list[list[str]] = [
     ["components/core"],
     # M0 and its tokenizer, from which every model is trained
     ["components/base_model"],
-    # one outside thing each: statistics, the cluster's API, MLflow, TRL, the HTTP server for machines without TGI
+    # the HTTP server for machines without TGI
+    ["components/serving/embedded/model"],
+    ["components/serving/embedded/decoding"],
+    ["components/serving/embedded/scheduler"],
+    ["components/serving/embedded/http"],
+    # one outside thing each: statistics, the cluster's API, MLflow, TRL; that server's process
     [
         "components/metrics",
         "components/kubernetes",

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from components.serving import embedded
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_model import make_tiny_model
 
@@ -38,7 +39,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
     def launch(model: Path, *options: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "components.serving.embedded", "--model", str(model), "--threads", "1"]
+        command = [sys.executable, "-m", embedded.__name__, "--model", str(model), "--threads", "1"]
         command += ["--ready-file", str(tmp_path / "ready.json"), *options]
         process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         started.append(process)
