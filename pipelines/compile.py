@@ -15,14 +15,15 @@ from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
 from components.core.errors import UserError
 from components.core.hashing import content_hash
+from pipelines.graph.package import finish_package
 from pipelines.graph.self_rewarding import self_rewarding_pipeline
 from pipelines.lint import lint
 from pipelines.recipe import Recipe, load_recipe, shipped_recipes
 
 
-def compile_recipe(recipe: Recipe, path: Path) -> None:
-    """Write the compiled loop to `path`."""
-    compile_pipeline(self_rewarding_pipeline(recipe), path)
+def compile_recipe(recipe: Recipe, path: Path, part: int = 1) -> str:
+    """Write the compiled loop (of a long run one part of it) to `path`; returns its version."""
+    return compile_pipeline(self_rewarding_pipeline(recipe, part), path)
 
 
 def compile_pipeline(pipeline: Any, path: Path) -> str:
@@ -30,12 +31,8 @@ def compile_pipeline(pipeline: Any, path: Path) -> str:
 
     Raises UserError that lists what would not run.
     """
-    with tempfile.TemporaryDirectory(dir=_folder(path)) as folder:
-        draft = Path(folder) / "pipeline.yaml"
-        compiler.Compiler().compile(pipeline, str(draft))
-        documents = list(yaml.safe_load_all(draft.read_text()))
-        check_package(documents)
-        os.replace(draft, path)
+    documents = package(pipeline)
+    write_whole(path, documents)
     return version_of(documents)
 
 
@@ -44,17 +41,42 @@ def compile_manifests(pipeline: Any, path: Path, namespace: str = "") -> str:
 
     The version's name holds its content: what a PipelineVersion specifies can never be changed.
     """
-    with tempfile.TemporaryDirectory(dir=_folder(path)) as folder:
+    documents = package(pipeline)
+    version = version_of(documents)
+    options = KubernetesManifestOptions(
+        pipeline_version_name=version, namespace=namespace or None, include_pipeline_manifest=True
+    )
+    with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "manifests.yaml"
-        version = compile_pipeline(pipeline, Path(folder) / "pipeline.yaml")
-        options = KubernetesManifestOptions(
-            pipeline_version_name=version, namespace=namespace or None, include_pipeline_manifest=True
-        )
         compiler.Compiler().compile(
             pipeline, str(draft), kubernetes_manifest_format=True, kubernetes_manifest_options=options
         )
-        os.replace(draft, path)
+        manifests = list(yaml.safe_load_all(draft.read_text()))
+    for manifest in manifests:
+        if manifest["kind"] == "PipelineVersion":
+            manifest["spec"] |= dict(zip(("pipelineSpec", "platformSpec"), documents, strict=True))
+    write_whole(path, manifests)
     return version
+
+
+def package(pipeline: Any) -> list[dict[str, Any]]:
+    """The two documents of a compiled pipeline: what runs, and what Kubernetes is told about it."""
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "pipeline.yaml"
+        compiler.Compiler().compile(pipeline, str(draft))
+        spec, platform = yaml.load_all(draft.read_text(), Loader=yaml.CSafeLoader)
+    finish_package(spec, platform)
+    check_package([spec, platform])
+    return [spec, platform]
+
+
+def write_whole(path: Path, documents: Sequence[dict[str, Any]]) -> None:
+    """All documents or, where something fails, what was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        draft = Path(folder) / path.name
+        draft.write_text(yaml.dump_all(documents, Dumper=yaml.CSafeDumper, sort_keys=True))
+        os.replace(draft, path)
 
 
 def version_of(documents: Sequence[dict[str, Any]]) -> str:
@@ -78,8 +100,3 @@ def load_recipe_for_elsewhere(name_or_path: str, overrides: Sequence[str] = ()) 
         name_or_path = str(path.absolute())
     with tempfile.TemporaryDirectory() as nowhere, chdir(nowhere):
         return load_recipe(name_or_path, overrides)
-
-
-def _folder(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.parent

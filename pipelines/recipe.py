@@ -17,8 +17,7 @@ from components.core.errors import UserError
 from components.core.settings import Settings
 from components.eft.ranks import require_five_point_scale
 from components.eft.settings import EftSettings
-from components.evaluation.alpaca_eval.instructions_settings import InstructionsSettings
-from components.evaluation.alpaca_eval.settings import AnnotationSettings
+from components.evaluation.alpaca_eval.settings import AnnotationSettings, InstructionsSettings
 from components.evaluation.lm_eval.settings import BenchmarksSettings
 from components.evaluation.mt_bench.settings import MtBenchSettings
 from components.evaluation.settings import EvaluationSettings

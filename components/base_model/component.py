@@ -4,12 +4,11 @@ from components.core.images import TRAINER
 
 
 @dsl.component(base_image=TRAINER, install_kfp_package=False)
-def base_model(root: str, run: str, name: str, settings: dict, metrics: dsl.Output[dsl.Metrics]) -> str:
-    """Bring a model that others made into the store; returns its URI."""
-    from components.base_model.base_model import import_model
-    from components.base_model.settings import BaseModelSettings
-    from components.core.step import run_stage
+def import_models(state: dict, roles: list) -> dict:
+    """Bring models that others made into the store, one after the other; returns the run's state with their URIs.
 
-    return run_stage(
-        root, run, f"{name}/base-model", lambda: import_model(root, BaseModelSettings(**settings)), metrics
-    )
+    `roles` are base (M0), writer and annotator; M0 is also what the recipe names no other model for.
+    """
+    from components.base_model.import_models import import_all
+
+    return import_all(state, roles)

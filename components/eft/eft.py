@@ -19,6 +19,7 @@ from components.eft.targets import Target, cap_classes
 from components.judging.judging import TextToJudge, judge_texts, parse_rate
 from components.judging.parser import ScoreFormat
 from components.judging.prompt import JudgePrompt
+from components.serving.completions import Endpoint
 
 REMEDIES = {
     "model": "Raise data.eft_prompts, eft.samples or eft.max_class_share, or use eft.source: ranks",
@@ -38,7 +39,12 @@ class DraftTargets:
 
 
 def make_eft(
-    root: str, settings: EftSettings, seed_data: str, judge_prompt: JudgePrompt, endpoint: str = "", model: str = ""
+    root: str,
+    settings: EftSettings,
+    seed_data: str,
+    judge_prompt: JudgePrompt,
+    endpoint: Endpoint = "",
+    model: str = "",
 ) -> Manifest:
     """The EFT stage: records "eft" (Example), and with `source: model` the "judgements" they were chosen from.
 
@@ -72,7 +78,7 @@ def make_eft(
 
 
 def _from_model(
-    stage: Stage, settings: EftSettings, prompts: Sequence[SeedPrompt], judge_prompt: JudgePrompt, endpoint: str
+    stage: Stage, settings: EftSettings, prompts: Sequence[SeedPrompt], judge_prompt: JudgePrompt, endpoint: Endpoint
 ) -> DraftTargets:
     texts = [TextToJudge(p.id, reply.id, p.text, reply.text) for p in prompts for reply in p.replies]
     judgements = judge_texts(stage, "judgements", texts, settings, settings.samples, judge_prompt, endpoint)

@@ -4,28 +4,12 @@ from components.core.images import WORKER
 
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)
-def evaluation(
-    root: str,
-    run: str,
-    name: str,
-    settings: dict,
-    model: str,
-    seed_data: str,
-    instructions: str,
-    questions: str,
-    endpoint: str,
-    metrics: dsl.Output[dsl.Metrics],
-) -> str:
-    """Measure the served model; returns the evaluation's URI."""
-    from components.core.step import run_stage
-    from components.evaluation.evaluation import EvaluationInputs, evaluate
-    from components.evaluation.settings import EvaluationSettings
+def measure(name: str, before: dict, model: str, opponent: dict) -> dict:
+    """Measure a model, free its server, and let the annotator compare and grade its answers.
 
-    inputs = EvaluationInputs(model, seed_data, instructions, questions)
-    return run_stage(
-        root,
-        run,
-        f"{name}/evaluation",
-        lambda: evaluate(root, EvaluationSettings(**settings), inputs, endpoint),
-        metrics,
-    )
+    It is compared head to head with the model that `opponent` is of (what this returned), else with that of `before`.
+    Returns the URIs of the stages that measured it: `evaluation`, `annotation` ("" for none), and all, `stages`.
+    """
+    from components.evaluation.measure import measure_model
+
+    return measure_model(name, before, model, opponent.get("evaluation") or before["evaluation"])

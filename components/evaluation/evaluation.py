@@ -28,6 +28,7 @@ from components.judging.parser import ScoreFormat
 from components.metrics.bootstrap import Resampling
 from components.metrics.observations import Values, figures, observations
 from components.sampling.sampling import answer_prompts, count_candidates
+from components.serving.completions import Endpoint
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class EvaluationInputs:
         return {role: parent(uri) for role, uri in uris.items() if uri}
 
 
-def evaluate(root: str, settings: EvaluationSettings, inputs: EvaluationInputs, endpoint: str) -> Manifest:
+def evaluate(root: str, settings: EvaluationSettings, inputs: EvaluationInputs, endpoint: Endpoint) -> Manifest:
     """The evaluation stage of the model that is served at `endpoint`."""
     stage = Stage(root, "evaluation", settings, inputs.parents())
     if stage.manifest:
@@ -89,13 +90,13 @@ def observe(
 
 
 def _answer(
-    stage: Stage, kind: str, texts: Sequence[SeedPrompt | Instruction], settings: EvaluationSettings, endpoint: str
+    stage: Stage, kind: str, texts: Sequence[SeedPrompt | Instruction], settings: EvaluationSettings, endpoint: Endpoint
 ) -> list[Candidate]:
     prompts = [Prompt(id=text.id, text=text.text) for text in texts]
     return answer_prompts(stage, kind, prompts, 1, settings.answers, endpoint)
 
 
-def _answer_questions(stage: Stage, uri: str, settings: EvaluationSettings, endpoint: str) -> ExactAnswers:
+def _answer_questions(stage: Stage, uri: str, settings: EvaluationSettings, endpoint: Endpoint) -> ExactAnswers:
     """The answers to the questions of the stage `uri`, compared; nothing where the recipe asks none."""
     exact = settings.exact_answers
     if not uri or exact is None:

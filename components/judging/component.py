@@ -4,26 +4,16 @@ from components.core.images import WORKER
 
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)
-def judging(
-    root: str,
-    run: str,
-    name: str,
-    settings: dict,
-    model: str,
-    candidates: str,
-    endpoint: str,
-    judge_endpoint: str,
-    metrics: dsl.Output[dsl.Metrics],
-) -> str:
+def judge(name: str, before: dict, model: str, candidates: str) -> str:
     """Judge each candidate K times, by Mt or by an external judge; returns the judgements' URI."""
-    from components.core.step import run_stage
+    from components.core.context import open_step
     from components.judging.judging import judge_candidates
     from components.judging.settings import JudgingSettings
+    from components.serving.served_model import ServedModel
 
-    return run_stage(
-        root,
-        run,
-        f"{name}/judging",
-        lambda: judge_candidates(root, JudgingSettings(**settings), model, candidates, endpoint, judge_endpoint),
-        metrics,
-    )
+    with open_step(before["run"], f"judge {name.upper()}") as context:
+        settings, judge = context.section("judging", JudgingSettings), ServedModel(context, name, model)
+        return context.make(
+            f"{name}/judging",
+            lambda: judge_candidates(context.store, settings, model, candidates, judge, context.judge_endpoint),
+        )

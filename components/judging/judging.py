@@ -18,7 +18,7 @@ from components.metrics.bootstrap import Resampling
 from components.metrics.observations import Values, figures, observations
 from components.metrics.statistics import ROUND
 from components.serving.client import PROMPT_TOO_LONG, Completion, Request
-from components.serving.completions import answering_model, complete
+from components.serving.completions import Endpoint, answering_model, complete
 from components.serving.settings import Generation
 
 
@@ -33,7 +33,7 @@ class TextToJudge:
 
 
 def judge_candidates(
-    root: str, settings: JudgingSettings, model: str, candidates: str, endpoint: str, judge_endpoint: str = ""
+    root: str, settings: JudgingSettings, model: str, candidates: str, endpoint: Endpoint, judge_endpoint: str = ""
 ) -> Manifest:
     """The judging stage: judgements of the complete candidates of a sampling stage.
 
@@ -82,7 +82,7 @@ def judge_texts(
     generation: Generation,
     samples: int,
     judge_prompt: JudgePrompt,
-    endpoint: str,
+    endpoint: Endpoint,
 ) -> list[Judgement]:
     """`samples` judgements of each text, in the order of the texts."""
     by_id = {f"{text.candidate_id}/{k}": text for text in texts for k in range(samples)}

@@ -4,32 +4,20 @@ from components.core.images import WORKER
 
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)
-def prompts(
-    root: str,
-    run: str,
-    name: str,
-    settings: dict,
-    writer: str,
-    seed_data: str,
-    earlier: list,
-    endpoint: str,
-    metrics: dsl.Output[dsl.Metrics],
-) -> str:
-    """Write the new prompts of a round, or take them from a file; returns their URI."""
-    from components.core.step import run_stage
-    from components.prompts.pool import take_prompts
-    from components.prompts.prompts import write_prompts
-    from components.prompts.settings import PromptsSettings
+def write_prompts(before: dict, rounds: int) -> list:
+    """The prompts of all rounds, where they do not depend on the policy; returns their URIs, the first round's first.
 
-    wanted = PromptsSettings(**settings)
-    return run_stage(
-        root,
-        run,
-        f"{name}/prompts",
-        lambda: (
-            take_prompts(root, wanted, earlier)
-            if wanted.source == "file"
-            else write_prompts(root, wanted, writer, seed_data, earlier, endpoint)
-        ),
-        metrics,
-    )
+    They come from a file, or from a fixed writer, which is served once for all of them.
+    """
+    from components.core.context import open_step
+    from components.prompts.round_prompts import make_round_prompts
+    from components.serving.served_model import ServedModel
+
+    data = before["data"]
+    with open_step(before["run"], "write the prompts") as context:
+        writer = ServedModel(context, "writer", data["writer"])
+        prompts: list[str] = []
+        for number in range(1, rounds + 1):
+            prompts.append(make_round_prompts(context, number, data["seed_data"], prompts, writer))
+        writer.stop()
+        return prompts

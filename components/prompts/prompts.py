@@ -19,7 +19,7 @@ from components.core.stage import Stage, parent, read_records
 from components.prompts.filters import NoveltyPool, mean_novelty, rejection_reason
 from components.prompts.settings import PromptsSettings
 from components.serving.client import Completion, Request
-from components.serving.completions import complete
+from components.serving.completions import Endpoint, complete
 
 STOP = ("\nTask", "\n\n\n")
 INSTRUCTION = (
@@ -50,7 +50,7 @@ class TaskPool:
 
 
 def write_prompts(
-    root: str, settings: PromptsSettings, writer: str, seed_data: str, earlier: Sequence[str], endpoint: str
+    root: str, settings: PromptsSettings, writer: str, seed_data: str, earlier: Sequence[str], endpoint: Endpoint
 ) -> Manifest:
     """The prompts stage of a round; `earlier` are the prompts stages of the rounds before.
 
@@ -78,7 +78,7 @@ def write_prompts(
     )
 
 
-def _write_until_enough(stage: Stage, settings: PromptsSettings, pool: TaskPool, endpoint: str) -> int:
+def _write_until_enough(stage: Stage, settings: PromptsSettings, pool: TaskPool, endpoint: Endpoint) -> int:
     """Waves until the pool holds `count` prompts; returns the tokens used. Raises UserError when attempts are spent."""
     tokens = wave = attempts = 0
     while len(pool.accepted) < settings.count:
@@ -100,7 +100,7 @@ def _write_until_enough(stage: Stage, settings: PromptsSettings, pool: TaskPool,
 
 
 def _write_wave(
-    stage: Stage, settings: PromptsSettings, pool: TaskPool, wave: int, endpoint: str
+    stage: Stage, settings: PromptsSettings, pool: TaskPool, wave: int, endpoint: Endpoint
 ) -> list[PromptAttempt]:
     """One wave of attempts, all with demonstrations from before the wave."""
     sampling = settings.sampling(STOP)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from components.core.page import Table
 
 Rows = list[tuple[str, ...]]
 MODEL_COLUMNS = ("model", "parsed", "accuracy", "win rate", "LC", "win/tie/loss", "length", "verdict", "version")
@@ -63,20 +64,13 @@ def verdict_lines(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def summary_html(summary: Mapping[str, Any]) -> str:
-    """Both tables and the verdicts, for the KFP UI."""
-    verdicts = "".join(f"<li>{html.escape(line)}</li>" for line in verdict_lines(summary))
-    models = _html_table(MODEL_COLUMNS, model_rows(summary), MODEL_CAPTION)
-    drifted = _html_table(drift_columns(summary), drift_rows(summary), DRIFT_CAPTION) if summary["drift"] else ""
-    return f"{models}<ul>{verdicts}</ul>{drifted}"
-
-
-def _html_table(columns: Sequence[str], rows: Rows, caption: str) -> str:
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return (
-        f"<table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    )
+def summary_page(summary: Mapping[str, Any]) -> list[Table | list[str]]:
+    """The verdicts and both tables, for the KFP UI."""
+    parts: list[Table | list[str]] = [verdict_lines(summary)]
+    parts.append(Table("models", MODEL_COLUMNS, model_rows(summary), MODEL_CAPTION))
+    if summary["drift"]:
+        parts.append(Table("drift", drift_columns(summary), drift_rows(summary), DRIFT_CAPTION))
+    return parts
 
 
 def _head_to_head(metrics: Mapping[str, float]) -> str:

@@ -10,11 +10,11 @@ from components.core.records import Candidate, Counts, Manifest, Prompt
 from components.core.stage import Stage, parent, read_records
 from components.sampling.settings import SamplingSettings
 from components.serving.client import PROMPT_TOO_LONG, Completion, Request, Sampling
-from components.serving.completions import complete
+from components.serving.completions import Endpoint, complete
 from components.serving.settings import Generation
 
 
-def sample_candidates(root: str, settings: SamplingSettings, model: str, prompts: str, endpoint: str) -> Manifest:
+def sample_candidates(root: str, settings: SamplingSettings, model: str, prompts: str, endpoint: Endpoint) -> Manifest:
     """The sampling stage: N candidates of each prompt of a prompts stage, drawn from `model`."""
     stage = Stage(root, "sampling", settings, {"model": parent(model), "prompts": parent(prompts)})
     if stage.manifest:
@@ -28,7 +28,7 @@ def sample_candidates(root: str, settings: SamplingSettings, model: str, prompts
 
 
 def answer_prompts(
-    stage: Stage, kind: str, prompts: Sequence[Prompt], answers: int, settings: Generation, endpoint: str
+    stage: Stage, kind: str, prompts: Sequence[Prompt], answers: int, settings: Generation, endpoint: Endpoint
 ) -> list[Candidate]:
     """`answers` candidates of each prompt; seeds come from the ids, so an interrupted stage continues the same draw."""
     by_id = {f"{prompt.id}/{n}": prompt for prompt in prompts for n in range(answers)}

@@ -15,11 +15,22 @@ from components.serving.client import Client, Completion, Request, endpoint_iden
 
 SAVE_INTERVAL_S = 5.0  # what a killed run loses at most
 R = TypeVar("R", bound=Record)
+# A URL, or what gives one when it is first needed (components/serving/served_model.py): a stage that is finished, and
+# one whose records are all there, ask nobody.
+Endpoint = str | Callable[[], str]
 
 
-def answering_model(model: str, endpoint: str) -> Parent:
+def answering_model(model: str, endpoint: Endpoint) -> Parent:
     """Who answers, as an input: the model stage `model`, or where that is "" what the endpoint says it serves."""
-    return parent(model) if model else Parent(uri=endpoint, digest=endpoint_identity(endpoint))
+    if model:
+        return parent(model)
+    url = endpoint_url(endpoint)
+    return Parent(uri=url, digest=endpoint_identity(url))
+
+
+def endpoint_url(endpoint: Endpoint) -> str:
+    """The URL to ask; serves the model first where that is still to be done."""
+    return endpoint if isinstance(endpoint, str) else endpoint()
 
 
 def complete(
@@ -28,7 +39,7 @@ def complete(
     record: type[R],
     requests: Sequence[Request],
     make: Callable[[Request, Completion], R],
-    endpoint: str,
+    endpoint: Endpoint,
     concurrency: int,
 ) -> list[R]:
     """One record a request, in the order of the requests.
@@ -58,7 +69,7 @@ def complete(
             progress.advance()
 
         try:
-            asyncio.run(_request_all(endpoint, concurrency, missing, receive))
+            asyncio.run(_request_all(endpoint_url(endpoint), concurrency, missing, receive))
         finally:
             saver.flush()
     return [kept[request.id] for request in requests]

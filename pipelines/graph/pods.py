@@ -10,9 +10,30 @@ from kfp import kubernetes
 from components.kubernetes.objects import KEEP, QUEUE
 from components.kubernetes.pods import FROM_CONFIG_MAP, FROM_SECRET
 from components.kubernetes.settings import ClusterSettings, PodSettings
+from pipelines.recipe import Recipe
 
 # Beside what all pods take from the config map; the rest of what a step needs are the pipeline's parameters.
 ENGINE_IMAGES = ("SRLM_TRANSFORMERS_IMAGE", "SRLM_TGI_IMAGE", "SRLM_VLLM_IMAGE")
+
+
+def phase_box(task: Any, title: str) -> Any:
+    """A phase as a box of the pipeline that holds it."""
+    return task.set_caching_options(False).set_display_name(title)
+
+
+def worker_step(task: Any, title: str, recipe: Recipe, image: Any) -> Any:
+    """A step in the worker's image (or, to import models, in the trainer's); `title` is what its box says.
+
+    KFP's cache is off: it never checks that an output still exists; the stages find finished work by content instead.
+    """
+    task.set_caching_options(False).set_display_name(title).set_container_image(image)
+    return set_up_pod(task, recipe.cluster)
+
+
+def training_step(task: Any, title: str, recipe: Recipe, image: Any) -> Any:
+    """A step that trains in its own pod or, with several nodes, has a TrainJob do it and only watches."""
+    worker_step(task, title, recipe, image)
+    return task if recipe.resources.nodes > 1 else give_resources(task, recipe.resources, recipe.cluster)
 
 
 def set_up_pod(task: Any, cluster: ClusterSettings) -> Any:

@@ -27,7 +27,7 @@ SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal
 
 
 class EventFile:
-    """The events that steps append to a file; each is given once."""
+    """The events that steps append to a file, each read once."""
 
     def __init__(self, path: Path) -> None:
         path.touch()
@@ -43,7 +43,7 @@ class EventFile:
 
 
 class Screen:
-    """Shows events; remembers the first error and how much was reused."""
+    """Shows events; remembers the first error."""
 
     def __init__(self, console: Console, steps: int) -> None:
         self.console, self.steps = console, steps
@@ -78,17 +78,24 @@ class Screen:
 
     def _step_start(self, event: dict[str, Any]) -> None:
         self._number += 1
-        self._started[event["step"]] = event["time"]
         self._clear_bar()
         self._line(f"[bold]\\[{self._number}/{self.steps}] {escape(event['step'])}[/bold]")
 
     def _step_end(self, event: dict[str, Any]) -> None:
         self._clear_bar()
-        seconds = event["time"] - self._started.get(event["step"], event["time"])
+
+    def _stage_start(self, event: dict[str, Any]) -> None:
+        self._started[event["stage"]] = event["time"]
+
+    def _stage_end(self, event: dict[str, Any]) -> None:
+        self._clear_bar()
+        seconds = event["time"] - self._started.get(event["stage"], event["time"])
         kept = ", ".join(f"{count:,} {name}" for name, count in event["kept"].items()) or "nothing kept"
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in event["dropped"].items())
         done = "reused" if event["reused"] else f"done in {seconds:.0f} s"
-        self._line(f"      {done}: {kept}" + (f" [dim](dropped: {escape(dropped)})[/dim]" if dropped else ""))
+        self._line(
+            f"      {event['stage']} {done}: {kept}" + (f" [dim](dropped: {escape(dropped)})[/dim]" if dropped else "")
+        )
 
     def _progress(self, event: dict[str, Any]) -> None:
         if self._label[0] != event["label"]:
@@ -100,9 +107,9 @@ class Screen:
         rate = f"{(event['done'] - self._first) / seconds:.2f}/s" if seconds > 0 else ""
         self._bars.update(self._task, completed=event["done"], rate=rate)
         if not self.console.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
-            self._line(
-                f"      {event['label']}: {event['done']}/{event['total']} {rate}{_left(event, self._first, seconds)}"
-            )
+            made = event["done"] - self._first
+            left = f", {(event['total'] - event['done']) * seconds / made:.0f} s left" if made else ""
+            self._line(f"      {event['label']}: {event['done']}/{event['total']} {rate}{left}")
 
     def _progress_end(self, event: dict[str, Any]) -> None:
         self._clear_bar()
@@ -126,11 +133,6 @@ class Screen:
         self._task, self._label = None, ("", 0.0)
 
 
-def _left(event: dict[str, Any], first: int, seconds: float) -> str:
-    made = event["done"] - first
-    return f", {(event['total'] - event['done']) * seconds / made:.0f} s left" if made else ""
-
-
 def show_summary(console: Console, summary: dict[str, Any]) -> None:
     """The final tables, the verdicts, and what was reused."""
     console.print(_table(summary["run"], MODEL_COLUMNS, model_rows(summary), MODEL_CAPTION))
@@ -149,9 +151,9 @@ def show_summary(console: Console, summary: dict[str, Any]) -> None:
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]], caption: str) -> Table:
-    shown = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     for column in columns:
-        shown.add_column(column, justify="left" if column == columns[0] else "right", no_wrap=column == columns[0])
+        table.add_column(column, justify="left" if column == columns[0] else "right", no_wrap=column == columns[0])
     for row in rows:
-        shown.add_row(*row)
-    return shown
+        table.add_row(*row)
+    return table

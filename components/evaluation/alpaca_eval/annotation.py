@@ -18,10 +18,9 @@ from components.evaluation.alpaca_eval.head_to_head import compare, tally
 from components.evaluation.alpaca_eval.preferences import annotate
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
 from components.metrics.bootstrap import Resampling
-from components.metrics.observations import figures, observations
-from components.serving.completions import answering_model
+from components.metrics.observations import Values, figures, observations
+from components.serving.completions import Endpoint, answering_model
 
-Values = dict[str, tuple[float, ...]]
 OUTCOME_VALUES = {"win": 1.0, "tie": 0.0, "loss": -1.0}
 # An annotator that answers less than this share of the questions says little about any model.
 FEWEST_ANNOTATED = 0.5
@@ -31,7 +30,7 @@ FEWEST_ANNOTATED = 0.5
 class Annotator:
     """Who compares: a model of the run (its stage), or, without one, whatever answers at `endpoint`."""
 
-    endpoint: str
+    endpoint: Endpoint
     model: str = ""
 
     def parent(self) -> Parent:
@@ -57,37 +56,39 @@ def make_annotations(
     stage = Stage(root, "annotation", settings, inputs)
     if stage.manifest:
         return stage.manifest
-    asked = read_records(instructions, "instructions", Instruction) if instructions else []
-    outputs = {one.prompt_id: one for one in read_records(evaluation, "outputs", Candidate)}
-    annotations = annotate(stage, asked, outputs, settings, annotator.endpoint)
+    instruction_set = read_records(instructions, "instructions", Instruction) if instructions else []
+    outputs = {output.prompt_id: output for output in read_records(evaluation, "outputs", Candidate)}
+    annotations = annotate(stage, instruction_set, outputs, settings, annotator.endpoint)
     answers = read_records(evaluation, "answers", Candidate)
     opponents = read_records(opponent, "answers", Candidate) if opponent else []
     comparisons = compare(stage, answers, opponents, settings, annotator.endpoint)
     outcomes = tally(answers, opponents, comparisons)
     observed = {"win_rate": preferences(annotations), "net_win": net_wins(outcomes)}
-    lengths = length_control(asked, outputs, annotations)
+    lengths = length_control(instruction_set, outputs, annotations)
     observed |= {"lc_win_rate": lengths.observed} if lengths else {}
     observed = {metric: values for metric, values in observed.items() if values}
     with tempfile.TemporaryDirectory() as folder:
-        write_alpaca_eval_files(Path(folder), name, annotator.parent().uri, asked, outputs, annotations)
+        write_alpaca_eval_files(Path(folder), name, annotator.parent().uri, instruction_set, outputs, annotations)
         return stage.publish(
             count(annotations, outcomes),
             {"annotations": annotations, "comparisons": comparisons, "observations": observations(observed)},
-            folder=Path(folder) if asked else None,
+            folder=Path(folder) if instruction_set else None,
             metrics=figures(observed, Resampling(seed=settings.seed))
             | alpaca_eval_metrics(annotations)
             | head_to_head_metrics(outcomes)
             | (lengths.metrics if lengths else {}),
-            tokens=sum(one.tokens for one in annotations) + sum(one.tokens for one in comparisons),
+            tokens=sum(made.tokens for made in annotations) + sum(made.tokens for made in comparisons),
         )
 
 
 def preferences(annotations: Sequence[Annotation]) -> Values:
-    return {one.id: (one.preference,) for one in annotations if one.preference is not None}
+    """Observations of the metric win_rate: 0 to 1 by instruction, where the annotator gave a valid answer."""
+    return {a.id: (a.preference,) for a in annotations if a.preference is not None}
 
 
 def net_wins(outcomes: Mapping[str, str]) -> Values:
-    return {prompt: (OUTCOME_VALUES[one],) for prompt, one in outcomes.items() if one in OUTCOME_VALUES}
+    """Observations of the metric net_win by prompt; `outcomes` are those of `tally`."""
+    return {prompt: (OUTCOME_VALUES[outcome],) for prompt, outcome in outcomes.items() if outcome in OUTCOME_VALUES}
 
 
 @dataclass(frozen=True)
@@ -105,28 +106,29 @@ def length_control(
 
     An instruction without a valid annotation is left out; AlpacaEval would let its lengths and difficulty count.
     """
-    preferred = {one.id: one.preference for one in annotations if one.preference is not None}
-    known = [one for one in instructions if one.id in preferred]
+    preferred = {a.id: a.preference for a in annotations if a.preference is not None}
+    known = [instruction for instruction in instructions if instruction.id in preferred]
     if not known:
         return None
     from components.metrics.length_control import gamed_rows, length_controlled_win_rate
 
-    lengths = [(len(outputs[one.id].text), len(one.reference)) for one in known]
-    difficulty = [one.difficulty for one in known if one.difficulty is not None]
+    lengths = [(len(outputs[i.id].text), len(i.reference)) for i in known]
+    difficulty = [i.difficulty for i in known if i.difficulty is not None]
+    all_known = len(difficulty) == len(known)
     fitted = length_controlled_win_rate(
-        [preferred[one.id] for one in known],
+        [preferred[i.id] for i in known],
         [model for model, _ in lengths],
         [reference for _, reference in lengths],
-        difficulty if len(difficulty) == len(known) else None,
-        gamed_rows([one.difficulty or 0.0 for one in known], [one.gamed for one in known]),
+        difficulty if all_known else None,
+        gamed_rows([i.difficulty or 0.0 for i in known], [i.gamed for i in known]),
     )
     if fitted is None:
         return None
     observed = {
-        one.id: (preferred[one.id], *map(float, length), fitted.regularisation)
-        + ((one.difficulty,) if len(difficulty) == len(known) and one.difficulty is not None else ())
-        + tuple(value for baseline in one.gamed for value in baseline)
-        for one, length in zip(known, lengths, strict=True)
+        i.id: (preferred[i.id], *map(float, length), fitted.regularisation)
+        + ((i.difficulty,) if all_known and i.difficulty is not None else ())
+        + tuple(value for baseline in i.gamed for value in baseline)
+        for i, length in zip(known, lengths, strict=True)
     }
     metrics = {f"lc_{term}": value for term, value in fitted.coefficients.items()}
     if fitted.standard_error is not None:
@@ -138,7 +140,7 @@ def alpaca_eval_metrics(annotations: Sequence[Annotation]) -> dict[str, float]:
     """How many of how many were judged, and the standard error of the win rate as AlpacaEval computes it."""
     if not annotations:
         return {}
-    preferred = [one.preference for one in annotations if one.preference is not None]
+    preferred = [a.preference for a in annotations if a.preference is not None]
     if len(preferred) < FEWEST_ANNOTATED * len(annotations):
         warn(f"the annotator gave a valid answer to {len(preferred)} of {len(annotations)} questions only")
     metrics = {"instructions": float(len(annotations)), "instructions_judged": float(len(preferred))}
@@ -161,8 +163,8 @@ def head_to_head_metrics(outcomes: Mapping[str, str]) -> dict[str, float]:
 
 def count(annotations: Sequence[Annotation], outcomes: Mapping[str, str]) -> Counts:
     """Valid annotations and comparisons, and the others by reason."""
-    reasons = Counter(f"annotation: {one.unparsed}" for one in annotations if one.preference is None)
-    unparsed = sum(one == "unparsed" for one in outcomes.values())
+    reasons = Counter(f"annotation: {a.unparsed}" for a in annotations if a.preference is None)
+    unparsed = sum(outcome == "unparsed" for outcome in outcomes.values())
     kept = {"annotations": len(annotations) - reasons.total(), "head to head": len(outcomes) - unparsed}
     dropped = dict(reasons) | ({"head to head: no verdict in both orders": unparsed} if unparsed else {})
     return Counts(kept={name: n for name, n in kept.items() if n}, dropped=dropped)

@@ -20,14 +20,14 @@ def write_alpaca_eval_files(
     annotations: Sequence[Annotation],
 ) -> None:
     """Write `model_outputs.json` and `annotations.json`; `generator` names the model, `annotator` may be a URI."""
-    by_id = {one.id: one for one in annotations}
+    by_id = {annotation.id: annotation for annotation in annotations}
     answered = [
-        {"instruction": one.text, "dataset": one.dataset, "output": outputs[one.id].text, "generator": generator}
-        for one in instructions
+        {"instruction": i.text, "dataset": i.dataset, "output": outputs[i.id].text, "generator": generator}
+        for i in instructions
     ]
-    _write(folder / "model_outputs.json", answered)
-    annotated = [_annotation(one, outputs[one.id], by_id[one.id], generator, annotator) for one in instructions]
-    _write(folder / "annotations.json", annotated)
+    annotated = [_annotation(i, outputs[i.id], by_id[i.id], generator, annotator) for i in instructions]
+    for name, entries in (("model_outputs.json", answered), ("annotations.json", annotated)):
+        (folder / name).write_text(json.dumps(entries, indent=1, ensure_ascii=False))
 
 
 def _annotation(
@@ -52,7 +52,3 @@ def _annotation(
 def file_name(name: str) -> str:
     """alpaca_eval makes a folder of the annotator's name and a file of the reference's: no path may stand in them."""
     return re.sub(r"[/\\:]+", "_", name).strip("_.")
-
-
-def _write(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
-    path.write_text(json.dumps(entries, indent=1, ensure_ascii=False))

@@ -13,7 +13,7 @@ from components.core.stage import Stage
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
 from components.judging.prompt import neutralise
 from components.serving.client import Completion, Request
-from components.serving.completions import complete
+from components.serving.completions import Endpoint, complete
 
 TEMPLATE = Path(__file__).with_name("comparison_prompt.txt").read_text()
 _MARK = re.compile(r"\bverdict\s*\**\s*:", re.IGNORECASE)
@@ -32,11 +32,11 @@ def comparison_prompt(instruction: str, first: str, second: str) -> str:
 def parse_verdict(completion: str) -> Literal["first", "second", "tie"] | None:
     """What the LAST "Verdict:" says, None where it says nothing valid."""
     marks = list(_MARK.finditer(completion))
-    found = _VERDICT.match(completion, marks[-1].start()) if marks else None
-    if not found:
+    verdict = _VERDICT.match(completion, marks[-1].start()) if marks else None
+    if not verdict:
         return None
-    verdicts: dict[str, Literal["first", "second", "tie"]] = {"a": "first", "b": "second", "tie": "tie"}
-    return verdicts[found[1].lower()]
+    meanings: dict[str, Literal["first", "second", "tie"]] = {"a": "first", "b": "second", "tie": "tie"}
+    return meanings[verdict[1].lower()]
 
 
 def compare(
@@ -44,22 +44,22 @@ def compare(
     answers: Sequence[Candidate],
     opponents: Sequence[Candidate],
     settings: AnnotationSettings,
-    endpoint: str,
+    endpoint: Endpoint,
 ) -> list[Comparison]:
     """Both orders of every prompt that both models answered differently."""
     other = {answer.prompt_id: answer.text for answer in opponents}
     contested = [a for a in answers if a.prompt_id in other and a.text != other[a.prompt_id]]
-    sides: tuple[Side, Side] = ("model", "opponent")
-    asked: dict[str, tuple[Candidate, Side]] = {f"{a.prompt_id}/{side}": (a, side) for a in contested for side in sides}
+    by_id = {f"{a.prompt_id}/{first}": (a, first) for a in contested for first in OTHER}
     sampling = settings.comparison_sampling()
-
-    def request(id: str, answer: Candidate, first: Side) -> Request:
+    requests = []
+    for id, (answer, first) in by_id.items():
         texts = [answer.text, other[answer.prompt_id]]
         prompt = comparison_prompt(answer.prompt, *(texts if first == "model" else texts[::-1]))
-        return Request(id, [{"role": "user", "content": prompt}], sampling, seed_from(settings.seed, "comparison", id))
+        seed = seed_from(settings.seed, "comparison", id)
+        requests.append(Request(id, [{"role": "user", "content": prompt}], sampling, seed))
 
     def make(request: Request, answer: Completion) -> Comparison:
-        candidate, first = asked[request.id]
+        candidate, first = by_id[request.id]
         verdict = parse_verdict(answer.text)
         winner: dict[str | None, Side | Literal["tie"]] = {"first": first, "second": OTHER[first], "tie": "tie"}
         return Comparison(
@@ -71,7 +71,6 @@ def compare(
             tokens=answer.tokens,
         )
 
-    requests = [request(id, answer, first) for id, (answer, first) in asked.items()]
     return complete(stage, "comparisons", Comparison, requests, make, endpoint, settings.concurrency)
 
 
@@ -83,16 +82,12 @@ def tally(
     Equal answers are a tie without a question; so is a pair of orders that disagree.
     """
     verdicts: dict[str, list[str | None]] = {}
-    for one in comparisons:
-        verdicts.setdefault(one.prompt_id, []).append(one.verdict)
-    answered = {one.prompt_id for one in opponents}
-    common = [one.prompt_id for one in answers if one.prompt_id in answered]
-    return {prompt: _outcome(verdicts[prompt]) if prompt in verdicts else "tie" for prompt in common}
-
-
-def _outcome(both: Sequence[str | None]) -> str:
-    if None in both:
-        return "unparsed"
-    if len(set(both)) > 1:
-        return "tie"
-    return {"model": "win", "opponent": "loss", "tie": "tie"}[str(both[0])]
+    for comparison in comparisons:
+        verdicts.setdefault(comparison.prompt_id, []).append(comparison.verdict)
+    answered = {answer.prompt_id for answer in opponents}
+    outcomes = {}
+    for prompt in [answer.prompt_id for answer in answers if answer.prompt_id in answered]:
+        both = verdicts.get(prompt, ["tie"])
+        agreed = both[0] if len(set(both)) == 1 else "tie"
+        outcomes[prompt] = "unparsed" if None in both else {"model": "win", "opponent": "loss"}.get(str(agreed), "tie")
+    return outcomes

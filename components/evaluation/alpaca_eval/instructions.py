@@ -13,7 +13,7 @@ from components.core.errors import UserError
 from components.core.records import Counts, Instruction, Manifest
 from components.core.sources import Source, fetch
 from components.core.stage import Stage
-from components.evaluation.alpaca_eval.instructions_settings import InstructionsSettings
+from components.evaluation.alpaca_eval.settings import InstructionsSettings
 from components.metrics.length_control import read_difficulty, read_gamed
 
 BUILT_IN = Path(__file__).with_name("builtin")
@@ -36,13 +36,13 @@ def import_instructions(root: str, settings: InstructionsSettings) -> Manifest:
         stage = Stage(root, "instructions", settings, {role: source.parent() for role, source in sources.items()})
         if stage.manifest:
             return stage.manifest
-        found = match(sources["reference"], sources.get("instructions"))
+        instructions = match(sources["reference"], sources.get("instructions"))
         difficulty = read_difficulty(sources["difficulty"].path) if "difficulty" in sources else {}
         gamed = read_gamed(sources["difficulty"].path) if "difficulty" in sources else {}
-    asked = found[: settings.count]
+    asked = instructions[: settings.count]
     counts = Counts(kept={"instructions": len(asked)})
-    if len(found) > len(asked):
-        counts.dropped["instruction: more than asked for"] = len(found) - len(asked)
+    if len(instructions) > len(asked):
+        counts.dropped["instruction: more than asked for"] = len(instructions) - len(asked)
     return stage.publish(counts, {"instructions": with_difficulty(asked, difficulty, gamed)})
 
 
@@ -50,20 +50,30 @@ def match(reference: Source, instructions: Source | None) -> list[Instruction]:
     """The instructions with their reference outputs; both files must hold the same ones in the same order."""
     outputs = _entries(reference, ("instruction", "output"))
     asked = _entries(instructions, ("instruction",)) if instructions else outputs
-    _refuse_duplicates(asked, instructions or reference)
+    _check_unique(asked, instructions or reference)
     if len(asked) != len(outputs):
         raise UserError(
             f"{reference.name} holds {len(outputs)} outputs for {len(asked)} instructions",
             "Give reference outputs for exactly the instructions that are asked.",
         )
-    for number, (one, other) in enumerate(zip(asked, outputs, strict=True), 1):
-        if one["instruction"] != other["instruction"]:
+    matched = []
+    for number, (entry, output) in enumerate(zip(asked, outputs, strict=True)):
+        if entry["instruction"] != output["instruction"]:
             raise UserError(
-                f"entry {number} of {reference.name} answers another instruction ({other['instruction'][:60]!r}) than "
-                f"the one that is asked ({one['instruction'][:60]!r})",
+                f"entry {number + 1} of {reference.name} answers another instruction "
+                f"({output['instruction'][:60]!r}) than the one that is asked ({entry['instruction'][:60]!r})",
                 "Put the reference outputs into the order of the instructions.",
             )
-    return [_instruction(number, one, other) for number, (one, other) in enumerate(zip(asked, outputs, strict=True))]
+        matched.append(
+            Instruction(
+                id=str(number),
+                text=entry["instruction"],
+                dataset=str(entry.get("dataset", "")),
+                reference=output["output"],
+                generator=str(output.get("generator", "reference")),
+            )
+        )
+    return matched
 
 
 def with_difficulty(
@@ -74,26 +84,16 @@ def with_difficulty(
     """The instructions with AlpacaEval's estimate of their difficulty, by their place in the set (from 0)."""
     if not difficulty:
         return list(instructions)
-    missing = [one.id for one in instructions if int(one.id) not in difficulty]
+    missing = [i.id for i in instructions if int(i.id) not in difficulty]
     if missing:
         raise UserError(
             f"the difficulty of {len(missing)} instructions is unknown (first: number {missing[0]})",
             "Use the file that belongs to the instruction set, or leave instructions.difficulty out.",
         )
     return [
-        one.model_copy(update={"difficulty": difficulty[int(one.id)], "gamed": gamed.get(int(one.id), [])})
-        for one in instructions
+        i.model_copy(update={"difficulty": difficulty[int(i.id)], "gamed": gamed.get(int(i.id), [])})
+        for i in instructions
     ]
-
-
-def _instruction(number: int, asked: Mapping[str, Any], answered: Mapping[str, Any]) -> Instruction:
-    return Instruction(
-        id=str(number),
-        text=asked["instruction"],
-        dataset=str(asked.get("dataset", "")),
-        reference=answered["output"],
-        generator=str(answered.get("generator", "reference")),
-    )
 
 
 def _entries(source: Source, keys: Sequence[str]) -> list[Mapping[str, Any]]:
@@ -110,7 +110,7 @@ def _entries(source: Source, keys: Sequence[str]) -> list[Mapping[str, Any]]:
     return entries
 
 
-def _refuse_duplicates(entries: Sequence[Mapping[str, Any]], source: Source) -> None:
+def _check_unique(entries: Sequence[Mapping[str, Any]], source: Source) -> None:
     counts = Counter(entry["instruction"] for entry in entries)
     twice = [text for text, count in counts.items() if count > 1]
     if twice:

@@ -13,11 +13,11 @@ from components.core.stage import Stage
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
 from components.judging.prompt import neutralise
 from components.serving.client import PROMPT_TOO_LONG, Completion, Request
-from components.serving.completions import complete
+from components.serving.completions import Endpoint, complete
 
 TEMPLATE = Path(__file__).with_name("annotator_prompt.txt").read_text()
 FIRST, SECOND = "m", "M"  # AlpacaEval's identifiers
-DRAW = 0.5
+_OUTPUT_TAG = re.compile(r"<(?=\s*/?\s*output)", re.IGNORECASE)
 
 
 def annotate(
@@ -25,36 +25,49 @@ def annotate(
     instructions: Sequence[Instruction],
     outputs: Mapping[str, Candidate],
     settings: AnnotationSettings,
-    endpoint: str,
+    endpoint: Endpoint,
 ) -> list[Annotation]:
     """One annotation of every instruction; `outputs` are the model's by instruction id.
 
     Equal outputs are a draw without a question. An output that was cut off by length is judged as it is, as AlpacaEval
     does.
     """
-    asked = {one.id: one for one in instructions if outputs[one.id].text != one.reference.strip()}
-    requests = [_request(one, outputs[one.id].text, settings) for one in asked.values()]
+    asked = {i.id: i for i in instructions if outputs[i.id].text != i.reference.strip()}
+    requests = [_request(i, outputs[i.id].text, settings) for i in asked.values()]
 
     def make(request: Request, answer: Completion) -> Annotation:
-        return annotation(request, answer, _switched(settings.seed, request.id), settings.form)
+        return _annotation(request, answer, settings)
 
     made = complete(stage, "annotations", Annotation, requests, make, endpoint, settings.concurrency)
-    found = {one.id: one for one in made} | {one.id: _draw(one.id) for one in instructions if one.id not in asked}
-    return [found[one.id] for one in instructions]
+    annotations = {annotation.id: annotation for annotation in made}
+    draw = Annotation(id="", preference=0.5, form="equal outputs", switched=False, completion="", seed=0, tokens=0)
+    return [annotations.get(i.id, draw.model_copy(update={"id": i.id})) for i in instructions]
 
 
 def annotator_prompt(instruction: str, first: str, second: str) -> str:
     """The filled prompt; all three texts are untrusted."""
-    slots = {"instruction": instruction, "first": first, "second": second}
+    texts = {"instruction": instruction, "first": first, "second": second}
+    slots = {name: _OUTPUT_TAG.sub("&lt;", neutralise(text)) for name, text in texts.items()}
     # one pass over the template: a slot's name inside a text is left alone
-    return re.sub(r"\{(\w+)\}", lambda slot: _in_slot(slots[slot[1]]), TEMPLATE)
+    return re.sub(r"\{(\w+)\}", lambda slot: slots[slot[1]], TEMPLATE)
 
 
-def annotation(request: Request, answer: Completion, switched: bool, form: str) -> Annotation:
+def _request(instruction: Instruction, output: str, settings: AnnotationSettings) -> Request:
+    texts = [instruction.reference, output]
+    if _switched(settings.seed, instruction.id):
+        texts.reverse()
+    prompt = annotator_prompt(instruction.text, *texts)
+    seed = seed_from(settings.seed, "annotation", instruction.id)
+    return Request(instruction.id, [{"role": "user", "content": prompt}], settings.preference_sampling(), seed)
+
+
+def _annotation(request: Request, answer: Completion, settings: AnnotationSettings) -> Annotation:
     """The record of one answer of the annotator."""
-    # the plain form asked for none, so there are none
-    logprobs = None if answer.first_token is None else identifier_logprobs(answer.first_token)
-    preferred, unparsed = _preferred(answer, logprobs, form)
+    switched = _switched(settings.seed, request.id)
+    logprobs = None  # of the two identifiers, where they are among the likeliest; the plain form asked for none
+    if answer.first_token is not None:
+        logprobs = {token: answer.first_token[token] for token in (FIRST, SECOND) if token in answer.first_token}
+    preferred, unparsed = _preferred(answer, logprobs, settings.form)
     return Annotation(
         id=request.id,
         preference=preferred if preferred is None or not switched else 1 - preferred,
@@ -68,9 +81,9 @@ def annotation(request: Request, answer: Completion, switched: bool, form: str) 
     )
 
 
-def identifier_logprobs(first_token: Mapping[str, float]) -> dict[str, float]:
-    """Log-probabilities of the two identifiers where they are among the likeliest first tokens."""
-    return {token: first_token[token] for token in (FIRST, SECOND) if token in first_token}
+def _switched(seed: int, instruction_id: str) -> bool:
+    """Whether the model's output stands first: a coin for each instruction, the same for every model."""
+    return seed_from(seed, "switched", instruction_id) % 2 == 1
 
 
 def _preferred(answer: Completion, logprobs: Mapping[str, float] | None, form: str) -> tuple[float | None, str | None]:
@@ -79,7 +92,10 @@ def _preferred(answer: Completion, logprobs: Mapping[str, float] | None, form: s
         return None, "annotator's prompt too long"
     if logprobs is not None:
         return _weighted(logprobs)
-    return (None, "the endpoint gave no logprobs") if form == "weighted" else _plain(answer.text)
+    if form == "weighted":
+        return None, "the endpoint gave no logprobs"
+    preferred = {FIRST: 0.0, SECOND: 1.0}.get(answer.text.strip())
+    return preferred, None if preferred is not None else "answer is neither m nor M"
 
 
 def _weighted(logprobs: Mapping[str, float]) -> tuple[float | None, str | None]:
@@ -90,32 +106,3 @@ def _weighted(logprobs: Mapping[str, float]) -> tuple[float | None, str | None]:
     if first + second == 0:
         return None, "neither identifier among the likeliest tokens"
     return second / (first + second), None
-
-
-def _plain(text: str) -> tuple[float | None, str | None]:
-    preferred = {FIRST: 0.0, SECOND: 1.0}.get(text.strip())
-    return preferred, None if preferred is not None else "answer is neither m nor M"
-
-
-def _request(instruction: Instruction, output: str, settings: AnnotationSettings) -> Request:
-    texts = [instruction.reference, output]
-    if _switched(settings.seed, instruction.id):
-        texts.reverse()
-    prompt = annotator_prompt(instruction.text, *texts)
-    seed = seed_from(settings.seed, "annotation", instruction.id)
-    return Request(instruction.id, [{"role": "user", "content": prompt}], settings.preference_sampling(), seed)
-
-
-def _switched(seed: int, instruction_id: str) -> bool:
-    """Whether the model's output stands first: a coin for each instruction, the same for every model."""
-    return seed_from(seed, "switched", instruction_id) % 2 == 1
-
-
-def _draw(instruction_id: str) -> Annotation:
-    return Annotation(
-        id=instruction_id, preference=DRAW, form="equal outputs", switched=False, completion="", seed=0, tokens=0
-    )
-
-
-def _in_slot(text: str) -> str:
-    return re.sub(r"<(?=\s*/?\s*output)", "&lt;", neutralise(text), flags=re.IGNORECASE)

@@ -14,6 +14,7 @@ from components.evaluation.exact_answers.settings import ExactAnswersSettings
 from components.metrics.observations import Values
 from components.sampling.sampling import answer_prompts
 from components.serving.client import PROMPT_TOO_LONG
+from components.serving.completions import Endpoint
 from components.serving.settings import Generation
 
 SAMPLED, GREEDY = "exact_answers", "exact_answers_greedy"  # kinds of records, and metrics
@@ -31,7 +32,7 @@ class ExactAnswers:
 
 
 def answer_questions(
-    stage: Stage, questions: Sequence[Question], settings: ExactAnswersSettings, answers: Generation, endpoint: str
+    stage: Stage, questions: Sequence[Question], settings: ExactAnswersSettings, answers: Generation, endpoint: Endpoint
 ) -> Answers:
     """The answers by kind, sampled and greedy; all but the temperature is drawn as `answers` says."""
     prompts = [Prompt(id=question.id, text=question.text) for question in questions]

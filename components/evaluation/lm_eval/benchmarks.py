@@ -14,6 +14,7 @@ from components.core.model_files import model_folder
 from components.core.records import Counts, Manifest
 from components.core.stage import Stage, parent
 from components.evaluation.lm_eval.settings import BenchmarksSettings
+from components.serving.completions import Endpoint, endpoint_url
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 INSTALL = "Install it: pip install 'self-rewarding-pipelines[benchmarks]'."
 
 
-def run_benchmarks(root: str, settings: BenchmarksSettings, model: str, endpoint: str) -> Manifest:
+def run_benchmarks(root: str, settings: BenchmarksSettings, model: str, endpoint: Endpoint) -> Manifest:
     """The benchmarks stage of the model that is served at `endpoint`: figures, and the harness's own `results.json`.
 
     Raises UserError where the harness is not installed, does not know a task, or cannot get its data.
@@ -55,7 +56,7 @@ def count_questions(results: Mapping[str, Any]) -> Counts:
     )
 
 
-def _evaluate(stage: Stage, settings: BenchmarksSettings, model: str, endpoint: str) -> dict[str, Any]:
+def _evaluate(stage: Stage, settings: BenchmarksSettings, model: str, endpoint: Endpoint) -> dict[str, Any]:
     try:
         from lm_eval import simple_evaluate
         from lm_eval.tasks import TaskManager
@@ -90,7 +91,7 @@ def _evaluate(stage: Stage, settings: BenchmarksSettings, model: str, endpoint: 
         ) from error
 
 
-def _served_model(stage: Stage, settings: BenchmarksSettings, model: str, endpoint: str) -> LM:
+def _served_model(stage: Stage, settings: BenchmarksSettings, model: str, endpoint: Endpoint) -> LM:
     if settings.api == "chat":
         from components.evaluation.lm_eval.chat_model import ChatModel
 
@@ -99,7 +100,7 @@ def _served_model(stage: Stage, settings: BenchmarksSettings, model: str, endpoi
 
     arguments = {
         "model": model,
-        "base_url": f"{endpoint.rstrip('/')}/v1/completions",
+        "base_url": f"{endpoint_url(endpoint).rstrip('/')}/v1/completions",
         "tokenizer": str(model_folder(model)),
         "num_concurrent": settings.concurrency,
         "max_gen_toks": settings.max_tokens,

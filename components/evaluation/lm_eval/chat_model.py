@@ -1,4 +1,4 @@
-"""A served model as the lm-eval harness wants it, through our client: with its patience, its progress, its reuse."""
+"""A served model as the lm-eval harness wants it, through our client: with its retries, its progress, its reuse."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from components.core.hashing import seed_from, short_id
 from components.core.records import Messages, Record
 from components.core.stage import Stage
 from components.evaluation.lm_eval.settings import BenchmarksSettings
-from components.serving.client import Completion, Request, Sampling
-from components.serving.completions import complete
+from components.serving.client import Request, Sampling
+from components.serving.completions import Endpoint, complete
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -33,7 +33,7 @@ class ChatModel(LM):  # type: ignore[misc]
 
     tokenizer_name = "served"  # the harness names a cache after it that is not used here
 
-    def __init__(self, stage: Stage, settings: BenchmarksSettings, endpoint: str) -> None:
+    def __init__(self, stage: Stage, settings: BenchmarksSettings, endpoint: Endpoint) -> None:
         super().__init__()
         self._stage, self._settings, self._endpoint = stage, settings, endpoint
 
@@ -41,13 +41,25 @@ class ChatModel(LM):  # type: ignore[misc]
         return json.dumps(chat_history)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        asked = [self._request(*instance.args) for instance in requests]
-        once = list({one.id: one for one in asked}.values())
+        """The answers, each cut before the first of its request's stop sequences; equal requests are asked once."""
+        ours = [self._request(*instance.args) for instance in requests]
         answers = complete(
-            self._stage, "benchmark_answers", HarnessAnswer, once, _answer, self._endpoint, self._settings.concurrency
+            self._stage,
+            "benchmark_answers",
+            HarnessAnswer,
+            list({request.id: request for request in ours}.values()),
+            lambda request, made: HarnessAnswer(id=request.id, text=made.text, tokens=made.tokens),
+            self._endpoint,
+            self._settings.concurrency,
         )
         texts = {answer.id: answer.text for answer in answers}
-        return [_before(texts[one.id], _until(instance.args[1])) for one, instance in zip(asked, requests, strict=True)]
+        cut = []
+        for request, instance in zip(ours, requests, strict=True):
+            text = texts[request.id]
+            for mark in _stop_sequences(instance.args[1]):
+                text = text.partition(mark)[0]
+            cut.append(text)
+        return cut
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         names = sorted({str(instance.task_name) for instance in requests})
@@ -60,25 +72,16 @@ class ChatModel(LM):  # type: ignore[misc]
         self.loglikelihood(requests)
         return []
 
-    def _request(self, conversation: str, how: dict[str, Any]) -> Request:
-        temperature = float(how.get("temperature") or 0.0) if how.get("do_sample", True) else 0.0
-        tokens = int(how.get("max_gen_toks") or how.get("max_tokens") or self._settings.max_tokens)
-        stop = tuple(_until(how)[:MOST_STOP_SEQUENCES])
+    def _request(self, conversation: str, arguments: dict[str, Any]) -> Request:
+        """`arguments` are the task's generation_kwargs."""
+        temperature = float(arguments.get("temperature") or 0.0) if arguments.get("do_sample", True) else 0.0
+        tokens = int(arguments.get("max_gen_toks") or arguments.get("max_tokens") or self._settings.max_tokens)
+        stop = tuple(_stop_sequences(arguments)[:MOST_STOP_SEQUENCES])
         id = short_id(conversation, str(temperature), tokens, *stop)
-        sampling = Sampling(temperature, float(how.get("top_p") or 1.0), tokens, stop)
+        sampling = Sampling(temperature, float(arguments.get("top_p") or 1.0), tokens, stop)
         return Request(id, json.loads(conversation), sampling, seed_from(self._settings.seed, "benchmark", id))
 
 
-def _answer(request: Request, completion: Completion) -> HarnessAnswer:
-    return HarnessAnswer(id=request.id, text=completion.text, tokens=completion.tokens)
-
-
-def _until(how: dict[str, Any]) -> list[str]:
-    until = how.get("until") or []
+def _stop_sequences(arguments: dict[str, Any]) -> list[str]:
+    until = arguments.get("until") or []
     return [until] if isinstance(until, str) else [mark for mark in until if mark]
-
-
-def _before(text: str, marks: list[str]) -> str:
-    for mark in marks:
-        text = text.partition(mark)[0]
-    return text

@@ -13,10 +13,10 @@ from components.evaluation.mt_bench.questions import Question, file_parent, find
 from components.evaluation.mt_bench.records import Answer
 from components.evaluation.mt_bench.settings import AnswerSettings, MtBenchSettings
 from components.serving.client import PROMPT_TOO_LONG, Completion, Request
-from components.serving.completions import complete
+from components.serving.completions import Endpoint, complete
 
 
-def answer_questions(root: str, settings: MtBenchSettings, model: str, endpoint: str) -> Manifest:
+def answer_questions(root: str, settings: MtBenchSettings, model: str, endpoint: Endpoint) -> Manifest:
     """The answering stage: `model`, served at `endpoint`, answers turn 1 of all questions, then turn 2.
 
     Raises UserError where the questions are missing or damaged.
@@ -57,7 +57,7 @@ def _answer_turn(
     turn: Literal[1, 2],
     conversations: Mapping[Question, Messages],
     settings: AnswerSettings,
-    endpoint: str,
+    endpoint: Endpoint,
 ) -> list[Answer]:
     """The answers to the last message of each conversation; seeds come from the ids, so a resumed stage continues."""
     by_id = {f"{question.question_id}/{turn}": question for question in conversations}

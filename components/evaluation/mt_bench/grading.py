@@ -19,7 +19,7 @@ from components.evaluation.mt_bench.settings import GradingSettings, MtBenchSett
 from components.judging.parser import Score
 from components.metrics.observations import observations
 from components.serving.client import PROMPT_TOO_LONG, Completion, Request
-from components.serving.completions import complete
+from components.serving.completions import Endpoint, complete
 
 References = Mapping[str, tuple[str, str]]
 LOWEST, HIGHEST = 1.0, 10.0
@@ -27,7 +27,7 @@ _RATING = re.compile(r"\[\[([^\[\]]*)\]\](?:\s*/\s*(\d+))?")
 _NUMBER = re.compile(r"\s*\d+(?:\.\d+)?\s*")
 
 
-def grade(root: str, settings: MtBenchSettings, answers: str, annotator: Parent, endpoint: str) -> Manifest:
+def grade(root: str, settings: MtBenchSettings, answers: str, annotator: Parent, endpoint: Endpoint) -> Manifest:
     """The grading stage: ratings of an answering stage's answers by the annotator, which is served at `endpoint`.
 
     Raises UserError where a judge prompt or a needed reference answer is missing.
@@ -62,7 +62,7 @@ def rate(
     references: References,
     prompts: Mapping[str, JudgePrompt],
     settings: GradingSettings,
-    endpoint: str,
+    endpoint: Endpoint,
 ) -> list[Rating]:
     """One rating of each turn that was answered."""
     first = {answer.question_id: answer for answer in answers if answer.turn == 1}

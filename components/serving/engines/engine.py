@@ -51,9 +51,14 @@ class EmbeddedEngine:
             )
 
     def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str:
-        """Returns once the server answers; raises UserError if it ends, or is not ready after `start_timeout`."""
-        self.stop(run, name)
+        """The server that a step before this one started, or a new one once it answers.
+
+        Raises UserError if it ends, or is not ready after `start_timeout`.
+        """
         ready_file = _ready_file(run, name)
+        if url := _running(ready_file, read_manifest(model).digest):
+            return url
+        self.stop(run, name)
         ready_file.parent.mkdir(parents=True, exist_ok=True)
         log = ready_file.with_suffix(".log")
         command = _command(model, ready_file, settings)
@@ -124,6 +129,16 @@ def open_engine(engine: str, endpoint: str = "", **on_kubernetes: Any) -> Engine
 
         return KubernetesEngine(engine, **on_kubernetes)
     raise UserError(f"there is no engine {engine!r}", f"Use embedded, endpoint, {', '.join(LAUNCHES)}.")
+
+
+def _running(ready_file: Path, digest: str) -> str:
+    """The URL of the server that wrote the file, if it still serves the model of this digest; "" else."""
+    if not ready_file.exists():
+        return ""
+    url = str(json.loads(ready_file.read_text())["url"])
+    with suppress(UserError):
+        return url if endpoint_info(url, timeout=INFO_TIMEOUT_S).get("model_sha") == digest else ""
+    return ""
 
 
 def _command(model: str, ready_file: Path, settings: ServingSettings) -> list[str]:

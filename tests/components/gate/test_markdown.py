@@ -6,7 +6,7 @@ import pytest
 
 from components.core.records import Decision
 from components.gate.decide import decide
-from components.gate.markdown import verdict_markdown
+from components.gate.verdict import verdict_markdown
 from components.gate.settings import GatePolicy
 from components.metrics.bootstrap import Observed
 

@@ -13,7 +13,7 @@ from components.core.records import Instruction, Manifest
 from components.core.stage import read_records
 from components.core.store import join
 from components.evaluation.alpaca_eval.instructions import BUILT_IN, import_instructions
-from components.evaluation.alpaca_eval.instructions_settings import InstructionsSettings
+from components.evaluation.alpaca_eval.settings import InstructionsSettings
 
 Entries = list[dict[str, Any]]
 

@@ -1,0 +1,121 @@
+"""What every step of a run knows (what to do, and where), and what one phase of the run hands to the next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from components.core.errors import UserError
+from components.core.journal import read_journal, write_journal
+from components.core.records import Manifest
+from components.core.settings import Settings
+from components.core.step import run_stage, step
+from components.core.store import join, open_store
+
+CONTEXT = "context.json"
+S = TypeVar("S", bound=Settings)
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """A run's name, its recipe's sections as JSON values, and where it happens.
+
+    The first step writes it to `<store>/runs/<run>/`; that URI is all that the other steps are told of it. So a
+    pipeline holds the recipe once, and its packages stay far below what Argo and etcd allow (pipelines/graph/size.py).
+    """
+
+    store: str
+    run: str
+    recipe: dict[str, Any]
+    tracking_uri: str
+    engine: str
+    endpoint: str
+    judge_endpoint: str
+    annotator_endpoint: str
+    worker_image: str
+    trainer_image: str
+    engine_image: str
+
+    @property
+    def uri(self) -> str:
+        return join(self.store, "runs", self.run)
+
+    def write(self) -> None:
+        """The recipe goes into the journal, where later evaluations of the run's models find it."""
+        write_journal(self.store, self.run, "recipe", "recipe", self.recipe)
+        where = {name: value for name, value in asdict(self).items() if name != "recipe"}
+        open_store(self.uri).write(CONTEXT, json.dumps(where, indent=1).encode())
+
+    def section(self, name: str, settings: type[S]) -> S:
+        """The settings of one section of the recipe."""
+        return settings(**self.recipe.get(name, {}))
+
+    def optional(self, name: str, settings: type[S]) -> S | None:
+        """The same; None where the recipe does not have the section."""
+        return settings(**self.recipe[name]) if name in self.recipe else None
+
+    def make(self, name: str, make: Callable[[], Manifest]) -> str:
+        """Make a stage (or find it), note it in the run's journal as `name`, e.g. "m1/judging"; returns its URI."""
+        return run_stage(self.store, self.run, name, make)
+
+
+@contextmanager
+def open_step(uri: str, name: str) -> Iterator[RunContext]:
+    """A step of the run whose folder is `uri`, announced as `name`, e.g. "judge M1"."""
+    with step(name):
+        yield read_context(uri)
+
+
+def read_context(uri: str) -> RunContext:
+    """The context of the run whose folder is `uri`. Raises UserError where no step has written it."""
+    store, run = uri.rsplit("/runs/", 1)
+    data = open_store(uri).read(CONTEXT)
+    recipes = read_journal(store, run, "recipe")
+    if data is None or not recipes:
+        raise UserError(f"{uri} is not the folder of a run", "Start the run from its first step.")
+    return RunContext(**json.loads(data), recipe=recipes[0])
+
+
+@dataclass(frozen=True)
+class RunData:
+    """URIs of what a run imports before it trains; "" is what its recipe does not have."""
+
+    seed_data: str
+    instructions: str = ""
+    questions: str = ""
+    base: str = ""
+    writer: str = ""
+    annotator: str = ""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What one phase of a run hands to the next: the run's folder, its data, and URIs of what was made with its model.
+
+    "" is what was not made: there is no model before the SFT baseline, which itself judges nothing. `prompts` are those
+    of all rounds that are there so far, the first round's first. As a KFP parameter it is `to_dict()`.
+    """
+
+    run: str
+    data: RunData
+    name: str = ""
+    model: str = ""
+    evaluation: str = ""
+    annotation: str = ""
+    candidates: str = ""
+    judgements: str = ""
+    prompts: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"prompts": list(self.prompts)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunState:
+        return cls(**values | {"data": RunData(**values["data"]), "prompts": tuple(values["prompts"])})
+
+    def measurements(self) -> list[str]:
+        """What the next model is held against; none where this one is no judge yet (the SFT baseline)."""
+        return [self.evaluation, self.annotation or self.evaluation, self.judgements] if self.judgements else []

@@ -1,0 +1,75 @@
+"""All that is measured of a model: by asking it while it is served, then by an annotator that reads its answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.core.context import RunContext, RunData, RunState, open_step
+from components.core.records import Manifest
+from components.evaluation.alpaca_eval.annotation import Annotator, make_annotations
+from components.evaluation.alpaca_eval.settings import AnnotationSettings
+from components.evaluation.evaluation import EvaluationInputs, evaluate
+from components.evaluation.lm_eval.benchmarks import run_benchmarks
+from components.evaluation.lm_eval.settings import BenchmarksSettings
+from components.evaluation.mt_bench.answering import answer_questions
+from components.evaluation.mt_bench.grading import grade
+from components.evaluation.mt_bench.settings import MtBenchSettings
+from components.evaluation.settings import EvaluationSettings
+from components.serving.served_model import ServedModel
+
+
+def measure_model(name: str, before: dict[str, Any], model: str, opponent: str) -> dict[str, Any]:
+    """Returns the URIs of the stages: "evaluation", "annotation" ("" for none), and "stages", all of them.
+
+    `before` is the run's state (RunState), `opponent` the evaluation of the model to compare with, "" for none.
+    """
+    state = RunState.from_dict(before)
+    with open_step(state.run, f"measure {name.upper()}") as context:
+        inputs, served = state.data, ServedModel(context, name, model)
+        asked = ask(context, name, served, inputs)
+        served.stop()  # the annotator may need what it holds
+        read = annotate(context, name, asked, inputs, opponent)
+        return {
+            "evaluation": asked["evaluation"],
+            "annotation": read.get("annotation", ""),
+            "stages": [*asked.values(), *read.values()],
+        }
+
+
+def ask(context: RunContext, name: str, served: ServedModel, data: RunData) -> dict[str, str]:
+    """Stages whose answers the served model gives, by their kind."""
+    root, model, stages = context.store, served.model, {}
+    evaluation = context.section("evaluation", EvaluationSettings)
+    inputs = EvaluationInputs(model, data.seed_data, data.instructions, data.questions)
+    stages["evaluation"] = context.make(f"{name}/evaluation", lambda: evaluate(root, evaluation, inputs, served))
+    if benchmarks := context.optional("benchmarks", BenchmarksSettings):
+        stages["benchmarks"] = context.make(
+            f"{name}/benchmarks", lambda: run_benchmarks(root, benchmarks, model, served)
+        )
+    if mt_bench := context.optional("mt_bench", MtBenchSettings):
+        stages["mt_bench_answers"] = context.make(
+            f"{name}/mt_bench_answers", lambda: answer_questions(root, mt_bench, model, served)
+        )
+    return stages
+
+
+def annotate(context: RunContext, name: str, asked: dict[str, str], data: RunData, opponent: str) -> dict[str, str]:
+    """Stages in which the annotator compares and grades those answers, by their kind."""
+    settings, root, stages = context.section("annotation", AnnotationSettings), context.store, {}
+    opponent = opponent if settings.head_to_head else ""
+    served = ServedModel(context, f"{name}-annotator", data.annotator)
+    annotator = Annotator(context.annotator_endpoint) if context.annotator_endpoint else Annotator(served, served.model)
+
+    def compare() -> Manifest:
+        return make_annotations(root, settings, name, asked["evaluation"], opponent, data.instructions, annotator)
+
+    if data.instructions or opponent:
+        stages["annotation"] = context.make(f"{name}/annotation", compare)
+    if mt_bench := context.optional("mt_bench", MtBenchSettings):
+        stages["mt_bench"] = context.make(
+            f"{name}/mt_bench",
+            lambda: grade(root, mt_bench, asked["mt_bench_answers"], annotator.parent(), annotator.endpoint),
+        )
+    if stages and not context.annotator_endpoint:
+        served.stop()
+    return stages

@@ -1,0 +1,43 @@
+"""The server of one model of a run: started or found when the first question is to be asked, stopped after the last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from components.core.context import RunContext
+from components.kubernetes.settings import ClusterSettings
+from components.serving.engines.engine import Engine, open_engine
+from components.serving.settings import ServingSettings
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model that several steps ask. Who calls it gets its endpoint; where nothing is left to ask, nobody calls.
+
+    So a run that finds its work finished starts no server, and a step that is tried again finds the server or makes
+    another. `name` (m1, sft, writer, ...) tells the run's servers apart, `model` is the URI of the model's stage.
+    """
+
+    context: RunContext
+    name: str
+    model: str
+
+    def __call__(self) -> str:
+        """The endpoint's URL. Raises UserError with the reason where the model cannot be served."""
+        settings = self.context.section("serving", ServingSettings)
+        return engine_of(self.context).start(self.context.run, self.name, self.model, settings)
+
+    def stop(self) -> None:
+        """Free what the server holds; there may be none."""
+        engine_of(self.context).stop(self.context.run, self.name)
+
+
+def engine_of(context: RunContext) -> Engine:
+    """What serves the models of a run."""
+    return open_engine(
+        context.engine,
+        context.endpoint,
+        settings=context.section("cluster", ClusterSettings),
+        worker_image=context.worker_image,
+        engine_image=context.engine_image,
+    )

@@ -1,0 +1,159 @@
+"""The phases of a run, each a pipeline of its own: data and models; the SFT baseline; M1; one for each round's model.
+
+A phase takes the run's state from the phase before it, as one structure, and the images, which KFP gives only to tasks
+at the top of a pipeline where they are parameters. Every box says what is done to which model.
+"""
+
+from typing import Any, NamedTuple
+
+from kfp import dsl
+
+from components.base_model.component import import_models
+from components.eft.component import eft
+from components.evaluation.component import measure
+from components.gate.component import gate, register
+from components.judging.component import judge
+from components.pairs.component import pair
+from components.prompts.component import write_prompts
+from components.run.component import prepare, resume
+from components.sampling.component import sample
+from components.training.dpo.component import dpo
+from components.training.sft.component import sft
+from pipelines.graph.pods import training_step, worker_step
+from pipelines.recipe import Recipe
+
+ROLES = ("base", "writer", "annotator")
+
+
+# `Output` is the gate's decision: kfp.local resolves conditions on outputs of this name alone.
+class Baseline(NamedTuple):
+    eft: str
+    state: dict
+
+
+class Gated(NamedTuple):
+    Output: str
+    state: dict
+
+
+def prepare_phase(recipe: Recipe, roles: tuple[str, ...] = ROLES, goes_on_from: str = "") -> Any:
+    """Open the run, import its data and models; returns the run's state.
+
+    That of a run that was handed over is the one after the model `goes_on_from`.
+    """
+
+    @dsl.pipeline(name="prepare")
+    def phase(
+        store: str,
+        run: str,
+        job: str,
+        tracking_uri: str,
+        engine: str,
+        endpoint: str,
+        judge_endpoint: str,
+        annotator_endpoint: str,
+        worker_image: str,
+        trainer_image: str,
+        engine_image: str,
+    ) -> dict:
+        opened = prepare(
+            recipe=recipe.to_dict(),
+            store=store,
+            run=run,
+            job=job,
+            tracking_uri=tracking_uri,
+            engine=engine,
+            endpoint=endpoint,
+            judge_endpoint=judge_endpoint,
+            annotator_endpoint=annotator_endpoint,
+            worker_image=worker_image,
+            trainer_image=trainer_image,
+            engine_image=engine_image,
+        )
+        worker_step(opened, "open the run, import data", recipe, worker_image)
+        models = import_models(state=opened.outputs["Output"], roles=list(roles))
+        worker_step(models, "import models", recipe, trainer_image)
+        if not goes_on_from:
+            return models.output  # type: ignore[no-any-return]
+        found = resume(state=models.output, name=goes_on_from)
+        return worker_step(found, f"find {goes_on_from.upper()}", recipe, worker_image).output  # type: ignore[no-any-return]
+
+    return phase
+
+
+def baseline_phase(recipe: Recipe) -> Any:
+    """Train the SFT baseline, which writes the EFT examples where the recipe has a model do that; measure it."""
+
+    @dsl.pipeline(name="sft")
+    def phase(before: dict, worker_image: str, trainer_image: str) -> Baseline:
+        trained = sft(name="sft", before=before, eft="")
+        model = training_step(trained, "train SFT", recipe, trainer_image).output
+        examples = eft(before=before, model=model)
+        worker_step(examples, "write EFT examples", recipe, worker_image)
+        measured = measure(name="sft", before=before, model=model, opponent={}).after(examples)
+        worker_step(measured, "measure SFT", recipe, worker_image)
+        registered = register(name="sft", before=before, model=model, measured=measured.output)
+        worker_step(registered, "register SFT", recipe, worker_image)
+        return Baseline(examples.output, registered.outputs["Output"])
+
+    return phase
+
+
+def first_model_phase(recipe: Recipe) -> Any:
+    """M1: SFT on IFT and EFT; the first model that answers, judges and is judged.
+
+    Where the policy does not write the prompts, those of all rounds are made here, by one writer that is served once.
+    """
+
+    @dsl.pipeline(name="m1")
+    def phase(before: dict, eft: str, worker_image: str, trainer_image: str) -> Gated:
+        trained = sft(name="m1", before=before, eft=eft)
+        model = training_step(trained, "train M1", recipe, trainer_image).output
+        prompts: Any = []
+        if recipe.prompts.source != "policy":
+            written = write_prompts(before=before, rounds=recipe.rounds).after(trained)  # one server at a time
+            prompts = worker_step(written, "write prompts", recipe, worker_image).output
+        return _use(recipe, "m1", before, model, prompts, worker_image)
+
+    return phase
+
+
+def round_phase(recipe: Recipe, number: int) -> Any:
+    """Round `number`, M<number> -> M<number + 1>: pairs of the one, DPO, and what is asked of the other.
+
+    A model is served once, so it answers and judges the next round's prompts while it is measured; the gate looks at
+    all of that. The last model is only measured.
+    """
+    name, before_name = f"m{number + 1}", f"M{number}"
+
+    @dsl.pipeline(name=name)
+    def phase(before: dict, worker_image: str, trainer_image: str) -> Gated:
+        pairs = worker_step(pair(before=before), f"pair {before_name}'s answers", recipe, worker_image).output
+        trained = dpo(name=name, before=before, pairs=pairs)
+        model = training_step(trained, f"train {name.upper()}", recipe, trainer_image).output
+        if number < recipe.rounds:
+            return _use(recipe, name, before, model, [], worker_image)
+        return _gated(recipe, name, before, model, {"candidates": "", "judgements": "", "prompts": []}, worker_image)
+
+    return phase
+
+
+def _use(recipe: Recipe, name: str, before: Any, model: Any, prompts: Any, image: Any) -> Gated:
+    """The model answers its round's prompts and judges the answers; then it is measured and gated."""
+    sampled = sample(name=name, before=before, model=model, prompts=prompts)
+    worker_step(sampled, f"sample {name.upper()}", recipe, image)
+    candidates = sampled.outputs["candidates"]
+    judged = judge(name=name, before=before, model=model, candidates=candidates)
+    worker_step(judged, f"judge {name.upper()}", recipe, image)
+    made = {"candidates": candidates, "judgements": judged.output, "prompts": sampled.outputs["prompts"]}
+    return _gated(recipe, name, before, model, made, image)
+
+
+def _gated(recipe: Recipe, name: str, before: Any, model: Any, made: dict[str, Any], image: Any) -> Gated:
+    measured = measure(name=name, before=before, model=model, opponent={})
+    worker_step(measured, f"measure {name.upper()}", recipe, image)
+    if judged := getattr(made["judgements"], "task", None):
+        measured.after(judged)  # it frees the model's server
+    decided = gate(name=name, before=before, model=model, measured=measured.output, **made)
+    worker_step(decided, f"gate {name.upper()}", recipe, image)
+    return Gated(decided.outputs["Output"], decided.outputs["state"])
