@@ -43,15 +43,17 @@ class Doctor:
         """The checks by name, in order. Raises UserError for a name that is none."""
         if strange := sorted(set(only) - set(CHECKS)):
             raise UserError(f"there is no check {', '.join(strange)}", f"The checks are {', '.join(CHECKS)}.")
-        # with a cluster this machine needs little; without one there is nothing to query
-        left_out = ("machine",) if self._has_cluster() else ON_CLUSTER
-        for name in only or [name for name in CHECKS if name not in left_out]:
+        without_cluster = not only and not self._has_cluster()
+        if not only:  # with a cluster this machine needs little; without one there is nothing to query
+            left_out = ON_CLUSTER if without_cluster else ("machine",)
+            only = [name for name in CHECKS if name not in left_out]
+        for name in only:
             try:
                 for finding in CHECKS[name](self):
                     yield name, finding
             except UserError as error:
                 yield name, broken(error.problem, error.remedy)
-        if not only and not self._has_cluster():
+        if without_cluster:
             text = "no cluster is configured here, which a local run does not need"
             yield "cluster", unknown(text, "Set KUBECONFIG.")
 

@@ -89,7 +89,9 @@ def follow_pods(
 
 def _pod_log(cluster: Cluster, pod: Any, follow: bool) -> Iterator[str]:
     """A pod's log from its start; where it has not started, why (once), and with `follow` the log when it does."""
-    name, container, shown = pod.metadata.name, _main_container(pod), ""
+    name, shown = pod.metadata.name, ""
+    containers = [str(container.name) for container in pod.spec.containers]
+    container = "main" if "main" in containers else containers[0]  # Kubeflow's pods hold helpers beside it
     try:
         while not _has_started(pod, container):
             state = "\n".join(describe(cluster, pod))
@@ -108,12 +110,6 @@ def _pod_log(cluster: Cluster, pod: Any, follow: bool) -> Iterator[str]:
         if error.status != 404:
             raise
         yield f"pod {name} is gone, and its log with it"
-
-
-def _main_container(pod: Any) -> str:
-    """Kubeflow's pods hold helpers beside the container `main`; ours have one container."""
-    names = [str(container.name) for container in pod.spec.containers]
-    return "main" if "main" in names else names[0]
 
 
 def _has_started(pod: Any, container: str) -> bool:

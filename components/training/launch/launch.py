@@ -74,6 +74,7 @@ def on_this_node(request: TrainingRequest) -> None:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
+    """torchrun ends its workers when it is terminated."""
     process.terminate()
     try:
         process.wait(END_TIMEOUT_S)

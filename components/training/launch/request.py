@@ -1,4 +1,4 @@
-"""What a training is told: enough to do the stage again in any process, on any node. It holds no secret."""
+"""The work of a training process: enough to make the stage in any process, on any node. It holds no secret."""
 
 from __future__ import annotations
 

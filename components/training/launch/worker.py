@@ -12,15 +12,18 @@ from components.training.distributed import barrier
 from components.training.launch.request import PROBLEM, TrainingRequest
 
 # One process may be busy alone for long (a judge is asked, a large model is stored) while the others wait for it.
-PATIENCE = datetime.timedelta(days=2)
+COLLECTIVE_TIMEOUT = datetime.timedelta(days=2)
 
 
 def run(request: TrainingRequest) -> None:
     """Join the other processes and train; raises UserError where they are not as many as the request says."""
+    from torch import distributed
+
     _join(request.processes)
     request.make()
     barrier()
-    _leave()
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _join(expected: int) -> None:
@@ -32,21 +35,14 @@ def _join(expected: int) -> None:
     gpu = torch.cuda.is_available()
     if gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=PATIENCE)
-    found = distributed.get_world_size()
-    if found != expected:
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=COLLECTIVE_TIMEOUT)
+    processes = distributed.get_world_size()
+    if processes != expected:
         raise UserError(
-            f"{found} processes train where the recipe asks for {expected}",
+            f"{processes} processes train where the recipe asks for {expected}",
             "resources.nodes x resources.gpus (1 without GPUs) must be what torchrun starts; "
             "with Kubeflow Trainer the training runtime needs mlPolicy.torch.",
         )
-
-
-def _leave() -> None:
-    from torch import distributed
-
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
 
 
 def main(argument: str) -> int:
