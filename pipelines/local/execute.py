@@ -1,4 +1,4 @@
-"""Walk a compiled pipeline with kfp.local: `python -m pipelines.local.execute pipeline.yaml '{"store": ...}'`."""
+"""Execute a compiled pipeline with kfp.local: `python -m pipelines.local.execute pipeline.yaml '{"store": ...}'`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from components.core.processes import alive
 from components.core.store import home
 
 
-def walk(compiled: str, parameters: dict[str, str]) -> None:
+def execute(compiled: str, parameters: dict[str, str]) -> None:
     """Run every step in this environment; raises RuntimeError when one fails."""
     from kfp import components, local
 
@@ -24,7 +24,7 @@ def walk(compiled: str, parameters: dict[str, str]) -> None:
 
 
 def end_with_owner() -> None:
-    """Nothing goes on behind the back of a user who killed the run: this process and its step end with it."""
+    """End this process and its step once `srlm run` is gone: a user who killed it wants nothing to go on."""
     owner = int(os.environ.get("SRLM_OWNER_PID", "0"))
 
     def watch() -> None:
@@ -40,6 +40,6 @@ if __name__ == "__main__":
     os.environ.setdefault("SRLM_HOME", str(home()))
     end_with_owner()
     try:
-        walk(sys.argv[1], json.loads(sys.argv[2]))
+        execute(sys.argv[1], json.loads(sys.argv[2]))
     except RuntimeError as error:  # kfp.local names the failed step; why it failed stands above in its own output
         sys.exit(str(error))

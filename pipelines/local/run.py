@@ -45,12 +45,12 @@ class RunOptions:
 
     def parameters(self) -> dict[str, str]:
         """The compiled pipeline's parameters that do not depend on servers of this machine; its defaults stay."""
-        elsewhere = ("store", "tracking_uri")
-        return {name: value for name, value in vars(self).items() if value and name not in elsewhere}
+        of_servers = ("store", "tracking_uri")
+        return {name: value for name, value in vars(self).items() if value and name not in of_servers}
 
 
 def run_recipe(
-    recipe: Recipe, where: RunOptions, console: Console, debug: bool = False, run: str = ""
+    recipe: Recipe, options: RunOptions, console: Console, debug: bool = False, run: str = ""
 ) -> dict[str, Any]:
     """Run to the end and return the summary, which is also left in `.srlm/runs/<run>/summary.json`.
 
@@ -60,13 +60,13 @@ def run_recipe(
     started = time.monotonic()
     require_local_files(recipe)
     run = run or new_run(recipe.name)
-    if where.engine in LAUNCHES:
+    if options.engine in LAUNCHES:
         check_run_name(run)
     compiled = run_folder(run) / "pipeline.yaml"
     compile_recipe(recipe, compiled)
-    with servers(where, console) as place:
-        execute(compiled, where.parameters() | place | {"run": run}, console, debug)
-        summary = open_store(join(place["store"], "runs", run)).read("summary.json")
+    with servers(options, console) as addresses:
+        execute(compiled, options.parameters() | addresses | {"run": run}, console, debug)
+        summary = open_store(join(addresses["store"], "runs", run)).read("summary.json")
     if summary is None:
         raise UserError(f"the run {run} left no summary", f"Its log is {run_folder(run) / 'log.txt'}.")
     (run_folder(run) / "summary.json").write_bytes(summary)
@@ -83,30 +83,33 @@ def new_run(name: str) -> str:
 
 
 def run_folder(run: str) -> Path:
-    """What a run leaves on this machine: compiled pipeline, log, events, summary."""
+    """The folder of a run's files on this machine: compiled pipeline, log, events, summary."""
     return home() / "runs" / run
 
 
 @contextmanager
-def servers(where: RunOptions, console: Console) -> Iterator[dict[str, str]]:
+def servers(options: RunOptions, console: Console) -> Iterator[dict[str, str]]:
     """The pipeline parameters `store` and `tracking_uri`; local servers are started for what is not given.
 
     The environment of this process and its children gets the local store's keys.
     """
-    if where.store and where.tracking_uri:
-        yield {"store": where.store, "tracking_uri": where.tracking_uri}
+    if options.store and options.tracking_uri:
+        yield {"store": options.store, "tracking_uri": options.tracking_uri}
         return
     console.print("starting the local store (SeaweedFS) and model registry (MLflow)")
     with services() as local:
-        os.environ.update({} if where.store else local.environment())
+        os.environ.update({} if options.store else local.environment())
         yield {
-            "store": where.store or f"s3://{BUCKET}/artifacts",
-            "tracking_uri": where.tracking_uri or local.tracking_uri,
+            "store": options.store or f"s3://{BUCKET}/artifacts",
+            "tracking_uri": options.tracking_uri or local.tracking_uri,
         }
 
 
 def execute(compiled: Path, parameters: dict[str, str], console: Console, debug: bool) -> None:
-    """Walk the compiled file in a process of its own: its output goes to the run's log and not to the screen."""
+    """Execute the compiled file in a process of its own, whose output goes to the run's log; events go to the screen.
+
+    Raises UserError with the failed step's problem and remedy.
+    """
     folder = compiled.parent
     events = EventFile(folder / "events.jsonl")
     environment = {
@@ -123,19 +126,17 @@ def execute(compiled: Path, parameters: dict[str, str], console: Console, debug:
             command, stdout=log, stderr=log, env=os.environ | environment, start_new_session=True
         )
         try:
-            while process.poll() is None:
-                _show(screen, events)
-                time.sleep(0.1)
-            _show(screen, events)
+            running = True
+            while running:
+                running = process.poll() is None  # seen before the events are read for the last time
+                for event in events.new():
+                    screen.show(event)
+                if running:
+                    time.sleep(0.1)
         finally:
             end(process.pid, group=True)
     if process.returncode:
         raise _failure(screen, folder, debug)
-
-
-def _show(screen: Screen, events: EventFile) -> None:
-    for event in events.new():
-        screen.show(event)
 
 
 def _failure(screen: Screen, folder: Path, debug: bool) -> UserError:

@@ -11,24 +11,29 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from components.core.errors import UserError
 from components.core.processes import alive, end
 from components.core.store import home
-from pipelines.local.ports import free_ports
 
 BUCKET = "srlm"
-START_SECONDS = 120
+START_TIMEOUT_S = 120
 VOLUME_GRPC_OFFSET = 10000  # weed derives the volume server's second port
+STORE_HEALTH, MLFLOW_HEALTH = "/healthz", "/health"
+WEED_PORTS = (
+    *("master.port", "master.port.grpc", "filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc"),
+    *("admin.port", "admin.port.grpc", "debug.port"),
+)
 
 
 @dataclass
@@ -51,9 +56,11 @@ class Services:
         return f"http://127.0.0.1:{self.mlflow_port}"
 
     def running(self) -> bool:
-        return bool(self.store_pid and alive(self.store_pid) and _answers(f"{self.store_url}/healthz")) and bool(
-            self.mlflow_pid and alive(self.mlflow_pid) and _answers(f"{self.tracking_uri}/health")
+        servers = (
+            (self.store_pid, self.store_url + STORE_HEALTH),
+            (self.mlflow_pid, self.tracking_uri + MLFLOW_HEALTH),
         )
+        return all(pid and alive(pid) and _answers(health) for pid, health in servers)
 
     def environment(self) -> dict[str, str]:
         """What a client of the store needs."""
@@ -62,16 +69,18 @@ class Services:
 
 @contextmanager
 def services(keep: bool = False) -> Iterator[Services]:
-    """The two servers, running; stopped on the way out when nobody else uses them and nobody asked to keep them."""
+    """The two servers, running; stopped on the way out when nobody else uses them and nobody asked to keep them.
+
+    Raises UserError where one does not start.
+    """
     with _state() as state:
         if not state.running():
             _stop(state)
             _start(state)
         state.keep = state.keep or keep
         state.users.append(os.getpid())
-        found = state
     try:
-        yield found
+        yield state
     finally:
         with _state() as state:
             state.users = [pid for pid in state.users if pid != os.getpid()]
@@ -112,8 +121,8 @@ def _state() -> Iterator[Services]:
 
 def _start(state: Services) -> None:
     try:
-        state.store_pid, state.store_port = _launch("store", _start_store)
-        state.mlflow_pid, state.mlflow_port = _launch("mlflow", lambda log: _start_mlflow(log, state))
+        state.store_pid, state.store_port = _launch("store", _store_server)
+        state.mlflow_pid, state.mlflow_port = _launch("mlflow", lambda: _mlflow_server(state.environment()))
     except UserError:
         _stop(state)
         raise
@@ -126,28 +135,41 @@ def _stop(state: Services) -> None:
     state.store_pid = state.mlflow_pid = 0
 
 
-def _launch(name: str, start: Callable[[Path], tuple[subprocess.Popen[bytes], int, str]]) -> tuple[int, int]:
+@dataclass(frozen=True)
+class Server:
+    """A server to start: its command, what that finds in its environment, its port, and the path that tells health."""
+
+    command: list[str]
+    environment: dict[str, str]
+    port: int
+    health: str
+
+
+def _launch(name: str, prepare: Callable[[], Server]) -> tuple[int, int]:
     """Start a server on ports that were free a moment ago; try again should somebody have taken one since."""
     log = _folder() / f"{name}.log"
     for _ in range(3):
-        process, port, health = start(log)
-        if _healthy(process, health):
-            return process.pid, port
+        server = prepare()
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                server.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=os.environ | server.environment,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and process.poll() is None:
+            if _answers(f"http://127.0.0.1:{server.port}{server.health}"):
+                return process.pid, server.port
+            time.sleep(0.1)
         end(process.pid, group=True)
     lines = log.read_text(errors="replace").strip().splitlines()
     raise UserError(
         f"the local {name} server does not start ({lines[-1] if lines else 'no output'})",
         f"Its log is {log}; check free ports, memory and disk space.",
     )
-
-
-def _healthy(process: subprocess.Popen[bytes], url: str) -> bool:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        if _answers(url):
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def _answers(url: str) -> bool:
@@ -158,62 +180,57 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _start_store(log: Path) -> tuple[subprocess.Popen[bytes], int, str]:
+def _store_server() -> Server:
     data = home() / "store"
     data.mkdir(parents=True, exist_ok=True)
-    names: tuple[str, ...] = (
-        "master.port",
-        "master.port.grpc",
-        "filer.port",
-        "filer.port.grpc",
-        "s3.port",
-        "s3.port.grpc",
-    )
-    names += ("admin.port", "admin.port.grpc", "debug.port")
-    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    ports = dict(zip(WEED_PORTS, free_ports(len(WEED_PORTS)), strict=True))
     ports["volume.port"] = free_ports(1, VOLUME_GRPC_OFFSET)[0]
     command = [_program("weed"), "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={BUCKET}"]
     command += [f"-{name}={port}" for name, port in ports.items()]
     command += ["-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
-    process = _popen(command, log, _credentials())
-    return process, ports["s3.port"], f"http://127.0.0.1:{ports['s3.port']}/healthz"
+    return Server(command, _credentials(), ports["s3.port"], STORE_HEALTH)
 
 
-def _start_mlflow(log: Path, state: Services) -> tuple[subprocess.Popen[bytes], int, str]:
+def _mlflow_server(store: dict[str, str]) -> Server:
+    """MLflow's tracking server and registry, with its artifacts in the store, which this environment describes."""
     port = free_ports(1)[0]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{home().absolute()}/mlflow.db"]
     command += ["--artifacts-destination", f"s3://{BUCKET}/mlflow"]
     # Job execution would start a dozen more processes (2.9 GB instead of 0.6) that nothing here uses.
-    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **state.environment()}
-    return _popen(command, log, environment), port, f"http://127.0.0.1:{port}/health"
-
-
-def _popen(command: list[str], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=os.environ | environment,
-            start_new_session=True,
-        )
+    return Server(command, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **store}, port, MLFLOW_HEALTH)
 
 
 def _program(name: str) -> str:
     beside = Path(sys.executable).with_name(name)  # the environment's own, though it may not be activated
-    found = str(beside) if beside.exists() else shutil.which(name)
-    if not found:
+    program = str(beside) if beside.exists() else shutil.which(name)
+    if not program:
         raise UserError(f"the program {name} is not installed", "pip install 'self-rewarding-pipelines[local]'")
-    return found
+    return program
 
 
 def _credentials() -> dict[str, str]:
     """This store's own key, made once and readable by its owner alone."""
     path = _folder() / "credentials.json"
     if not path.exists():
-        made = {"AWS_ACCESS_KEY_ID": secrets.token_hex(10), "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20)}
+        key = {"AWS_ACCESS_KEY_ID": secrets.token_hex(10), "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20)}
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(made, file)
+            json.dump(key, file)
     return dict(json.loads(path.read_text()))
+
+
+def free_ports(count: int, offset: int = 0) -> list[int]:
+    """Ports that nobody listens on just now, and with an offset those that many above are free as well."""
+    ports: list[int] = []
+    with ExitStack() as held:  # until the last one is found, so that none is found twice
+        while len(ports) < count:
+            listener = held.enter_context(socket.socket())
+            listener.bind(("127.0.0.1", 0))
+            port = int(listener.getsockname()[1])
+            if offset:
+                try:
+                    held.enter_context(socket.socket()).bind(("127.0.0.1", port + offset))
+                except (OSError, OverflowError):  # taken, or beyond the last port
+                    continue
+            ports.append(port)
+    return ports

@@ -15,8 +15,7 @@ import pytest
 from components.core.errors import UserError
 from components.core.processes import alive
 from pipelines.local import services as module
-from pipelines.local.ports import free_ports
-from pipelines.local.services import Services, services, stop_services
+from pipelines.local.services import Services, free_ports, services, stop_services
 from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.slow
