@@ -17,7 +17,7 @@ from components.core.records import Check, Decision
 from components.core.stage import read_manifest, read_records
 from components.core.store import join
 from components.gate.gate import read_decision
-from components.gate.markdown import verdict_markdown
+from components.gate.verdict import verdict_markdown
 from components.registry.references import ModelReference, resolve
 from pipelines.compile import compile_pipeline
 from pipelines.graph.evaluation import evaluation_pipeline
@@ -27,12 +27,16 @@ from pipelines.recipe import Recipe, load_recipe, recipe_from
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came out: the gate's decision on `model` as if `against` were the champion, and every rule of it."""
+    """The gate's decision on `model` as if `against` were the champion, with the outcome of every rule."""
 
     model: ModelReference
     against: ModelReference
     decision: Decision
     checks: Sequence[Check]
+
+    @property
+    def title(self) -> str:
+        return f"{self.model.label} against {self.against.label}"
 
     @property
     def regressed(self) -> bool:
@@ -41,8 +45,8 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Which models, and with what recipe; without one, that of the run which made the model."""
+class EvaluationRequest:
+    """Two models, as people name them, and the recipe to measure with; "" is that of the run which made the model."""
 
     model: str
     against: str
@@ -50,36 +54,34 @@ class Asked:
     overrides: Sequence[str] = ()
 
 
-def evaluate_models(asked: Asked, where: RunOptions, output: Path, console: Console, debug: bool = False) -> Comparison:
+def evaluate_models(
+    request: EvaluationRequest, options: RunOptions, output: Path, console: Console, debug: bool = False
+) -> Comparison:
     """Measure both models, compare them and write the reports to the folder `output`.
 
-    Raises UserError when something is broken: no verdict came out.
+    Raises UserError when something is broken, so that there is no verdict.
     """
-    with servers(where, console) as place:
-        model = resolve(place["tracking_uri"], asked.model)
-        against = resolve(place["tracking_uri"], asked.against, model.name)
-        recipe = _recipe(asked, place["store"], model)
+    with servers(options, console) as addresses:
+        model = resolve(addresses["tracking_uri"], request.model)
+        against = resolve(addresses["tracking_uri"], request.against, model.name)
+        recipe = _find_recipe(request, addresses["store"], model)
         run = new_run(f"evaluate-{recipe.name}")
         compiled = run_folder(run) / "pipeline.yaml"
         compile_pipeline(evaluation_pipeline(recipe), compiled)
-        parameters = where.parameters() | place | {"run": run, "model": model.stage, "against": against.stage}
+        parameters = options.parameters() | addresses | {"run": run, "model": model.stage, "against": against.stage}
         execute(compiled, parameters, console, debug)
-        comparison = _read(place["store"], run, model, against)
-        figures = {stage["name"]: stage["metrics"] for stage in read_journal(place["store"], run, "stages")}
+        comparison = _read_comparison(addresses["store"], run, model, against)
+        figures = {stage["name"]: stage["metrics"] for stage in read_journal(addresses["store"], run, "stages")}
         write_reports(comparison, figures, output)
-    console.print(verdict_markdown(title(comparison), comparison.decision, comparison.checks), markup=False)
+    console.print(verdict_markdown(comparison.title, comparison.decision, comparison.checks), markup=False)
     console.print(f"reports: {output}/report.md, report.json, junit.xml", highlight=False)
     return comparison
-
-
-def title(comparison: Comparison) -> str:
-    return f"{comparison.model.label} against {comparison.against.label}"
 
 
 def write_reports(comparison: Comparison, figures: dict[str, Any], folder: Path) -> None:
     """`report.md`, `report.json` (verdict, rules, all figures of both models) and `junit.xml` (one test a rule)."""
     folder.mkdir(parents=True, exist_ok=True)
-    markdown = verdict_markdown(title(comparison), comparison.decision, comparison.checks)
+    markdown = verdict_markdown(comparison.title, comparison.decision, comparison.checks)
     (folder / "report.md").write_text(markdown)
     report = {
         "model": comparison.model.to_dict(),
@@ -96,7 +98,7 @@ def write_reports(comparison: Comparison, figures: dict[str, Any], folder: Path)
 
 def junit(comparison: Comparison) -> bytes:
     """One test case a rule: failed where it stops a run; skipped where nothing is known or no improvement is proven."""
-    suite = ElementTree.Element("testsuite", name=title(comparison), tests=str(len(comparison.checks)))
+    suite = ElementTree.Element("testsuite", name=comparison.title, tests=str(len(comparison.checks)))
     failures = 0
     for check in comparison.checks:
         case = ElementTree.SubElement(suite, "testcase", classname=f"gate.{check.rule}", name=check.metric)
@@ -109,19 +111,19 @@ def junit(comparison: Comparison) -> bytes:
     return bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))
 
 
-def _recipe(asked: Asked, store: str, model: ModelReference) -> Recipe:
-    if asked.recipe:
-        return load_recipe(asked.recipe, asked.overrides)
-    noted = read_journal(store, model.run, "recipe") if model.run else []
-    if not noted:
+def _find_recipe(request: EvaluationRequest, store: str, model: ModelReference) -> Recipe:
+    if request.recipe:
+        return load_recipe(request.recipe, request.overrides)
+    recipes = read_journal(store, model.run, "recipe") if model.run else []
+    if not recipes:
         raise UserError(
             f"the store {store} holds no recipe of the run that made {model.label}",
             "Name the recipe to evaluate with: --recipe NAME.",
         )
-    return recipe_from(noted[0], asked.overrides)
+    return recipe_from(recipes[0], request.overrides)
 
 
-def _read(store: str, run: str, model: ModelReference, against: ModelReference) -> Comparison:
+def _read_comparison(store: str, run: str, model: ModelReference, against: ModelReference) -> Comparison:
     stages = {stage["name"]: stage["uri"] for stage in read_journal(store, run, "stages")}
     if "comparison" not in stages:
         raise UserError(f"the run {run} left no verdict", f"Its log is {run_folder(run) / 'log.txt'}.")

@@ -47,7 +47,7 @@ TrackingUri = Annotated[str, typer.Option(envvar="SRLM_TRACKING_URI", help="An M
 EngineName = Annotated[str, typer.Option(help="embedded, endpoint; in a pod also transformers, tgi or vllm.")]
 
 
-def _where(tracking_uri: str, store: str = "") -> RunOptions:
+def _run_options(tracking_uri: str, store: str = "") -> RunOptions:
     from pipelines.local.run import RunOptions
 
     return RunOptions(store, tracking_uri)
@@ -74,9 +74,9 @@ def run(
     from pipelines.recipe import load_recipe
 
     images = {"worker_image": worker_image, "trainer_image": trainer_image, "engine_image": engine_image}
-    where = RunOptions(store, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint, **images)
+    options = RunOptions(store, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint, **images)
     try:
-        run_recipe(load_recipe(recipe, overrides), where, console, debug, name)
+        run_recipe(load_recipe(recipe, overrides), options, console, debug, name)
     except KeyboardInterrupt:
         console.print("stopped; run again to continue: finished work is kept")
         raise typer.Exit(130) from None
@@ -118,14 +118,14 @@ def data(
     from pipelines.recipe import load_recipe
 
     counts = describe(messages, load_recipe(recipe).data)
-    shown = Table(title=messages, title_justify="left")
-    shown.add_column("what")
-    shown.add_column("count", justify="right")
+    table = Table(title=messages, title_justify="left")
+    table.add_column("what")
+    table.add_column("count", justify="right")
     for name, count in counts.kept.items():
-        shown.add_row(f"kept: {name}", f"{count:,}")
+        table.add_row(f"kept: {name}", f"{count:,}")
     for reason, count in counts.dropped.items():
-        shown.add_row(f"dropped: {reason}", f"{count:,}")
-    console.print(shown)
+        table.add_row(f"dropped: {reason}", f"{count:,}")
+    console.print(table)
 
 
 @app.command()
@@ -137,7 +137,7 @@ def models(
     """Show the registered models: versions, aliases, verdicts, figures."""
     from pipelines.cli.models import show_models
 
-    show_models(_where(tracking_uri), name, console)
+    show_models(_run_options(tracking_uri), name, console)
 
 
 @app.command()
@@ -150,7 +150,7 @@ def promote(
     """Make a version champion; the champion so far becomes previous."""
     from pipelines.cli.models import promote_model
 
-    promote_model(_where(tracking_uri, store), model, console)
+    promote_model(_run_options(tracking_uri, store), model, console)
 
 
 @app.command()
@@ -163,7 +163,7 @@ def rollback(
     """Make the previous champion champion again."""
     from pipelines.cli.models import roll_back_champion
 
-    roll_back_champion(_where(tracking_uri, store), name, console)
+    roll_back_champion(_run_options(tracking_uri, store), name, console)
 
 
 @app.command()
@@ -176,7 +176,7 @@ def lineage(
     """Show what a model was made from, down to the seed data."""
     from pipelines.cli.models import show_lineage
 
-    show_lineage(_where(tracking_uri, store), model, console)
+    show_lineage(_run_options(tracking_uri, store), model, console)
 
 
 @app.command("eval")
@@ -194,11 +194,12 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Compare two models. Exit code 0: no regression, 1: a regression, 2: something is broken."""
-    from pipelines.cli.evaluate import Asked, evaluate_models
+    from pipelines.cli.evaluate import EvaluationRequest, evaluate_models
     from pipelines.local.run import RunOptions
 
-    where = RunOptions(store, tracking_uri, engine, endpoint, annotator_endpoint=annotator_endpoint)
-    comparison = evaluate_models(Asked(model, against, recipe, overrides), where, output, console, debug)
+    options = RunOptions(store, tracking_uri, engine, endpoint, annotator_endpoint=annotator_endpoint)
+    request = EvaluationRequest(model, against, recipe, overrides)
+    comparison = evaluate_models(request, options, output, console, debug)
     raise typer.Exit(1 if comparison.regressed else 0)
 
 

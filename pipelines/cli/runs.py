@@ -1,4 +1,4 @@
-"""`srlm status`, `logs`, `cancel` and `doctor`: runs of every kind, and what they need."""
+"""`srlm status`, `logs`, `cancel` and `doctor`: runs of every kind, and checks of what they need."""
 
 from __future__ import annotations
 
@@ -32,16 +32,17 @@ def status(
     kinds = every_kind(host, namespace)
     if not run:
         answers = recent(kinds)
-        _show_table([found for _, found in answers.runs])
-        _show_silent(answers)
+        _print_table([known for _, known in answers.runs])
+        _print_errors(answers)
         return
     answers = find(kinds, run)
     answers.require(run)
-    for kind, found in answers.runs:
-        step = f", at {found.step}" if found.step and found.state == "running" else f": {found.step}" * bool(found.step)
-        _line(f"{found.name} ({found.kind}, started {found.age} ago): {found.state}{step}")
-        for line in kind.details(found):
-            _line(f"  {line}")
+    for kind, known in answers.runs:
+        separator = ", at " if known.state == "running" else ": "
+        step = f"{separator}{known.step}" if known.step else ""
+        _print(f"{known.name} ({known.kind}, started {known.age} ago): {known.state}{step}")
+        for line in kind.details(known):
+            _print(f"  {line}")
 
 
 @commands.command()
@@ -58,9 +59,9 @@ def logs(
     answers = find(every_kind(host, namespace), run)
     answers.require(run)
     # a run that was submitted by a Job has that Job's name, and its servers are found by it, too
-    kind, found = min(answers.runs, key=lambda one: one[1].kind in ("submission", "orphaned"))
+    kind, known = min(answers.runs, key=lambda pair: pair[1].kind in ("submission", "orphaned"))
     try:
-        for line in kind.log(found, follow):
+        for line in kind.log(known, follow):
             print(line, flush=follow)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -72,13 +73,13 @@ def cancel(run: RunName, namespace: Namespace = "", host: Host = "", debug: Debu
     from pipelines.runs import find
 
     answers = find(every_kind(host, namespace), run)
-    for kind, found in answers.runs:
-        for line in kind.cancel(found):
-            _line(line)
-        _line(f"{found.name} ({found.kind}): nothing of it runs any more, or it is ending")
+    for kind, known in answers.runs:
+        for line in kind.cancel(known):
+            _print(line)
+        _print(f"{known.name} ({known.kind}): nothing of it runs any more, or it is ending")
     if not answers.runs:
-        _line(f"there is no run {run!r} to cancel")
-        _show_silent(answers)
+        _print(f"there is no run {run!r} to cancel")
+        _print_errors(answers)
 
 
 @commands.command()
@@ -95,39 +96,39 @@ def doctor(
     from pipelines.cluster.doctor import Doctor
 
     names = [name.strip() for name in only.split(",") if name.strip()]
-    number = 0
+    broken = False
     for name, finding in Doctor(namespace, store, tracking_uri, host, pull).examine(names):
-        number += finding.state == "broken"
+        broken = broken or finding.state == "broken"
         remedy = f" -> {finding.remedy}" if finding.remedy else ""
         console.print(
             f"{MARKS[finding.state]} {name:<11} {escape(finding.text + remedy)}", highlight=False, soft_wrap=True
         )
-    raise typer.Exit(2 if number else 0)
+    raise typer.Exit(2 if broken else 0)
 
 
-def _line(text: str) -> None:
+def _print(text: str) -> None:
     console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
-def _show_table(runs: list[Run]) -> None:
+def _print_table(runs: list[Run]) -> None:
     if not runs:
-        _line("no runs yet: srlm run demo starts one on this machine, srlm submit or srlm manifests one on a cluster")
+        _print("no runs yet: srlm run demo starts one on this machine, srlm submit or srlm manifests one on a cluster")
         return
-    shown = Table()
+    table = Table()
     for column in ("kind", "run", "state", "age", "step"):
-        shown.add_column(column, overflow="fold")
-    for one in runs:
-        shown.add_row(one.kind, escape(one.name), one.state, one.age, escape(one.step))
-    console.print(shown)
+        table.add_column(column, overflow="fold")
+    for run in runs:
+        table.add_row(run.kind, escape(run.name), run.state, run.age, escape(run.step))
+    console.print(table)
 
 
-def _show_silent(answers: Answers) -> None:
-    for reason in answers.errors:
-        _line(f"not asked: {reason}")
+def _print_errors(answers: Answers) -> None:
+    for error in answers.errors:
+        _print(f"could not be queried: {error}")
 
 
 def every_kind(host: str = "", namespace: str = "") -> list[Kind]:
-    """All kinds; none is asked for anything yet."""
+    """All kinds; none is queried yet."""
     from pipelines.cluster.job_runs import JobRuns
     from pipelines.cluster.kubeflow_runs import KubeflowRuns
     from pipelines.local.runs import LocalRuns

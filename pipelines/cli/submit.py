@@ -56,12 +56,12 @@ def submit(
     from pipelines.compile import load_recipe_for_elsewhere
     from pipelines.local.run import new_run
 
-    wanted = load_recipe_for_elsewhere(recipe, overrides)
-    _tell_of_local_files(wanted)
+    loaded = load_recipe_for_elsewhere(recipe, overrides)
+    _note_local_files(loaded)
     parameters = {
         "store": store,
         "tracking_uri": tracking_uri,
-        "run": run or new_run(wanted.name),
+        "run": run or new_run(loaded.name),
         "engine": engine,
         "endpoint": endpoint,
         "judge_endpoint": judge_endpoint,
@@ -70,7 +70,7 @@ def submit(
         "trainer_image": trainer_image,
         "engine_image": engine_image or os.environ.get(f"SRLM_{engine.upper()}_IMAGE", ""),
     }
-    submitted = submit_recipe(wanted, KubeflowTarget(host, namespace, experiment), parameters)
+    submitted = submit_recipe(loaded, KubeflowTarget(host, namespace, experiment), parameters)
     print(f"run {parameters['run']} {'was submitted before' if submitted.again else 'submitted'}: {submitted.run_id}")
     print(f"pipeline version: {submitted.version}")
     print(submitted.url)
@@ -97,22 +97,22 @@ def manifests_(
 
     if runner not in ("kubeflow", "job"):
         raise UserError(f"there is no runner {runner!r}", "Use kubeflow or job.")
-    wanted = load_recipe_for_elsewhere(recipe, overrides)
-    _tell_of_local_files(wanted)
+    loaded = load_recipe_for_elsewhere(recipe, overrides)
+    _note_local_files(loaded)
     kind: Literal["kubeflow", "job"] = "job" if runner == "job" else "kubeflow"
-    request = JobRequest(run or new_run(wanted.name), kind, namespace, image, engine)
-    _tell(gpu_note(wanted, request))
-    sys.stdout.write(manifests(wanted, request))
+    request = JobRequest(run or new_run(loaded.name), kind, namespace, image, engine)
+    _print_note(gpu_note(loaded, request))
+    sys.stdout.write(manifests(loaded, request))
 
 
-def _tell_of_local_files(recipe: Recipe) -> None:
+def _note_local_files(recipe: Recipe) -> None:
     from pipelines.recipe import local_files
 
     if paths := [f"{setting}: {path}" for setting, path in local_files(recipe).items()]:
-        _tell(f"pods see no file of this machine ({'; '.join(paths)}); put them into s3:// or into the images")
+        _print_note(f"pods see no file of this machine ({'; '.join(paths)}); put them into s3:// or into the images")
 
 
-def _tell(note: str) -> None:
+def _print_note(note: str) -> None:
     """On stderr: what stdout holds may go into kubectl."""
     if note:
         Console(stderr=True).print(escape(f"note: {note}"), highlight=False, soft_wrap=True)

@@ -17,14 +17,6 @@ from components.core.step import run_stage
 from components.sampling.settings import SamplingSettings
 
 
-class Shown:
-    def __init__(self) -> None:
-        self.metrics: dict[str, float] = {}
-
-    def log_metric(self, metric: str, value: float) -> None:
-        self.metrics[metric] = value
-
-
 def make(root: str) -> Manifest:
     stage = Stage(root, "sampling", SamplingSettings(), {})
     prompts = [Prompt(id="a", text="a")]
@@ -48,19 +40,17 @@ def test_a_stage_is_reused_when_it_was_there_before_the_step(
     maker: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = str(tmp_path)
-    run_stage(root, "first", "m1/sampling", lambda: maker(root), Shown())  # type: ignore[operator]
+    run_stage(root, "first", "m1/sampling", lambda: maker(root))  # type: ignore[operator]
     assert reused(root, "first") == [False]
     now = time.time()
     monkeypatch.setattr(step.time, "time", lambda: now + 2)  # manifests have whole seconds
-    run_stage(root, "second", "m1/sampling", lambda: make(root), Shown())
+    run_stage(root, "second", "m1/sampling", lambda: make(root))
     assert reused(root, "second") == [True]
 
 
-def test_the_journal_and_the_ui_get_what_was_made(tmp_path: Path) -> None:
-    root, shown = str(tmp_path), Shown()
-    uri = run_stage(root, "run", "m1/sampling", lambda: make(root), shown)
+def test_the_journal_gets_what_was_made(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    uri = run_stage(root, "run", "m1/sampling", lambda: make(root))
     (entry,) = read_journal(root, "run", "stages")
-    manifest = read_manifest(uri)
-    assert (entry["name"], entry["uri"], entry["digest"]) == ("m1/sampling", uri, manifest.digest)
+    assert (entry["name"], entry["uri"], entry["digest"]) == ("m1/sampling", uri, read_manifest(uri).digest)
     assert (entry["counts"]["kept"], entry["metrics"]) == ({"prompts": 1}, {"novelty": 0.5})
-    assert shown.metrics == {"novelty": 0.5, "prompts": 1}
