@@ -17,6 +17,7 @@ from components.core.errors import UserError
 from components.core.hashing import content_hash
 from pipelines.graph.package import finish_package
 from pipelines.graph.self_rewarding import self_rewarding_pipeline
+from pipelines.graph.size import require_room
 from pipelines.lint import lint
 from pipelines.recipe import Recipe, load_recipe, shipped_recipes
 
@@ -67,6 +68,7 @@ def package(pipeline: Any) -> list[dict[str, Any]]:
         spec, platform = yaml.load_all(draft.read_text(), Loader=yaml.CSafeLoader)
     finish_package(spec, platform)
     check_package([spec, platform])
+    require_room([spec, platform])
     return [spec, platform]
 
 

@@ -58,7 +58,7 @@ class Recipe(Settings):
     description: str = ""
     made_by: str = Field("", description="the command that makes the files named here, told where one is missing")
     seed: int = Field(17, description="every draw of the run derives from it")
-    rounds: int = Field(2, ge=1, le=20, description="2 rounds make M2 and M3")
+    rounds: int = Field(2, ge=1, description="2 rounds make M2 and M3")
     model: BaseModelSettings
     writer: BaseModelSettings | None = Field(None, description="writes the prompts, with prompts.source: base; else M0")
     data: SeedDataSettings

@@ -5,10 +5,7 @@ from components.core.images import TRAINER
 
 @dsl.component(base_image=TRAINER, install_kfp_package=False)
 def import_models(state: dict, roles: list) -> dict:
-    """Bring models that others made into the store, one after the other; returns the run's state with their URIs.
-
-    `roles` are base (M0), writer and annotator; M0 is also what the recipe names no other model for.
-    """
+    """Bring models that others made into the store; returns the run's state with their URIs."""
     from components.base_model.import_models import import_all
 
     return import_all(state, roles)

@@ -15,7 +15,10 @@ MODELS = {"base": ("m0", "model"), "writer": ("writer", "writer"), "annotator": 
 
 
 def import_all(state: dict[str, Any], roles: Sequence[str]) -> dict[str, Any]:
-    """The run's state (RunState as a KFP parameter) with the URIs of these models among its data."""
+    """The run's state (RunState as a KFP parameter) with the URIs of these models among its data.
+
+    `roles` are base (M0), writer and annotator; M0 is also what the recipe names no other model for.
+    """
     with open_step(state["run"], "import models") as context:
         models: dict[str, str] = {}
         for role in roles:

@@ -17,11 +17,7 @@ def gate(
     page: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
 ) -> NamedTuple("Gated", Output=str, state=dict):  # type: ignore[valid-type]
-    """Decide about a measured model, register it, and follow the verdict: promote, hold or stop.
-
-    Returns the decision, and the state that the next phase starts from. `candidates` and `judgements` are empty for
-    the last model.
-    """
+    """Decide about a measured model, register it, and promote, hold or stop; returns decision and the next state."""
     from components.gate.gate_model import gate_model
 
     made = {"candidates": candidates, "judgements": judgements, "prompts": prompts}

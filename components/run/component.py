@@ -37,6 +37,14 @@ def resume(state: dict, name: str) -> dict:
 
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)
+def hand_over(state: dict, part: int) -> None:
+    """Start part `part` of the run, which goes on with the rounds that are left."""
+    from components.run.resume import hand_over_run
+
+    hand_over_run(state["run"], part)
+
+
+@dsl.component(base_image=WORKER, install_kfp_package=False)
 def finish(store: str, run: str, job: str, page: dsl.Output[dsl.HTML]) -> None:
     """Whatever happened: no server and no TrainJob is left, every model is registered, the summary is written."""
     from components.run.finish import finish_run

@@ -76,6 +76,26 @@ def submit(
     print(submitted.url)
 
 
+@commands.command("continue", hidden=True)
+def continue_(
+    run: Annotated[str, typer.Argument(help="The run's folder: STORE/runs/NAME.")],
+    part: Annotated[int, typer.Option(help="The part to start.")],
+    host: Host = "",
+    namespace: Namespace = "",
+    debug: Debug = False,
+) -> None:
+    """Start another part of a run on Kubeflow Pipelines, as the step does with which the part before it ends."""
+    from components.core.context import read_context
+    from pipelines.cluster.submission import KubeflowTarget
+    from pipelines.cluster.submission import submit as submit_recipe
+    from pipelines.recipe import recipe_from
+
+    context = read_context(run)
+    parameters = {name: value for name, value in vars(context).items() if name != "recipe"}
+    submitted = submit_recipe(recipe_from(context.recipe), KubeflowTarget(host, namespace), parameters, part)
+    print(f"part {part} of {context.run}: {submitted.run_id}")
+
+
 @commands.command("manifests")
 def manifests_(
     recipe: RecipeName,

@@ -49,8 +49,8 @@ class KubeflowTarget:
         return (self.host or os.environ.get(ENDPOINT) or inside).rstrip("/")
 
 
-def submit(recipe: Recipe, target: KubeflowTarget, parameters: Mapping[str, str]) -> Submitted:
-    """Start the run `parameters["run"]`, unless one of this name goes on or has succeeded.
+def submit(recipe: Recipe, target: KubeflowTarget, parameters: Mapping[str, str], part: int = 1) -> Submitted:
+    """Start the run `parameters["run"]` (or a later part of it), unless one of this name goes on or has succeeded.
 
     Raises UserError where name or parameters do not do for a cluster, or Kubeflow Pipelines does not do as asked.
     """
@@ -58,11 +58,12 @@ def submit(recipe: Recipe, target: KubeflowTarget, parameters: Mapping[str, str]
     check_parameters(parameters)
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "pipeline.yaml"
-        compile_recipe(recipe, package)
+        compile_recipe(recipe, package, part)
         try:
             # kfp's client prints links, and its own are wrong where the API's address is not the UI's
             with kfp_client(target.address, target.namespace) as client, redirect_stdout(io.StringIO()):
-                return _submit(client, recipe, target, dict(parameters), package)
+                name = parameters["run"] + (f"-part-{part}" if part > 1 else "")
+                return _submit(client, recipe, target, name, dict(parameters), package)
         except KubeflowError as error:
             if error.status in (404, 405, 501):
                 raise not_its_api(target.address, error.status) from error
@@ -88,13 +89,12 @@ def check_parameters(parameters: Mapping[str, str]) -> None:
 
 
 def _submit(
-    client: Client, recipe: Recipe, target: KubeflowTarget, parameters: dict[str, str], package: Path
+    client: Client, recipe: Recipe, target: KubeflowTarget, name: str, parameters: dict[str, str], package: Path
 ) -> Submitted:
     namespace = _namespace(client, target)
     pipeline = _pipeline(client, recipe, namespace)
     version, version_name = _version(client, pipeline, package)
     experiment = _experiment(client, target.experiment or recipe.name, namespace)
-    name = parameters["run"]
     runs = client._run_api.run_service_list_runs(experiment_id=experiment, filter=named(name)).runs or []
     run = next((run for run in runs if run.state not in ENDED_BADLY), None)
     again = run is not None

@@ -15,7 +15,7 @@ from components.gate.component import gate, register
 from components.judging.component import judge
 from components.pairs.component import pair
 from components.prompts.component import write_prompts
-from components.run.component import prepare, resume
+from components.run.component import hand_over, prepare, resume
 from components.sampling.component import sample
 from components.training.dpo.component import dpo
 from components.training.sft.component import sft
@@ -134,6 +134,16 @@ def round_phase(recipe: Recipe, number: int) -> Any:
         if number < recipe.rounds:
             return _use(recipe, name, before, model, [], worker_image)
         return _gated(recipe, name, before, model, {"candidates": "", "judgements": "", "prompts": []}, worker_image)
+
+    return phase
+
+
+def hand_over_phase(recipe: Recipe, part: int) -> Any:
+    """The run goes on in another Kubeflow run, with the rounds that are left."""
+
+    @dsl.pipeline(name="hand-over")
+    def phase(state: dict, worker_image: str) -> None:
+        worker_step(hand_over(state=state, part=part), f"start part {part}", recipe, worker_image)
 
     return phase
 

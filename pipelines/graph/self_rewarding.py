@@ -6,13 +6,19 @@ from kfp import dsl
 
 from components.core.images import TRAINER, WORKER
 from components.run.component import finish
-from pipelines.graph.phases import baseline_phase, first_model_phase, prepare_phase, round_phase
+from pipelines.graph.phases import (
+    baseline_phase,
+    first_model_phase,
+    hand_over_phase,
+    prepare_phase,
+    round_phase,
+)
 from pipelines.graph.pods import phase_box, worker_step
 from pipelines.recipe import Recipe
 
-# Rounds of one Kubeflow run. More would still fit (docs/kubeflow.md has the bytes), but not on one screen: with the
-# data, the baseline and M1 they are nine boxes. What is left goes on in the next run, under the same name.
-ROUNDS = 6
+# Rounds of one Kubeflow run: with four, a third of what Argo and etcd allow stays free to its end (size.py), and its
+# phases are eight boxes. What is left goes on in the next run, under the same name.
+ROUNDS = 4
 
 
 def parts(recipe: Recipe) -> int:
@@ -26,6 +32,7 @@ def self_rewarding_pipeline(recipe: Recipe, part: int = 1) -> Any:
     prepare = prepare_phase(recipe, goes_on_from="" if part == 1 else f"m{first}")
     baseline, m1 = (baseline_phase(recipe), first_model_phase(recipe)) if part == 1 else (None, None)
     rounds = {number: round_phase(recipe, number) for number in range(first, recipe.rounds + 1)[:ROUNDS]}
+    following = hand_over_phase(recipe, part + 1) if part < parts(recipe) else None
 
     @dsl.pipeline(name=recipe.name, description=recipe.description)
     def pipeline(
@@ -64,6 +71,7 @@ def self_rewarding_pipeline(recipe: Recipe, part: int = 1) -> Any:
             for number, phase in rounds.items():
                 title = f"M{number + 1} (round {number})"
                 state = phase_box(phase(before=state, **images), title).outputs["state"]
-            # hand over
+            if following:
+                phase_box(following(state=state, worker_image=worker_image), f"goes on in part {part + 1}")
 
     return pipeline

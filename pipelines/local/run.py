@@ -23,6 +23,7 @@ from components.core.processes import end
 from components.core.store import home, join, open_store
 from components.serving.kubernetes.launch import LAUNCHES
 from pipelines.compile import compile_recipe
+from pipelines.graph.self_rewarding import parts
 from pipelines.local.services import BUCKET, services
 from pipelines.local.terminal import EventFile, Screen, show_summary
 from pipelines.recipe import Recipe, require_local_files
@@ -62,11 +63,15 @@ def run_recipe(
     run = run or new_run(recipe.name)
     if options.engine in LAUNCHES:
         check_run_name(run)
-    compiled = run_folder(run) / "pipeline.yaml"
-    compile_recipe(recipe, compiled)
+    packages = [run_folder(run) / f"pipeline{f'-{part}' * (part > 1)}.yaml" for part in range(1, parts(recipe) + 1)]
+    for part, path in enumerate(packages, 1):
+        compile_recipe(recipe, path, part)
     with servers(options, console) as addresses:
-        execute(compiled, options.parameters() | addresses | {"run": run}, console, debug)
-        summary = open_store(join(addresses["store"], "runs", run)).read("summary.json")
+        for path in packages:
+            execute(path, options.parameters() | addresses | {"run": run}, console, debug)
+            summary = open_store(join(addresses["store"], "runs", run)).read("summary.json")
+            if summary is None or json.loads(summary)["stopped_by"]:
+                break
     if summary is None:
         raise UserError(f"the run {run} left no summary", f"Its log is {run_folder(run) / 'log.txt'}.")
     (run_folder(run) / "summary.json").write_bytes(summary)
@@ -121,7 +126,7 @@ def execute(compiled: Path, parameters: dict[str, str], console: Console, debug:
         "SRLM_OWNER_PID": str(os.getpid()),
     }
     command = [sys.executable, "-m", "pipelines.local.execute", str(compiled), json.dumps(parameters)]
-    with (folder / "log.txt").open("wb") as log, Screen(console, count_steps(compiled)) as screen:
+    with (folder / "log.txt").open("ab") as log, Screen(console, count_steps(compiled)) as screen:
         process = subprocess.Popen(
             command, stdout=log, stderr=log, env=os.environ | environment, start_new_session=True
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ class EventFile:
     def __init__(self, path: Path) -> None:
         path.touch()
         self._stream = path.open()
+        self._stream.seek(0, os.SEEK_END)  # those of an earlier run of this name, or part of this one, were shown then
         self._partial = ""
 
     def new(self) -> Iterator[dict[str, Any]]:
