@@ -45,7 +45,7 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SRLM_HOME", str(tmp_path_factory.mktemp("mlflow")))
         services._folder().mkdir(parents=True)
-        pid, port = services._launch("mlflow", lambda log: services._start_mlflow(log, services.Services()))
+        pid, port = services._launch("mlflow", lambda: services._mlflow_server(services.Services().environment()))
     yield f"http://127.0.0.1:{port}"
     end(pid, group=True)
 
