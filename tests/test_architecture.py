@@ -63,7 +63,7 @@ LAYERS: list[list[str]] = [
     ["components/gate"],
     ["components/run"],
     # what a person writes down; from there to the one YAML
-    ["pipelines/recipe.py", "pipelines/lint.py"],
+    ["pipelines/recipe.py", "pipelines/lint.py", "pipelines/runs.py"],
     ["pipelines/graph"],
     ["pipelines/compile.py"],
     ["pipelines/compiled", "pipelines/local"],
