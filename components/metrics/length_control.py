@@ -8,16 +8,11 @@ chooses, and liblinear as the solver, whose tolerance decides between strengths 
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from components.core.errors import UserError
 
 Array = NDArray[np.float64]
 FOLDS = 5
@@ -25,7 +20,6 @@ GRID = np.logspace(-4, 4, 10)  # inverse strengths of the penalty; scikit-learn'
 # The annotations of baselines that were told to be brief or verbose count 0.2 together (lambda); there are two of them.
 GAMED_WEIGHT = 0.2 / 2
 SEED = 123  # liblinear draws the order of the terms; alpaca_eval's seed
-FORM = "AlpacaEval's form is a CSV file with the columns index (place in the set) and instruction_difficulty."
 
 
 @dataclass(frozen=True)
@@ -161,8 +155,8 @@ def gamed_rows(difficulty: ArrayLike, gamed: ArrayLike) -> Array | None:
     pairs = _array(gamed)
     if not pairs.size:
         return None
-    places = np.broadcast_to(_array(difficulty)[:, None, None], (*pairs.shape[:2], 1))
-    return np.concatenate([pairs, places], axis=2).transpose(1, 0, 2).reshape(-1, 3)
+    difficulties = np.broadcast_to(_array(difficulty)[:, None, None], (*pairs.shape[:2], 1))
+    return np.concatenate([pairs, difficulties], axis=2).transpose(1, 0, 2).reshape(-1, 3)
 
 
 def _baselines(gamed: ArrayLike | None, terms: int) -> tuple[Array, Array]:
@@ -175,55 +169,3 @@ def _baselines(gamed: ArrayLike | None, terms: int) -> tuple[Array, Array]:
 
 def _array(values: ArrayLike) -> Array:
     return np.asarray(values, dtype=np.float64)
-
-
-def read_difficulty(path: Path) -> dict[int, float]:
-    """The difficulty of the instructions by their place in the set, from 0.
-
-    Reads instruction_difficulty.csv and df_gamed.csv, which repeats it. Raises UserError when it is neither.
-    """
-    difficulty: dict[int, float] = {}
-    for line, row in _rows(path):
-        try:
-            place, value = int(row["index"]), float(row["instruction_difficulty"])
-        except ValueError as error:
-            raise UserError(f"line {line} of {path.name} holds no place and difficulty: {error}", FORM) from error
-        if not math.isfinite(value):
-            raise UserError(f"line {line} of {path.name} has the difficulty {value}", FORM)
-        if difficulty.setdefault(place, value) != value:
-            raise UserError(f"line {line} of {path.name} gives instruction {place} another difficulty", FORM)
-    if not difficulty:
-        raise UserError(f"{path.name} holds no instruction", FORM)
-    return difficulty
-
-
-def read_gamed(path: Path) -> dict[int, list[tuple[float, float]]]:
-    """Preference and standardised length of the gamed baselines, by place in the set; none outside df_gamed.csv."""
-    gamed: dict[int, list[tuple[float, float]]] = {}
-    for line, row in _rows(path):
-        if not {"preference", "std_delta_len"} <= row.keys():
-            return {}
-        try:
-            gamed.setdefault(int(row["index"]), []).append((float(row["preference"]), float(row["std_delta_len"])))
-        except ValueError as error:
-            raise UserError(f"line {line} of {path.name} holds no annotation: {error}", FORM) from error
-    most = max(map(len, gamed.values()), default=0)
-    for place, baselines in gamed.items():
-        if len(baselines) < most:
-            raise UserError(f"{path.name} has instruction {place} by {len(baselines)} of {most} baselines", FORM)
-    return gamed
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows with their line numbers; the first column is the index where none has that name."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            table = csv.DictReader(file, restval="")
-            header = list(table.fieldnames or [])
-            if "instruction_difficulty" not in header:
-                raise UserError(f"{path.name} has no column instruction_difficulty", FORM)
-            if "index" not in header:
-                table.fieldnames = ["index", *header[1:]]
-            yield from ((table.line_num, row) for row in table)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path.name} is no CSV: {error}", FORM) from error

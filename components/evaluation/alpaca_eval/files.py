@@ -1,14 +1,19 @@
-"""AlpacaEval's own files, so that its tools can read what was measured here (alpaca_eval 0.6)."""
+"""AlpacaEval's own files (alpaca_eval 0.6): difficulties are read, and what was measured is written for its tools."""
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.core.errors import UserError
 from components.core.records import Annotation, Candidate, Instruction
+
+CSV_FORM = "AlpacaEval's form is a CSV file with the columns index (place in the set) and instruction_difficulty."
 
 
 def write_alpaca_eval_files(
@@ -52,3 +57,55 @@ def _annotation(
 def file_name(name: str) -> str:
     """alpaca_eval makes a folder of the annotator's name and a file of the reference's: no path may stand in them."""
     return re.sub(r"[/\\:]+", "_", name).strip("_.")
+
+
+def read_difficulty(path: Path) -> dict[int, float]:
+    """The difficulty of the instructions by their place in the set, from 0.
+
+    Reads instruction_difficulty.csv and df_gamed.csv, which repeats it. Raises UserError when it is neither.
+    """
+    difficulty: dict[int, float] = {}
+    for line, row in _rows(path):
+        try:
+            index, value = int(row["index"]), float(row["instruction_difficulty"])
+        except ValueError as error:
+            raise UserError(f"line {line} of {path.name} holds no place and difficulty: {error}", CSV_FORM) from error
+        if not math.isfinite(value):
+            raise UserError(f"line {line} of {path.name} has the difficulty {value}", CSV_FORM)
+        if difficulty.setdefault(index, value) != value:
+            raise UserError(f"line {line} of {path.name} gives instruction {index} another difficulty", CSV_FORM)
+    if not difficulty:
+        raise UserError(f"{path.name} holds no instruction", CSV_FORM)
+    return difficulty
+
+
+def read_gamed(path: Path) -> dict[int, list[tuple[float, float]]]:
+    """Preference and standardised length of the gamed baselines, by place in the set; none outside df_gamed.csv."""
+    gamed: dict[int, list[tuple[float, float]]] = {}
+    for line, row in _rows(path):
+        if not {"preference", "std_delta_len"} <= row.keys():
+            return {}
+        try:
+            gamed.setdefault(int(row["index"]), []).append((float(row["preference"]), float(row["std_delta_len"])))
+        except ValueError as error:
+            raise UserError(f"line {line} of {path.name} holds no annotation: {error}", CSV_FORM) from error
+    most = max(map(len, gamed.values()), default=0)
+    for index, baselines in gamed.items():
+        if len(baselines) < most:
+            raise UserError(f"{path.name} has instruction {index} by {len(baselines)} of {most} baselines", CSV_FORM)
+    return gamed
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows with their line numbers; the first column is the index where none has that name."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file, restval="")
+            header = list(table.fieldnames or [])
+            if "instruction_difficulty" not in header:
+                raise UserError(f"{path.name} has no column instruction_difficulty", CSV_FORM)
+            if "index" not in header:
+                table.fieldnames = ["index", *header[1:]]
+            yield from ((table.line_num, row) for row in table)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path.name} is no CSV: {error}", CSV_FORM) from error

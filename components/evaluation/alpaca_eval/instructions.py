@@ -13,8 +13,8 @@ from components.core.errors import UserError
 from components.core.records import Counts, Instruction, Manifest
 from components.core.sources import Source, fetch
 from components.core.stage import Stage
+from components.evaluation.alpaca_eval.files import read_difficulty, read_gamed
 from components.evaluation.alpaca_eval.settings import InstructionsSettings
-from components.metrics.length_control import read_difficulty, read_gamed
 
 BUILT_IN = Path(__file__).with_name("builtin")
 FORM = 'AlpacaEval\'s form is a JSON list of objects: [{"instruction": ..., "output": ..., "generator": ...}, ...].'
@@ -39,25 +39,25 @@ def import_instructions(root: str, settings: InstructionsSettings) -> Manifest:
         instructions = match(sources["reference"], sources.get("instructions"))
         difficulty = read_difficulty(sources["difficulty"].path) if "difficulty" in sources else {}
         gamed = read_gamed(sources["difficulty"].path) if "difficulty" in sources else {}
-    asked = instructions[: settings.count]
-    counts = Counts(kept={"instructions": len(asked)})
-    if len(instructions) > len(asked):
-        counts.dropped["instruction: more than asked for"] = len(instructions) - len(asked)
-    return stage.publish(counts, {"instructions": with_difficulty(asked, difficulty, gamed)})
+    chosen = instructions[: settings.count]
+    counts = Counts(kept={"instructions": len(chosen)})
+    if len(instructions) > len(chosen):
+        counts.dropped["instruction: more than asked for"] = len(instructions) - len(chosen)
+    return stage.publish(counts, {"instructions": with_difficulty(chosen, difficulty, gamed)})
 
 
 def match(reference: Source, instructions: Source | None) -> list[Instruction]:
     """The instructions with their reference outputs; both files must hold the same ones in the same order."""
     outputs = _entries(reference, ("instruction", "output"))
-    asked = _entries(instructions, ("instruction",)) if instructions else outputs
-    _check_unique(asked, instructions or reference)
-    if len(asked) != len(outputs):
+    entries = _entries(instructions, ("instruction",)) if instructions else outputs
+    _check_unique(entries, instructions or reference)
+    if len(entries) != len(outputs):
         raise UserError(
-            f"{reference.name} holds {len(outputs)} outputs for {len(asked)} instructions",
+            f"{reference.name} holds {len(outputs)} outputs for {len(entries)} instructions",
             "Give reference outputs for exactly the instructions that are asked.",
         )
     matched = []
-    for number, (entry, output) in enumerate(zip(asked, outputs, strict=True)):
+    for number, (entry, output) in enumerate(zip(entries, outputs, strict=True)):
         if entry["instruction"] != output["instruction"]:
             raise UserError(
                 f"entry {number + 1} of {reference.name} answers another instruction "

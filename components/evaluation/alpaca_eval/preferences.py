@@ -32,8 +32,8 @@ def annotate(
     Equal outputs are a draw without a question. An output that was cut off by length is judged as it is, as AlpacaEval
     does.
     """
-    asked = {i.id: i for i in instructions if outputs[i.id].text != i.reference.strip()}
-    requests = [_request(i, outputs[i.id].text, settings) for i in asked.values()]
+    different = [i for i in instructions if outputs[i.id].text != i.reference.strip()]
+    requests = [_request(i, outputs[i.id].text, settings) for i in different]
 
     def make(request: Request, answer: Completion) -> Annotation:
         return _annotation(request, answer, settings)

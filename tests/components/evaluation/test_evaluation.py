@@ -74,7 +74,9 @@ def run(root: Path, how: EvaluationSettings, inputs: EvaluationInputs, endpoint:
     return manifest, join(str(root), "evaluation", manifest.key)
 
 
-def test_a_judge_and_its_answers_by_hand(tmp_path: Path, inputs: EvaluationInputs, serve: Serve) -> None:
+def test_judgements_and_answers_make_the_metrics_worked_out_by_hand(
+    tmp_path: Path, inputs: EvaluationInputs, serve: Serve
+) -> None:
     """K = 2. p: 5 above 2, as people have it. q: one reply unparsed, so its only pair is unscored.
 
     6 of 8 judgements parsed, their mean (5 + 5 + 2 + 2 + 3 + 3) / 6; answers of 4 and 12 characters, one of two cut.
@@ -98,7 +100,7 @@ def test_a_judge_and_its_answers_by_hand(tmp_path: Path, inputs: EvaluationInput
     assert "exact_answers" not in observed
 
 
-def test_outputs_of_instructions_are_what_the_length_is_of(
+def test_answer_length_is_of_the_outputs_where_there_are_instructions(
     tmp_path: Path, inputs: EvaluationInputs, serve: Serve
 ) -> None:
     """One instruction, an output of 12 characters; the answers to held-out prompts are kept beside it."""
@@ -120,7 +122,7 @@ def with_questions(root: Path, inputs: EvaluationInputs) -> EvaluationInputs:
     )
 
 
-def test_questions_with_reference_answers(tmp_path: Path, inputs: EvaluationInputs, serve: Serve) -> None:
+def test_exact_answers_are_measured_sampled_and_greedy(tmp_path: Path, inputs: EvaluationInputs, serve: Serve) -> None:
     """5 is right for a, 9 is wrong for b: half of the questions, by 3 sampled answers each and by a greedy one."""
     how = settings(exact={"questions": "-", "samples": 3, "pattern": LAST_DIGIT})
     manifest, uri = run(tmp_path, how, with_questions(tmp_path, inputs), serve(model()))
@@ -135,7 +137,7 @@ def test_questions_with_reference_answers(tmp_path: Path, inputs: EvaluationInpu
     assert manifest.tokens == 2 * (4 + 2 + 8)
 
 
-def test_keys_depend_on_questions_only_where_there_are_some(
+def test_the_key_depends_on_the_exact_answers_settings_only_where_questions_are_asked(
     tmp_path: Path, inputs: EvaluationInputs, serve: Serve
 ) -> None:
     """Where the questions were read from is no matter, how they are asked and compared is; without any, nothing is."""
@@ -152,7 +154,9 @@ def test_keys_depend_on_questions_only_where_there_are_some(
     assert run(tmp_path, settings(), inputs, "")[0].settings["exact_answers"] is None
 
 
-def test_a_judge_with_another_scale(tmp_path: Path, inputs: EvaluationInputs, serve: Serve) -> None:
+def test_the_judges_scale_says_which_scores_are_valid_and_perfect(
+    tmp_path: Path, inputs: EvaluationInputs, serve: Serve
+) -> None:
     """From 1 to 3 the 5 is out of range, and a 3 is perfect: q's worse reply has it."""
     manifest, uri = run(tmp_path, settings(lowest=1, highest=3), inputs, serve(model()))
     assert read_measured([uri])["five_best"] == {"q": (0, 1)}

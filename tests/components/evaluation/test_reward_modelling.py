@@ -28,7 +28,7 @@ def of_one(ranks: tuple[int | None, ...], scores: tuple[float | None, ...]) -> d
     return {metric: values["p"] for metric, values in agreement([prompt(*ranks)], scored(*scores), 5).items()}
 
 
-def test_the_three_rules_for_ties() -> None:
+def test_tied_scores_are_left_out_count_half_or_are_wrong() -> None:
     """Ranks 0 1 2, scores 5 3 3: two of three pairs agree and one is tied: 2 of 2, 2.5 of 3, 2 of 3."""
     found = of_one((0, 1, 2), (5, 3, 3))
     assert found["pairwise_accuracy"] == (2, 2)
@@ -37,7 +37,7 @@ def test_the_three_rules_for_ties() -> None:
     assert found["pairwise_tie_rate"] == (1, 3)
 
 
-def test_nothing_but_ties() -> None:
+def test_with_ties_alone_accuracy_is_undefined_unless_ties_count() -> None:
     """Half of it is right by one rule, none by another, and with ties left out nothing is known: 0 of 0."""
     found = of_one((0, 1, 2), (3, 3, 3))
     assert found["pairwise_accuracy"] == (0, 0)
@@ -53,12 +53,12 @@ def test_equal_means_of_different_sums_tie() -> None:
     assert of_one((0, 1), ((0.1 + 0.2) / 2, 0.15))["pairwise_tie_rate"] == (1, 1)
 
 
-def test_disagreement_counts_against_by_every_rule() -> None:
+def test_reversed_scores_have_an_accuracy_of_zero_by_every_rule_for_ties() -> None:
     found = of_one((0, 1, 2), (1, 2, 3))
     assert {found[f"pairwise_accuracy{rule}"] for rule in ("", "_half", "_strict")} == {(0, 3)}
 
 
-def test_the_order_in_which_replies_are_listed_says_nothing() -> None:
+def test_the_order_in_which_replies_are_listed_does_not_matter() -> None:
     assert of_one((2, 0, 1), (1, 3, 2)) == of_one((0, 1, 2), (3, 2, 1))
 
 
@@ -79,7 +79,7 @@ def test_an_unscored_reply_is_missing_and_not_the_worst() -> None:
     assert unscored_pairs([prompt(0, 1, 2)], {}) == 3
 
 
-def test_unranked_replies_and_equal_ranks_say_nothing() -> None:
+def test_unranked_replies_and_equal_ranks_make_no_pairs() -> None:
     assert of_one((None, 0), (1, 2)) == {}
     assert of_one((1, 1), (1, 2)) == {}
     assert unscored_pairs([prompt(None, 0), prompt(1, 1)], {}) == 0
@@ -132,7 +132,9 @@ def test_undefined_correlations_are_absent_and_counted() -> None:
         ((0, None), (5, 5), (1, 1)),  # nobody ranked the other
     ],
 )
-def test_five_best(ranks: tuple[int | None, ...], scores: tuple[float, ...], expected: tuple[int, int]) -> None:
+def test_five_best_is_the_share_of_perfect_scores_that_the_best_reply_has(
+    ranks: tuple[int | None, ...], scores: tuple[float, ...], expected: tuple[int, int]
+) -> None:
     assert of_one(ranks, scores)["five_best"] == expected
 
 

@@ -46,7 +46,7 @@ TWO_PROMPTS = [
 ]
 
 
-def test_two_prompts_by_hand() -> None:
+def test_each_prompt_has_its_own_observations() -> None:
     """p: 5 of 6 parsed, means 4.5 and 2, variances 1/2 (of 5, 4) and 0. q: 1 of 6 parsed, one text scored once."""
     found = health(*TWO_PROMPTS, a=7, b=9)
     assert found["parse_rate"] == {"p": (5, 6), "q": (1, 6)}
@@ -56,7 +56,7 @@ def test_two_prompts_by_hand() -> None:
     assert found["score_length_correlation"] == {"p": (pytest.approx(-1),)}
 
 
-def test_the_figures_of_the_whole() -> None:
+def test_figures_pool_the_observations_of_all_prompts() -> None:
     """6 of 12 parsed; the scores 2 2 2 3 4 5 have entropy 1/2 log2(2) + 3/6 log2(6) bits; variance (1/2 + 0) / 2."""
     found = figures(health(*TWO_PROMPTS), Resampling(resamples=10))
     assert found["parse_rate"] == 0.5
@@ -65,7 +65,7 @@ def test_the_figures_of_the_whole() -> None:
     assert found["score_tie_rate"] == 0
 
 
-def test_a_judge_that_always_says_the_same() -> None:
+def test_a_judge_that_always_gives_one_score_has_no_entropy_and_ties_everywhere() -> None:
     """Entropy 0, every prompt tied, no variance; how its scores go with the length is undefined."""
     found = health(*judged("p", {"a": [5, 5], "b": [5, 5]}), *judged("q", {"c": [5, 5], "d": [5, 5]}), a=1, b=2, c=3)
     metrics = figures(found, Resampling(resamples=10))
@@ -93,7 +93,9 @@ def test_a_tie_is_of_the_best_and_the_worst() -> None:
         ([5, 3, 1], [1, 2, 300], -1),  # ranks, not lengths
     ],
 )
-def test_score_and_length_by_hand_and_as_scipy_says(means: list[float], lengths: list[int], expected: float) -> None:
+def test_score_length_correlation_is_spearmans_by_hand_and_by_scipy(
+    means: list[float], lengths: list[int], expected: float
+) -> None:
     texts = {f"t{n}": length for n, length in enumerate(lengths)}
     found = health(*judged("p", {text: [mean] for text, mean in zip(texts, means, strict=True)}), **texts)
     assert found["score_length_correlation"]["p"] == (pytest.approx(expected),)
@@ -111,7 +113,7 @@ def test_score_and_length_by_hand_and_as_scipy_says(means: list[float], lengths:
         ({"a": [4, 4], "b": [3, 3]}, set()),
     ],
 )
-def test_what_is_undefined_is_absent(scores: dict[str, list[float | None]], absent: set[str]) -> None:
+def test_undefined_figures_are_absent(scores: dict[str, list[float | None]], absent: set[str]) -> None:
     everything = {"parse_rate", "score_entropy", "score_tie_rate", "score_variance", "score_length_correlation"}
     assert set(health(*judged("p", scores), b=2)) == everything - absent
 

@@ -27,7 +27,9 @@ def sampled(root: str) -> str:
     return stage.uri
 
 
-def test_a_judge_with_a_prompt_a_pattern_and_a_range_of_its_own(tmp_path: Path, serve: Callable[[Script], str]) -> None:
+def test_custom_prompt_pattern_and_range_decide_which_judgements_are_parsed(
+    tmp_path: Path, serve: Callable[[Script], str]
+) -> None:
     """5 and 4 are read twice each; the 4 of "3 to 4" stands behind no y or n: 4 of 6 judgements are parsed."""
     root = str(tmp_path)
     model = Stage(root, "base_model", Settings(), {})
@@ -50,7 +52,7 @@ def test_a_judge_with_a_prompt_a_pattern_and_a_range_of_its_own(tmp_path: Path, 
     assert (manifest.metrics["score_4_share"], manifest.metrics["score_5_share"]) == (0.5, 0.5)
 
 
-def test_the_form_of_the_score_decides_what_is_reused(tmp_path: Path, serve: Callable[[Script], str]) -> None:
+def test_the_score_format_is_part_of_the_key(tmp_path: Path, serve: Callable[[Script], str]) -> None:
     """Another pattern reads the same completions otherwise: its judgements are another stage."""
     root = str(tmp_path)
     model = Stage(root, "base_model", Settings(), {})

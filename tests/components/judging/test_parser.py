@@ -47,7 +47,7 @@ def test_a_valid_score_is_read(completion: str, score: float) -> None:
         "Underscore: 4",
     ],
 )
-def test_what_is_no_valid_score_is_missing_and_says_why(completion: str) -> None:
+def test_an_invalid_score_is_missing_with_its_reason(completion: str) -> None:
     score = parse_score(completion)
     assert score.value is None
     assert score.unparsed
@@ -78,7 +78,7 @@ BRACKETS = ScoreFormat(r"\[\[(?P<score>[^\[\]]*)\]\]", 1, 10)
         ("x" * 5000 + " [[4]]", BRACKETS, 4.0),
     ],
 )
-def test_a_pattern_of_ones_own(completion: str, score_format: ScoreFormat, score: float) -> None:
+def test_a_custom_pattern_finds_the_last_valid_score(completion: str, score_format: ScoreFormat, score: float) -> None:
     assert parse_score(completion, score_format=score_format).value == score
 
 
@@ -100,7 +100,9 @@ def test_a_pattern_of_ones_own(completion: str, score_format: ScoreFormat, score
         ("[[4]]" + " and so on" * 300, BRACKETS, "no score"),  # 3,000 characters back: nothing that it ends on
     ],
 )
-def test_what_a_pattern_of_ones_own_does_not_find(completion: str, score_format: ScoreFormat, reason: str) -> None:
+def test_what_a_custom_pattern_does_not_find_is_missing_with_its_reason(
+    completion: str, score_format: ScoreFormat, reason: str
+) -> None:
     assert parse_score(completion, score_format=score_format) == Score(None, reason)
 
 
@@ -112,7 +114,9 @@ def test_what_a_pattern_of_ones_own_does_not_find(completion: str, score_format:
         ("[[1", BRACKETS, "cut off before a score"),
     ],
 )
-def test_a_cut_off_judgement_of_another_form(completion: str, score_format: ScoreFormat, reason: str) -> None:
+def test_a_cut_off_judgement_in_a_custom_format_has_no_score(
+    completion: str, score_format: ScoreFormat, reason: str
+) -> None:
     assert parse_score(completion, True, score_format) == Score(None, reason)
 
 
@@ -125,7 +129,7 @@ def test_a_pattern_that_goes_back_over_the_text_costs_no_minutes() -> None:
     assert parse_score("a" * 200_000, score_format=ScoreFormat(r"a+x(?P<score>\d)")).unparsed == "no score"
 
 
-def test_points_of_a_scale() -> None:
+def test_a_scale_has_at_most_eleven_points_and_halves_count_upwards() -> None:
     """Whole points up to ten of them, tenths of wider and narrower ranges; halves count upwards."""
     assert ScoreFormat().points == (0, 1, 2, 3, 4, 5)
     assert ScoreFormat(lowest=1, highest=10).points == tuple(range(1, 11))
@@ -145,12 +149,12 @@ def test_points_of_a_scale() -> None:
         ({"highest": float("inf")}, "finite"),
     ],
 )
-def test_a_form_that_makes_no_sense_is_refused(settings: dict[str, Any], problem: str) -> None:
+def test_an_invalid_score_format_is_refused(settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
         JudgingSettings(**settings)
 
 
-def test_the_settings_make_the_form() -> None:
+def test_the_settings_make_the_score_format() -> None:
     prompt = JudgingSettings(pattern=WORLD.pattern, lowest=1, highest=4).judge_prompt()
     assert prompt.score_format == ScoreFormat(WORLD.pattern, 1, 4)
     assert JudgingSettings().judge_prompt() == built_in_judge_prompt()

@@ -54,7 +54,7 @@ def test_the_hash_is_of_the_template() -> None:
     assert JudgePrompt("{instruction} {response}").sha256 != JudgePrompt("{instruction}  {response}").sha256
 
 
-def test_the_identity_is_of_the_template_and_the_form_of_the_score() -> None:
+def test_the_identity_is_of_the_template_and_the_score_format() -> None:
     """With the built-in form it is the template's hash, as it was before judges could write otherwise."""
     template = built_in_judge_prompt().template
     formats = [ScoreFormat(), ScoreFormat("(?P<score>1)"), ScoreFormat(lowest=1), ScoreFormat(highest=10)]

@@ -81,7 +81,7 @@ def _holds_the_truth(name: str, items: int, draws: np.random.Generator) -> bool:
     return low <= truth <= high
 
 
-def test_what_belongs_to_a_prompt_is_drawn_together() -> None:
+def test_replies_to_one_prompt_are_drawn_together() -> None:
     """40 prompts of 10 replies that are all right or all wrong carry 40 facts, not 400.
 
     The standard error of the share is sqrt(0.5 * 0.5 / 40) = 0.079, the interval 2 * 1.96 * 0.079 = 0.31 wide; were the
@@ -143,7 +143,7 @@ def test_undefined_resamples_are_left_out_where_they_are_few() -> None:
     assert bounds(found) == (0.0, 1.0)
 
 
-def test_what_is_undefined_is_no_number() -> None:
+def test_undefined_figures_are_none() -> None:
     assert interval(SHARE, observed([(0, 0)] * 3), Resampling()) == Estimate(None, None, None, 3)
     assert interval(MEAN, {}, Resampling()) == Estimate(None, None, None, 0)
     assert difference(SHARE, observed([(0, 0)] * 3), observed([(1, 1)] * 3), Resampling()).value is None

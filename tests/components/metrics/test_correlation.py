@@ -52,7 +52,7 @@ def test_two_values_agree_or_disagree_wholly(ours: Correlation, scipys: Callable
     assert ours(one, other) == pytest.approx(scipys(one, other).statistic, abs=1e-12)
 
 
-def test_ties_by_hand() -> None:
+def test_equal_values_share_their_mean_rank_and_make_no_untied_pair() -> None:
     """Scores 1 1 2 have ranks 1.5 1.5 3: covariance 1.5 over sqrt(1.5 * 2); 2 and 3 pairs are untied: 2 / sqrt(6)."""
     assert spearman([1, 1, 2], [1, 2, 3]) == pytest.approx(1.5 / sqrt(1.5 * 2))
     assert kendall([1, 1, 2], [1, 2, 3]) == pytest.approx(2 / sqrt(2 * 3))

@@ -14,15 +14,11 @@ import pytest
 import sklearn
 from numpy.typing import NDArray
 
-from components.core.errors import UserError
 from components.core.records import Annotation, Candidate, Instruction
 from components.evaluation.alpaca_eval.annotation import length_control
 from components.metrics.bootstrap import Resampling, interval
 from components.metrics.length_control import (
-    gamed_rows,
     length_controlled_win_rate,
-    read_difficulty,
-    read_gamed,
     refit_win_rate,
 )
 from components.metrics.statistics import METRICS
@@ -89,7 +85,7 @@ def gamed(data: Data) -> Array:
 # --- what it must do
 
 
-def test_balanced_lengths_change_nothing() -> None:
+def test_balanced_lengths_leave_the_win_rate_as_it_is() -> None:
     """Each preference stands once with a longer and once with a shorter output, so the length explains nothing: its
     coefficient is 0. The penalty |b| / C then moves the mean prediction p of the n rows from the mean y of the
     preferences to where n C (p - y) + sign(b) = 0: p = y - 1 / (n C) for a model that wins more often than not."""
@@ -131,7 +127,7 @@ def test_without_a_difficulty_there_is_no_standard_error() -> None:
     assert set(fitted.coefficients) == {"length", "model"}
 
 
-def test_who_is_called_the_model_does_not_matter() -> None:
+def test_swapping_model_and_reference_turns_the_win_rate_into_its_complement() -> None:
     """The reference against the model: all logits change their sign, and so does the length; w becomes 1 - w."""
     data = draw(4, better=-0.4, longer=0.3, hard=True)
     one = length_controlled_win_rate(*data.measured)
@@ -296,76 +292,3 @@ def test_annotations_without_an_answer_hardly_matter(alpaca_eval: ModuleType, fo
     ours = length_controlled_win_rate(*(column[answered] for column in data.measured), difficulty)
     assert ours
     assert 100 * ours.win_rate == pytest.approx(theirs["length_controlled_winrate"], abs=0.1)
-
-
-# --- the file of difficulties
-
-
-def written(folder: Path, text: str) -> Path:
-    path = folder / "instruction_difficulty.csv"
-    path.write_text(text)
-    return path
-
-
-@pytest.mark.parametrize("first", ["index", ""])
-def test_reads_the_difficulty_by_the_place_in_the_set(tmp_path: Path, first: str) -> None:
-    """pandas writes an index with its name or without one."""
-    path = written(tmp_path, f"{first},instruction_difficulty\n0,0.5\n1,-1.25\n")
-    assert read_difficulty(path) == {0: 0.5, 1: -1.25}
-
-
-def test_reads_the_difficulty_out_of_the_gamed_annotations(tmp_path: Path) -> None:
-    """df_gamed.csv has each instruction once a baseline."""
-    rows = "brief,0,0.9,0.5\nbrief,1,0.2,-1.25\nverbose,0,0.4,0.5\nverbose,1,0.3,-1.25\n"
-    path = written(tmp_path, "model,index,preference,instruction_difficulty\n" + rows)
-    assert read_difficulty(path) == {0: 0.5, 1: -1.25}
-
-
-GAMED = "model,index,preference,std_delta_len,instruction_difficulty\n"
-BASELINES = "brief,0,0.9,-1,0.5\nbrief,1,0.2,-2,-1.25\nverbose,0,0.4,1,0.5\nverbose,1,0.3,2,-1.25\n"
-
-
-def test_the_gamed_baselines_come_back_in_the_order_of_their_file(tmp_path: Path) -> None:
-    """By instruction when they are kept, by baseline when they are fitted: rows of preference, length, difficulty."""
-    path = written(tmp_path, GAMED + BASELINES)
-    by_instruction = read_gamed(path)
-    assert by_instruction == {0: [(0.9, -1.0), (0.4, 1.0)], 1: [(0.2, -2.0), (0.3, 2.0)]}
-    rows = gamed_rows([0.5, -1.25], [by_instruction[0], by_instruction[1]])
-    assert rows is not None
-    assert rows.tolist() == [[0.9, -1, 0.5], [0.2, -2, -1.25], [0.4, 1, 0.5], [0.3, 2, -1.25]]
-
-
-def test_difficulties_alone_bring_no_baselines(tmp_path: Path) -> None:
-    assert read_gamed(written(tmp_path, "index,instruction_difficulty\n0,0.5\n")) == {}
-    assert gamed_rows([0.5], [[]]) is None
-
-
-def test_an_instruction_that_one_baseline_did_not_answer_is_refused(tmp_path: Path) -> None:
-    path = written(tmp_path, GAMED + BASELINES + "brief,2,0.9,-1,0.5\n")
-    with pytest.raises(UserError, match="instruction 2 by 1 of 2 baselines"):
-        read_gamed(path)
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("", "no column"),
-        ("index,difficulty\n0,1\n", "no column"),
-        ("index,instruction_difficulty\n0,hard\n", "line 2"),
-        ("index,instruction_difficulty\n0,1\nx,1\n", "line 3"),
-        ("index,instruction_difficulty\n0\n", "line 2"),
-        ("index,instruction_difficulty\n0,nan\n", "nan"),
-        ("index,instruction_difficulty\n0,1\n0,2\n", "another difficulty"),
-        ("index,instruction_difficulty\n", "no instruction"),
-    ],
-)
-def test_a_bad_file_is_refused(tmp_path: Path, text: str, problem: str) -> None:
-    with pytest.raises(UserError, match=problem):
-        read_difficulty(written(tmp_path, text))
-
-
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "instruction_difficulty.csv"
-    path.write_bytes(b"\xff\xfe\x00PAR1")
-    with pytest.raises(UserError, match="no CSV"):
-        read_difficulty(path)

@@ -25,7 +25,7 @@ def published(root: Path, number: int, measured: Measured) -> str:
     return stage.uri
 
 
-def test_what_stages_observed_of_one_model_is_put_together(tmp_path: Path) -> None:
+def test_observations_of_several_stages_are_put_together(tmp_path: Path) -> None:
     """The judge's figures come from one stage, the win rate from another."""
     judge: Measured = {"parse_rate": {"p1": (3.0, 3.0), "p2": (1.0, 3.0)}, "exact_match": {"p1": (1.0,)}}
     wins: Measured = {"win_rate": {"0": (0.25,)}}
@@ -51,6 +51,6 @@ def test_a_figure_stands_with_its_interval_and_its_items() -> None:
     }
 
 
-def test_what_is_undefined_is_absent() -> None:
+def test_undefined_figures_are_absent() -> None:
     """Nothing but ties: no accuracy, yet two prompts were measured."""
     assert figures({"pairwise_accuracy": {"p1": (0.0, 0.0), "p2": (0.0, 0.0)}}, HOW) == {"pairwise_accuracy_items": 2.0}

@@ -33,7 +33,7 @@ def scores(*values: float | None, prompt: str = "p") -> dict[str, float]:
     return {f"{prompt}/{n}": value for n, value in enumerate(values) if value is not None}
 
 
-def test_best_against_worst() -> None:
+def test_the_best_is_chosen_and_the_worst_rejected() -> None:
     pairs, dropped = select_pairs(candidates("a", "b", "c", "d"), scores(2, 5, 1, 3), 0)
     assert [(p.chosen, p.rejected, p.chosen_score, p.rejected_score) for p in pairs] == [("b", "c", 5, 1)]
     assert not dropped
@@ -53,7 +53,7 @@ def test_means_on_a_third_grid_are_compared_with_a_tolerance() -> None:
     assert len(select_pairs(candidates("a", "b"), scores(7 / 3, 8 / 3), 0)[0]) == 1  # not floored to 2 and 2
 
 
-def test_missing_is_not_zero() -> None:
+def test_a_missing_score_is_not_zero() -> None:
     """A candidate without a parsed judgement is neither rejected nor chosen."""
     pairs, dropped = select_pairs(candidates("a", "b", "c"), scores(None, 4, 2), 0)
     assert (pairs[0].chosen, pairs[0].rejected) == ("b", "c")
@@ -79,7 +79,7 @@ def test_length_control_prefers_short_chosen_and_long_rejected() -> None:
     assert (pairs[0].chosen, pairs[0].rejected) == ("short", "long " * 8)
 
 
-def test_without_length_control_it_is_the_extremes() -> None:
+def test_without_length_control_the_extremes_are_paired() -> None:
     texts = candidates("long " * 9, "short", "x", "long " * 8)
     pairs, _ = select_pairs(texts, scores(5, 4.5, 0, 0.5), 0)
     assert (pairs[0].chosen, pairs[0].rejected) == ("long " * 9, "x")
@@ -104,7 +104,7 @@ def test_the_order_of_candidates_does_not_matter(order: list[int]) -> None:
     assert (pairs[0].chosen, pairs[0].rejected) == ("bb", "dddd")  # of two equal bests the shorter one
 
 
-def test_dealt_out_scores_are_the_same_ones_on_other_candidates() -> None:
+def test_shuffled_scores_are_the_same_ones_on_other_candidates() -> None:
     """1,000 candidates: all ids and all scores stay, and by chance about one in six (two of 12 scores each) agrees.
 
     Scores of id n are n % 6, so a random deal gives a candidate its own score with probability 1/6: 167 of 1,000,
@@ -117,7 +117,7 @@ def test_dealt_out_scores_are_the_same_ones_on_other_candidates() -> None:
     assert 100 < sum(dealt[id] == before[id] for id in before) < 230
 
 
-def test_the_deal_follows_the_seed_and_not_the_order() -> None:
+def test_the_shuffle_follows_the_seed_and_not_the_order() -> None:
     before = {f"c{n}": float(n) for n in range(50)}
     assert shuffle_scores(dict(reversed(before.items())), seed=3) == shuffle_scores(before, seed=3)
     assert shuffle_scores(before, seed=4) != shuffle_scores(before, seed=3)

@@ -1,4 +1,4 @@
-"""What the annotation stage leaves for AlpacaEval's tools is read by alpaca_eval itself."""
+"""What the annotation stage writes for AlpacaEval's tools is read by alpaca_eval itself; its difficulties are read."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 import sklearn
 
+from components.core.errors import UserError
 from components.core.records import Annotation, Candidate, Instruction
 from components.evaluation.alpaca_eval.annotation import alpaca_eval_metrics, length_control, preferences
-from components.evaluation.alpaca_eval.files import file_name, write_alpaca_eval_files
+from components.evaluation.alpaca_eval.files import file_name, read_difficulty, read_gamed, write_alpaca_eval_files
 from components.metrics.bootstrap import Resampling
+from components.metrics.length_control import gamed_rows
 from components.metrics.observations import figures
 
 # A win, a near loss, a tie, no valid answer, a loss, and others so that there are enough for five folds.
@@ -80,7 +82,7 @@ def metrics(written: Path) -> Iterator[dict[str, Any]]:
         yield board.loc["M1"].to_dict()
 
 
-def test_alpaca_eval_finds_our_win_rate(metrics: dict[str, Any]) -> None:
+def test_alpaca_eval_computes_our_win_rate_from_our_files(metrics: dict[str, Any]) -> None:
     """The win rate is the mean of the ten preferences: 5.1 / 10. Wins: 1, 0.7, 0.6, 0.9 and 0.8; one tie; so the
     discrete win rate is 5.5 / 10. The two without a valid answer count nowhere."""
     ours = figures({"win_rate": preferences(annotations())}, Resampling(resamples=10)) | alpaca_eval_metrics(
@@ -95,7 +97,7 @@ def test_alpaca_eval_finds_our_win_rate(metrics: dict[str, Any]) -> None:
     assert (metrics["n_wins"], metrics["n_wins_base"], metrics["n_draws"]) == (5, 4, 1)
 
 
-def test_alpaca_eval_controls_for_the_same_lengths(metrics: dict[str, Any]) -> None:
+def test_alpaca_eval_computes_our_length_controlled_win_rate_from_our_files(metrics: dict[str, Any]) -> None:
     """The lengths of the two without a valid answer count in alpaca_eval's standard deviation and not in ours: with two
     of twelve that is a point at most. Lengths are characters, not bytes: the outputs are two bytes a character."""
     controlled = length_control(instructions(), outputs(), annotations())
@@ -127,3 +129,73 @@ def test_the_outputs_are_a_set_that_can_be_annotated_again(written: Path) -> Non
     assert list(frame["instruction"]) == [one.text for one in instructions()]
     assert list(frame["output"]) == [one.text for one in outputs().values()]
     assert utils.get_generator_name(None, frame) == "M1"
+
+
+def difficulty_file(folder: Path, text: str) -> Path:
+    path = folder / "instruction_difficulty.csv"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("first", ["index", ""])
+def test_reads_the_difficulty_by_the_place_in_the_set(tmp_path: Path, first: str) -> None:
+    """pandas writes an index with its name or without one."""
+    path = difficulty_file(tmp_path, f"{first},instruction_difficulty\n0,0.5\n1,-1.25\n")
+    assert read_difficulty(path) == {0: 0.5, 1: -1.25}
+
+
+def test_reads_the_difficulty_out_of_the_gamed_annotations(tmp_path: Path) -> None:
+    """df_gamed.csv has each instruction once a baseline."""
+    rows = "brief,0,0.9,0.5\nbrief,1,0.2,-1.25\nverbose,0,0.4,0.5\nverbose,1,0.3,-1.25\n"
+    path = difficulty_file(tmp_path, "model,index,preference,instruction_difficulty\n" + rows)
+    assert read_difficulty(path) == {0: 0.5, 1: -1.25}
+
+
+GAMED = "model,index,preference,std_delta_len,instruction_difficulty\n"
+BASELINES = "brief,0,0.9,-1,0.5\nbrief,1,0.2,-2,-1.25\nverbose,0,0.4,1,0.5\nverbose,1,0.3,2,-1.25\n"
+
+
+def test_the_gamed_baselines_come_back_in_the_order_of_their_file(tmp_path: Path) -> None:
+    """By instruction when they are kept, by baseline when they are fitted: rows of preference, length, difficulty."""
+    path = difficulty_file(tmp_path, GAMED + BASELINES)
+    by_instruction = read_gamed(path)
+    assert by_instruction == {0: [(0.9, -1.0), (0.4, 1.0)], 1: [(0.2, -2.0), (0.3, 2.0)]}
+    rows = gamed_rows([0.5, -1.25], [by_instruction[0], by_instruction[1]])
+    assert rows is not None
+    assert rows.tolist() == [[0.9, -1, 0.5], [0.2, -2, -1.25], [0.4, 1, 0.5], [0.3, 2, -1.25]]
+
+
+def test_difficulties_alone_bring_no_baselines(tmp_path: Path) -> None:
+    assert read_gamed(difficulty_file(tmp_path, "index,instruction_difficulty\n0,0.5\n")) == {}
+    assert gamed_rows([0.5], [[]]) is None
+
+
+def test_an_instruction_that_one_baseline_did_not_answer_is_refused(tmp_path: Path) -> None:
+    path = difficulty_file(tmp_path, GAMED + BASELINES + "brief,2,0.9,-1,0.5\n")
+    with pytest.raises(UserError, match="instruction 2 by 1 of 2 baselines"):
+        read_gamed(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "no column"),
+        ("index,difficulty\n0,1\n", "no column"),
+        ("index,instruction_difficulty\n0,hard\n", "line 2"),
+        ("index,instruction_difficulty\n0,1\nx,1\n", "line 3"),
+        ("index,instruction_difficulty\n0\n", "line 2"),
+        ("index,instruction_difficulty\n0,nan\n", "nan"),
+        ("index,instruction_difficulty\n0,1\n0,2\n", "another difficulty"),
+        ("index,instruction_difficulty\n", "no instruction"),
+    ],
+)
+def test_a_bad_file_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        read_difficulty(difficulty_file(tmp_path, text))
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "instruction_difficulty.csv"
+    path.write_bytes(b"\xff\xfe\x00PAR1")
+    with pytest.raises(UserError, match="no CSV"):
+        read_difficulty(path)

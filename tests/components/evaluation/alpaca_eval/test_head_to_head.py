@@ -30,7 +30,7 @@ def comparison(prompt: str, first: str, verdict: str | None) -> Comparison:
         ("I like both", None),
     ],
 )
-def test_verdicts(completion: str, verdict: str | None) -> None:
+def test_the_last_verdict_counts_where_it_is_valid(completion: str, verdict: str | None) -> None:
     assert parse_verdict(completion) == verdict
 
 

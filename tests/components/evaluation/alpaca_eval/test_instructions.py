@@ -46,13 +46,13 @@ def test_instructions_keep_their_place_in_the_set(tmp_path: Path) -> None:
     ]
 
 
-def test_what_the_count_leaves_out_is_counted(tmp_path: Path) -> None:
+def test_instructions_beyond_the_count_are_counted_as_dropped(tmp_path: Path) -> None:
     manifest = imported(tmp_path, [entry("a"), entry("b"), entry("c")], count=2)
     assert manifest.counts.kept == {"instructions": 2}
     assert manifest.counts.dropped == {"instruction: more than asked for": 1}
 
 
-def test_the_content_decides_and_not_the_place(tmp_path: Path) -> None:
+def test_the_key_follows_the_content_and_not_the_path(tmp_path: Path) -> None:
     first = imported(tmp_path, [entry("a")])
     (tmp_path / "elsewhere.json").write_bytes((tmp_path / "reference.json").read_bytes())
     settings = InstructionsSettings(reference=str(tmp_path / "elsewhere.json"))
@@ -79,7 +79,7 @@ def test_a_separate_file_of_instructions_is_asked(tmp_path: Path) -> None:
         ("[{", None, "is no JSON"),
     ],
 )
-def test_what_does_not_match_is_refused_before_anything_is_asked(
+def test_instructions_and_outputs_that_do_not_match_are_refused_before_anything_is_stored(
     tmp_path: Path, reference: Any, asked: Entries | None, problem: str
 ) -> None:
     with pytest.raises(UserError, match=problem):
@@ -95,6 +95,6 @@ def test_difficulties_must_cover_the_set(tmp_path: Path) -> None:
         imported(tmp_path, [entry("a"), entry("b")], difficulty=difficulty)
 
 
-def test_the_demos_set_is_in_form() -> None:
+def test_the_demos_set_holds_twelve_different_instructions() -> None:
     entries = json.loads((BUILT_IN / "demo.json").read_text())
     assert len({one["instruction"] for one in entries}) == len(entries) == 12

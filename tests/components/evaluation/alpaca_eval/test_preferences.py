@@ -89,7 +89,7 @@ def test_the_preference_is_a_share_of_the_two_identifiers(judged: Judge) -> None
 
 
 @pytest.mark.parametrize("likeliest", [True, False])
-def test_switched_places_undo_themselves(judged: Judge, likeliest: bool) -> None:
+def test_a_preference_does_not_depend_on_the_order_of_the_outputs(judged: Judge, likeliest: bool) -> None:
     """An annotator that likes the model prefers it wherever it stands: 0.9 of 1, or 1 without probabilities."""
     made = judged(fan("model", likeliest), instructions())
     assert {one.switched for one in made} == {True, False}
@@ -118,7 +118,7 @@ def test_an_identifier_that_is_not_among_the_likeliest_has_no_probability(judged
         assert one.preference == (0.0 if one.switched else 1.0)
 
 
-def test_identifiers_are_exact(judged: Judge) -> None:
+def test_only_the_exact_identifiers_count(judged: Judge) -> None:
     """As in AlpacaEval: a token with a space in front is another token."""
     for one in judged(always(" m", [(" m", -0.1), ("**m", -2.0), ("M", -3.0)]), instructions(4)):
         assert one.preference == (0.0 if one.switched else 1.0)
@@ -203,13 +203,13 @@ def test_no_text_can_close_its_slot(hostile: str) -> None:
         assert tag.findall(annotator_prompt(*texts)) == honest
 
 
-def test_a_slots_name_in_a_text_is_text() -> None:
+def test_a_slots_name_in_a_text_is_not_filled() -> None:
     prompt = annotator_prompt("question", "{second} {instruction}", "other")
     assert "\n{second} {instruction}\n" in prompt
     assert prompt.count("other") == annotator_prompt("question", "first", "other").count("other")
 
 
-def test_an_annotator_that_talks_nonsense_is_counted_and_warned_about(
+def test_invalid_answers_of_the_annotator_are_counted_and_warned_about(
     serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Six instructions, and six prompts against the model before: no figures, but every question accounted for."""

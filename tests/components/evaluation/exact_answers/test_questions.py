@@ -53,7 +53,7 @@ def test_the_whole_answer_is_the_reference_without_a_pattern(tmp_path: Path) -> 
     assert [(one.text, one.answer) for one in questions] == [("i 70395", "81406")]
 
 
-def test_parquet_as_the_hub_has_it(tmp_path: Path) -> None:
+def test_questions_are_read_from_parquet(tmp_path: Path) -> None:
     write_table(pyarrow.Table.from_pylist(ROWS), tmp_path / "test.parquet")
     settings = QuestionsSettings(questions=str(tmp_path / "test.parquet"), reference_pattern=GSM8K)
     assert [one.answer for one in imported(tmp_path, settings)[1]] == ["5", "1034", "2"]
@@ -74,7 +74,7 @@ def test_a_wrong_line_is_named(tmp_path: Path, row: dict[str, Any], problem: str
         import_rows(tmp_path, [ROWS[0], row], reference_pattern=GSM8K)
 
 
-def test_an_empty_file_is_no_set(tmp_path: Path) -> None:
+def test_a_file_without_a_question_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no question"):
         import_rows(tmp_path, [])
 

@@ -73,7 +73,9 @@ def run(tasks: Path, model: str, url: str, task: str = "sums", **settings: objec
     return run_benchmarks(root, BenchmarksSettings(tasks=[task], include=str(tasks), **settings), model, url)
 
 
-def test_the_figures_are_the_harness_s(tasks: Path, model: str, serve: Callable[[Script], str]) -> None:
+def test_metrics_and_standard_errors_are_those_of_the_harness(
+    tasks: Path, model: str, serve: Callable[[Script], str]
+) -> None:
     """Two of four are right: 0.5. Its standard error is sqrt(0.25 / 3) = 0.2887 (sample variance over n - 1)."""
     manifest = run(tasks, model, serve(says(right_below_three)))
     assert manifest.metrics["benchmark_sums_exact_match"] == 0.5
@@ -82,7 +84,9 @@ def test_the_figures_are_the_harness_s(tasks: Path, model: str, serve: Callable[
     assert [name.rpartition("/")[2] for name in manifest.files] == ["results.json"]
 
 
-def test_what_the_limit_leaves_out_is_counted(tasks: Path, model: str, serve: Callable[[Script], str]) -> None:
+def test_questions_beyond_the_limit_are_counted_as_dropped(
+    tasks: Path, model: str, serve: Callable[[Script], str]
+) -> None:
     manifest = run(tasks, model, serve(says(right_below_three)), limit=3)
     assert manifest.counts.kept == {"sums questions": 3}
     assert manifest.counts.dropped == {"sums question: beyond the limit": 1}

@@ -88,7 +88,7 @@ def test_means_are_over_the_parsed_ratings(tmp_path: Path, benchmark_folder: Pat
     assert ratings_of(tmp_path, made)["81/2"].rating is None
 
 
-def test_a_mean_over_nothing_is_absent(tmp_path: Path, benchmark_folder: Path, serve: Serve) -> None:
+def test_means_without_any_rating_are_absent(tmp_path: Path, benchmark_folder: Path, serve: Serve) -> None:
     made = graded(tmp_path, benchmark_folder, four_answers(), serve(says(lambda _: "fine")))
     assert made.metrics == {"mt_bench_rated": 0.0, "mt_bench_unrated": 4.0}
     assert made.counts.dropped == {"rating unparsed: no rating": 4}
@@ -236,7 +236,7 @@ def test_categories_are_averaged_over_both_turns() -> None:
         ("It rates itself [[10]], which is wrong.\nRating: [[2]]", 2.0),  # the last one counts
     ],
 )
-def test_a_valid_rating_is_read(completion: str, rating: float) -> None:
+def test_the_last_valid_rating_in_double_brackets_is_read(completion: str, rating: float) -> None:
     assert parse_rating(completion).value == rating
 
 
@@ -257,12 +257,12 @@ def test_a_valid_rating_is_read(completion: str, rating: float) -> None:
         "[[5]] or rather [[none]]",  # the last one counts, even when it says nothing
     ],
 )
-def test_what_is_no_valid_rating_is_missing_and_says_why(completion: str) -> None:
+def test_an_invalid_rating_is_missing_with_its_reason(completion: str) -> None:
     score = parse_rating(completion)
     assert score.value is None
     assert score.unparsed
 
 
-def test_a_completion_that_was_cut_says_so() -> None:
+def test_a_completion_cut_before_its_rating_is_unparsed_for_that_reason() -> None:
     assert parse_rating("The answer is", cut=True).unparsed == "cut off before a rating"
     assert parse_rating("Rating: [[1", cut=True).unparsed == "cut off before a rating"

@@ -41,7 +41,7 @@ def test_a_broken_line_is_named(benchmark_folder: Path, line: str, problem: str)
         read_questions(path)
 
 
-def test_no_questions_are_no_benchmark(benchmark_folder: Path) -> None:
+def test_an_empty_file_of_questions_is_refused(benchmark_folder: Path) -> None:
     path = benchmark_folder / "mt_bench" / "question.jsonl"
     path.write_text("\n")
     with pytest.raises(UserError, match="no questions"):
@@ -62,7 +62,7 @@ def test_the_package_is_asked_for_where_it_is_not_installed(monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("old", "new"), [("single-math-v1-multi-turn", "other"), ("{answer_2}", "answer"), ("{question}", "{prompt}")]
 )
-def test_judge_prompts_need_their_slots(benchmark_folder: Path, old: str, new: str) -> None:
+def test_a_judge_prompt_that_is_missing_or_lacks_a_slot_is_refused(benchmark_folder: Path, old: str, new: str) -> None:
     path = benchmark_folder / "judge_prompts.jsonl"
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(UserError, match="the judge prompt 'single"):
