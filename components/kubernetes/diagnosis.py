@@ -115,8 +115,8 @@ def _diagnose_end(pod: V1Pod, status: V1ContainerStatus, end: V1ContainerStateTe
     again = f", started again {restarts} times" if restarts > 1 else ", started again once" if restarts else ""
     message = (end.message or "").strip()
     if end.reason == "OOMKilled":
-        own = (one.resources for one in _containers(pod) if one.name == name and one.resources)
-        limit = next(((resources.limits or {}).get("memory", "") for resources in own), "")
+        named = [container for container in _containers(pod) if container.name == name and container.resources]
+        limit = (named[0].resources.limits or {}).get("memory", "") if named else ""
         text = f"{name} needs more memory than its limit{limit and f' of {limit}'} (OOMKilled){again}"
         return PodFailure("out_of_memory", text, True, name, restarts)
     if end.reason in ("StartError", "ContainerCannotRun"):
@@ -152,8 +152,8 @@ def _unschedulable(pod: V1Pod, message: str) -> str:
     """The scheduler's reasons, and how much the pod asks of what is short."""
     reasons = re.split(r"\.? (?:preemption|no new claims)", message)[0].rstrip(". ")
     requests = [container.resources.requests or {} for container in _containers(pod) if container.resources]
-    asked = []
+    wanted = []
     for resource in re.findall(r"Insufficient ([\w./-]*\w)", reasons):
         if amounts := [str(request[resource]) for request in requests if request.get(resource)]:
-            asked.append(f"{' + '.join(amounts)} {resource}")
-    return f"no node takes the pod: {reasons}" + (f"; it asks for {', '.join(asked)}" if asked else "")
+            wanted.append(f"{' + '.join(amounts)} {resource}")
+    return f"no node takes the pod: {reasons}" + (f"; it asks for {', '.join(wanted)}" if wanted else "")

@@ -37,8 +37,9 @@ def diagnose_creation(owner: Any, events: Iterable[Any] = ()) -> PodFailure | No
     be None).
     """
     status = owner.status if owner else None
-    conditions = [one for one in (status.conditions if status else None) or [] if one.status == "True"]
-    messages = [one.message for one in conditions if one.type == "ReplicaFailure"]
+    conditions = (status.conditions if status else None) or []
+    refused = [known for known in conditions if known.type == "ReplicaFailure" and known.status == "True"]
+    messages = [condition.message for condition in refused]
     messages += [event.message for event in events if event.reason == "FailedCreate"]
     return _refusal(messages[-1] or "") if messages else None
 

@@ -90,8 +90,8 @@ def _missing(namespace: str, wanted: Iterable[Permission], allowed: Any) -> list
     for permission in wanted:
         name, _, subresource = permission.resource.partition("/")
         resource = {"group": permission.group, "resource": name, "subresource": subresource or None}
-        asked = {verb: V1ResourceAttributes(verb=verb, namespace=namespace, **resource) for verb in permission.verbs}
-        if lacking := [verb for verb, attributes in asked.items() if not allowed(attributes)]:
+        access = {verb: V1ResourceAttributes(verb=verb, namespace=namespace, **resource) for verb in permission.verbs}
+        if lacking := [verb for verb, attributes in access.items() if not allowed(attributes)]:
             group = f".{permission.group}" if permission.group else ""
             missing.append(f"{', '.join(lacking)} {permission.resource}{group} ({permission.purpose})")
     return missing

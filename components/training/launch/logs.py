@@ -44,7 +44,7 @@ class Log:
         """The first UserError that the log holds, else `problem` with the last lines."""
         if self._problem:
             return self._problem
-        lines = "\n".join(f"  {line}" for line in self._last) or "  (it said nothing)"
+        lines = "\n".join(f"  {line}" for line in self._last) or "  (it logged nothing)"
         return UserError(f"{problem}:\n{lines}\n", "Checkpoints are kept: run again, and training goes on from there.")
 
 

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
+from pipelines.cluster.submission import ENDED_BADLY
 from pipelines.compile import compile_recipe, load_recipe_for_elsewhere, version_of
 from tests.helpers.paths import ROOT
 
@@ -151,7 +152,7 @@ def test_what_is_there_is_used_again_and_a_run_s_name_starts_it_once(tmp_path: P
         assert "run two was submitted before: run-1" in output
         kinds = {kind: len(things) for kind, things in kubeflow.kept.items()}
         assert kinds == {"pipeline": 1, "version": 1, "experiment": 1, "run": 2}
-        kubeflow.kept["run"][1]["state"] = "FAILED"
+        kubeflow.kept["run"][1]["state"] = ENDED_BADLY[0]
         code, output = submit(tmp_path, url, "--run", "two")
     assert "run two submitted: run-2" in output, "what failed may be tried again under its name"
 
