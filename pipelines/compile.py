@@ -61,15 +61,15 @@ def compile_manifests(pipeline: Any, path: Path, namespace: str = "") -> str:
 
 
 def package(pipeline: Any) -> list[dict[str, Any]]:
-    """The two documents of a compiled pipeline: what runs, and what Kubernetes is told about it."""
+    """The documents of a compiled pipeline: what runs, and what Kubernetes is told about it."""
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(draft))
-        spec, platform = yaml.load_all(draft.read_text(), Loader=yaml.CSafeLoader)
-    finish_package(spec, platform)
-    check_package([spec, platform])
-    require_room([spec, platform])
-    return [spec, platform]
+        documents = list(yaml.load_all(draft.read_text(), Loader=yaml.CSafeLoader))
+    finish_package(*documents)
+    check_package(documents)
+    require_room(documents)
+    return documents
 
 
 def write_whole(path: Path, documents: Sequence[dict[str, Any]]) -> None:

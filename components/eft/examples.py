@@ -8,7 +8,7 @@ from components.core.context import open_step
 from components.eft.eft import make_eft
 from components.eft.settings import EftSettings
 from components.judging.settings import JudgingSettings
-from components.serving.served_model import ServedModel
+from components.serving.engines.served_model import ServedModel
 
 
 def make_examples(before: dict[str, Any], model: str) -> str:

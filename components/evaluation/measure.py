@@ -15,7 +15,7 @@ from components.evaluation.mt_bench.answering import answer_questions
 from components.evaluation.mt_bench.grading import grade
 from components.evaluation.mt_bench.settings import MtBenchSettings
 from components.evaluation.settings import EvaluationSettings
-from components.serving.served_model import ServedModel
+from components.serving.engines.served_model import ServedModel
 
 
 def measure_model(name: str, before: dict[str, Any], model: str, opponent: str) -> dict[str, Any]:

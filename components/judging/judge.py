@@ -7,7 +7,7 @@ from typing import Any
 from components.core.context import open_step
 from components.judging.judging import judge_candidates
 from components.judging.settings import JudgingSettings
-from components.serving.served_model import ServedModel
+from components.serving.engines.served_model import ServedModel
 
 
 def judge_model(name: str, before: dict[str, Any], model: str, candidates: str) -> str:

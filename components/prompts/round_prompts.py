@@ -9,7 +9,7 @@ from components.core.context import RunContext, open_step
 from components.prompts.file import take_prompts
 from components.prompts.prompts import write_prompts
 from components.prompts.settings import PromptsSettings
-from components.serving.served_model import ServedModel
+from components.serving.engines.served_model import ServedModel
 
 
 def make_all_prompts(before: dict[str, Any], rounds: int) -> list[str]:

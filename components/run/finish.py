@@ -10,7 +10,7 @@ from components.gate.register import retry_unregistered
 from components.kubernetes.removal import end_training
 from components.run.report import summarise
 from components.run.tables import summary_page
-from components.serving.served_model import engine_of
+from components.serving.engines.served_model import engine_of
 
 
 def finish_run(store: str, run: str, page: str) -> None:

@@ -17,7 +17,7 @@ from components.registry.client import check_tracking
 from components.seed_data.seed_data import make_seed_data
 from components.seed_data.settings import SeedDataSettings
 from components.serving.client import endpoint_info
-from components.serving.served_model import engine_of
+from components.serving.engines.served_model import engine_of
 
 
 def prepare_run(context: RunContext, page: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from components.core.context import open_step
 from components.prompts.round_prompts import make_round_prompts
 from components.sampling.sampling import sample_candidates
 from components.sampling.settings import SamplingSettings
-from components.serving.served_model import ServedModel
+from components.serving.engines.served_model import ServedModel
 
 
 def sample_model(name: str, before: dict[str, Any], model: str, prompts: list[str]) -> tuple[str, list[str]]:

@@ -10,10 +10,10 @@ Spec = dict[str, Any]
 DECISION, STATE = "Output", "state"  # outputs of a phase that ends with a gate
 
 
-def finish_package(spec: Spec, platform: Spec) -> None:
-    """Both documents of a package, changed in place."""
+def finish_package(spec: Spec, platform: Spec | None = None) -> None:
+    """The documents of a package, changed in place."""
     wait_for_gates(spec)
-    merge_executors(spec, platform)
+    merge_executors(spec, platform or {})
 
 
 def wait_for_gates(spec: Spec) -> None:

@@ -16,9 +16,9 @@ from pipelines.graph.phases import (
 from pipelines.graph.pods import phase_box, worker_step
 from pipelines.recipe import Recipe
 
-# Rounds of one Kubeflow run: with four, a third of what Argo and etcd allow stays free to its end (size.py), and its
-# phases are eight boxes. What is left goes on in the next run, under the same name.
-ROUNDS = 4
+# Rounds of one Kubeflow run: with three, a third of what Argo and etcd allow stays free to its end (size.py), and its
+# phases are seven boxes. What is left goes on in the next run, under the same name.
+ROUNDS = 3
 
 
 def parts(recipe: Recipe) -> int:

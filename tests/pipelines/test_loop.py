@@ -1,15 +1,20 @@
-"""The whole loop on a small world: the compiled YAML, a real S3 store, a real MLflow server, the real engine."""
+"""The whole loop on a small world: the compiled YAML, a real S3 store, a real MLflow server, the real engine.
+
+All tests read one undisturbed run; its servers stay up until the last of them.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,14 +28,18 @@ from components.core import store
 from components.core.processes import alive
 from components.core.records import Candidate, Instruction, Pair
 from components.core.stage import read_records
+from components.core.store import open_store
+from examples.world.conditions import METHOD, SHUFFLED, TOO_HARD, Condition
+from examples.world.outcome import claims, read_outcome
 from examples.world.truth import answer, true_score
-from pipelines.local.services import services
+from pipelines.local.services import BUCKET, services
 from tests.helpers.paths import ROOT
 from tests.helpers.small_world import SmallWorld
 
 pytestmark = pytest.mark.slow
 MODELS = ["sft", "m1", "m2", "m3"]
-PATIENCE = 1200.0  # nothing here takes that long unless the machine is very busy
+STORE = f"s3://{BUCKET}/artifacts"
+TIMEOUT_S = 1200.0  # nothing here takes that long unless the machine is very busy
 
 
 @dataclass
@@ -66,11 +75,12 @@ class Runner:
         return self.finish(self.start(*options))
 
     def finish(self, process: subprocess.Popen[str]) -> tuple[int, str]:
-        output, _ = process.communicate(timeout=PATIENCE)
+        output, _ = process.communicate(timeout=TIMEOUT_S)
         return process.returncode, output
 
-    def summaries(self) -> list[dict[str, Any]]:
-        return [json.loads(p.read_text()) for p in sorted(self.folder.glob(".srlm/runs/*/summary.json"))]
+    def summaries(self, recipe: str = "small-world") -> list[dict[str, Any]]:
+        """Of all runs of a recipe that came to an end, oldest first; a run is named after recipe and date."""
+        return [json.loads(p.read_text()) for p in sorted(self.folder.glob(f".srlm/runs/{recipe}-2*/summary.json"))]
 
     def events(self) -> str:
         """What all runs so far have told, oldest first."""
@@ -86,21 +96,30 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, small_world: SmallWorl
     runner = Runner(tmp_path_factory.mktemp("undisturbed"), small_world)
     code, output = runner.run()
     assert code == 0, output
+    assert runner.finish(runner.srlm("up"))[0] == 0  # else each of the tests below would start them anew
     yield runner, output
     runner.down()
 
 
+@contextmanager
+def store_of(runner: Runner) -> Iterator[None]:
+    """This process, too, reads the runner's store."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SRLM_HOME", str(runner.folder / ".srlm"))
+        with services() as local:
+            for name, value in local.environment().items():
+                patch.setenv(name, value)
+            store._s3.cache_clear()  # the client of another test knows another port
+            yield
+    store._s3.cache_clear()
+
+
 @pytest.fixture
-def stages(undisturbed: tuple[Runner, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+def stages(undisturbed: tuple[Runner, str]) -> Iterator[dict[str, str]]:
     """URIs of the undisturbed run's stages by name, to be read while its store is up."""
     runner, _ = undisturbed
-    monkeypatch.setenv("SRLM_HOME", str(runner.folder / ".srlm"))
-    with services() as local:
-        for name, value in local.environment().items():
-            monkeypatch.setenv(name, value)
-        store._s3.cache_clear()  # the client of another test knows another port
+    with store_of(runner):
         yield {stage["name"]: stage["uri"] for stage in runner.summaries()[0]["stages"]}
-    store._s3.cache_clear()
 
 
 def figures(runner: Runner, metric: str) -> list[float]:
@@ -161,6 +180,28 @@ def test_chosen_answers_are_better_than_rejected_ones(stages: dict[str, str]) ->
         assert fmean(better) > 0.9  # points of five
 
 
+@pytest.mark.extended
+@pytest.mark.parametrize("control", [SHUFFLED, TOO_HARD], ids=lambda control: control.name)
+def test_the_controls_show_that_it_is_the_judging(
+    undisturbed: tuple[Runner, str], stages: dict[str, str], control: Condition
+) -> None:
+    """What `make proof` claims of its controls: at random nothing is gained, and too hard a DPO is stopped at once.
+
+    One round each, on the undisturbed run's M1 and its judgements.
+    """
+    runner, _ = undisturbed
+    name = f"small-world-{control.name}"
+    runner.run(*(f"--set={one}" for one in (f"name={name}", "rounds=1", *control.settings)))
+    outcome = read_outcome(control.name, 1, runner.summaries(name)[0])
+    assert [(claim.text, claim.holds) for claim in claims(outcome)] == [(claim.text, True) for claim in claims(outcome)]
+
+
+def test_the_method_s_claims_hold(undisturbed: tuple[Runner, str], stages: dict[str, str]) -> None:
+    """What `make proof` claims of the method, of this smaller world."""
+    outcome = read_outcome(METHOD.name, 1, undisturbed[0].summaries()[0])
+    assert [(claim.text, claim.holds) for claim in claims(outcome)] == [(claim.text, True) for claim in claims(outcome)]
+
+
 def test_what_is_measured_is_what_is_true(undisturbed: tuple[Runner, str], stages: dict[str, str]) -> None:
     """Accuracy and win rate, computed anew from what the models wrote and what is true. A win counts 1, equally good
     answers 1/2; the annotator is certain up to exp(-20)."""
@@ -192,20 +233,19 @@ def test_a_second_run_reuses_everything_and_the_registry_holds_the_models(undist
     """No engine is started, no training step is made, no version is registered twice; aliases point at the models."""
     runner, _ = undisturbed
     first = runner.summaries()[0]
-    _, up = runner.finish(runner.srlm("up"))
     code, output = runner.run()
     assert code == 0, output
     assert "every stage was reused" in output
     second = runner.summaries()[-1]
     assert content(second) == content(first)
     assert not list(runner.folder.glob(f".srlm/servers/{second['run']}/*.log"))
+    _, up = runner.finish(runner.srlm("up"))
     tracking_uri = next(line.split()[-1] for line in up.splitlines() if "MLflow" in line)
     with urllib.request.urlopen(f"{tracking_uri}/api/2.0/mlflow/registered-models/get?name=small-world") as answer:
         aliases = json.load(answer)["registered_model"]["aliases"]
     versions = {model["name"]: model["version"] for model in first["models"]}
     moved = {"champion": versions["m3"], "previous": versions["m2"], "candidate": versions["m3"]}
     assert {one["alias"]: one["version"] for one in aliases} == versions | moved
-    runner.down()
 
 
 def test_two_models_are_compared_as_ci_does_it(undisturbed: tuple[Runner, str]) -> None:
@@ -250,11 +290,17 @@ def test_a_broken_comparison_is_exit_code_2(undisturbed: tuple[Runner, str], opt
     assert not (runner.folder / "broken").exists()
 
 
+@pytest.mark.extended
 def test_killed_runs_end_as_an_undisturbed_one(
-    undisturbed: tuple[Runner, str], tmp_path: Path, small_world: SmallWorld
+    undisturbed: tuple[Runner, str], stages: dict[str, str], tmp_path: Path, small_world: SmallWorld
 ) -> None:
-    """kill -9 in the middle of sampling, judging and DPO, one after the other: same pairs, models and figures."""
+    """kill -9 in the middle of sampling, judging and DPO, one after the other: same pairs, models and figures.
+
+    What comes before sampling is taken over from the undisturbed run.
+    """
     runner = Runner(tmp_path, small_world)
+    names = list(stages)
+    copy_stages([stages[name] for name in names[: names.index("m1/sft") + 1]], tmp_path / "before", runner)
     for step, label in (("m1/sampling", "candidates"), ("m1/judging", "judgements"), ("m2/dpo", "DPO")):
         kill_during(runner, step, label)
     code, output = runner.run()
@@ -265,10 +311,21 @@ def test_killed_runs_end_as_an_undisturbed_one(
         runner.down()
 
 
+def copy_stages(uris: list[str], folder: Path, runner: Runner) -> None:
+    """Put stages of the store that this process reads into that of a runner that has made nothing yet."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for uri in uris:
+        for name in open_store(uri).names():
+            open_store(uri).download(name, folder / uri.removeprefix(STORE).strip("/") / name)
+    with store_of(runner):
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            open_store(STORE).upload(path, str(path.relative_to(folder)))
+
+
 def kill_during(runner: Runner, step: str, label: str) -> None:
     """Start a run and kill -9 its main process once `step` has made some progress; all its processes end with it."""
     process = runner.start()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_S
     while not in_the_middle(runner, step, label):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
@@ -289,7 +346,7 @@ def in_the_middle(runner: Runner, step: str, label: str) -> bool:
     if path is None or not path.exists():
         return False
     events = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
-    started = [event["step"] for event in events if event["kind"] == "step_start"]
+    started = [event["stage"] for event in events if event["kind"] == "stage_start"]
     told = [event for event in events if event["kind"] == "progress" and event["label"].startswith(label)]
     partial = [event for event in told if 0 < event["done"] < event["total"]]
     return bool(started) and started[-1] == step and bool(partial)
@@ -335,11 +392,11 @@ def test_bad_input_is_one_message_and_exit_code_2(
 def test_a_user_who_interrupts_is_told_that_work_is_kept(tmp_path: Path, small_world: SmallWorld) -> None:
     runner = Runner(tmp_path, small_world)
     process = runner.start()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_S
     while "step_start" not in runner.events() and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=PATIENCE)
+    output, _ = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130
     assert "run again to continue" in output
     assert "Traceback" not in output

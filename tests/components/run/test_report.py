@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-
 from components.run.drift import drift
-from components.run.tables import _shown, drift_columns, drift_rows, model_rows, summary_html
+
+from components.core.page import write_page
+from components.run.tables import _shown, drift_columns, drift_rows, model_rows, summary_page
 
 
 def model(name: str, **metrics: float) -> dict[str, Any]:
@@ -84,6 +86,8 @@ def test_the_last_promoted_model_is_the_champion() -> None:
     assert [row[0] for row in model_rows({"models": models})] == ["M1", "M2*", "M3"]
 
 
-def test_the_page_for_the_ui_escapes_what_it_shows() -> None:
+def test_the_page_for_the_ui_escapes_what_it_shows(tmp_path: Path) -> None:
     hostile = model("m1") | {"verdict": "hold", "reasons": ["<script>alert(1)</script>"]}
-    assert "<script>" not in summary_html({"models": [hostile], "drift": []})
+    write_page(str(tmp_path / "page"), "<script>", *summary_page({"models": [hostile], "drift": []}))
+    assert "<script>" not in (tmp_path / "page").read_text()
+    assert "&lt;script&gt;alert(1)" in (tmp_path / "page").read_text()
