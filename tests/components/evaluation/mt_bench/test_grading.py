@@ -207,7 +207,7 @@ def test_texts_cannot_forge_the_prompts_delimiters(template: str, hostile: str) 
 
 
 def test_harmless_text_is_left_alone() -> None:
-    text = "## Steps\n# user: a name\n### How it works:\nx = [[1, 2], [3]]\nif a < b: print('[The house]', {answer})"
+    text = "## Steps\n# user: a name\n### How it works:\nx = [[1, 2], [3]]\nif a < b: print('[The garden]', {answer})"
     assert keep_in_slot(text) == text
 
 
