@@ -87,7 +87,11 @@ class Stage:
         """Write the records and the folder's files, then the manifest; returns that of whoever was first."""
         files = self._upload(folder) if folder else {}
         for kind, lines in (records or {}).items():
-            files |= self._write(kind, lines)
+            data = _json_lines(lines)
+            sha256 = hashlib.sha256(data).hexdigest()
+            name = f"{kind}-{sha256[:12]}.jsonl"  # named by content: another run's version of it cannot be overwritten
+            self.store.write(name, data)
+            files[name] = File(sha256=sha256, bytes=len(data), records=len(lines))
         manifest = Manifest(
             stage=self.name,
             version=self.version,
@@ -108,13 +112,6 @@ class Stage:
         for name in self.store.names("progress/"):
             self.store.delete(name)
         return self.manifest
-
-    def _write(self, kind: str, records: Sequence[Record]) -> dict[str, File]:
-        data = _json_lines(records)
-        sha256 = hashlib.sha256(data).hexdigest()
-        name = f"{kind}-{sha256[:12]}.jsonl"  # named by content: another run's version of it cannot be overwritten
-        self.store.write(name, data)
-        return {name: File(sha256=sha256, bytes=len(data), records=len(records))}
 
     def _upload(self, folder: Path) -> dict[str, File]:
         """Model files go below a folder named by their content, for the same reason."""

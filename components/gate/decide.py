@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,7 +34,7 @@ def decide(
     a champion, what nothing speaks against is promoted.
     """
     before = champion if previous is None else previous
-    checks = [*_floors(candidate, policy), *_ceilings(candidate, policy)]
+    checks = list(_limits(candidate, policy))
     if before:
         checks += [*_regressions(candidate, before, policy), _growth(candidate, before, policy)]
     improvements = list(_improvements(candidate, champion, policy)) if champion is not None else []
@@ -42,27 +42,21 @@ def decide(
     if failed:
         return Verdict("stop", failed, checks + improvements)
     if champion is None:
-        return Verdict("promote", [_first(checks)], checks)
+        reason = "there is no champion yet, and nothing speaks against this model"
+        if unknown := sum(check.outcome == "unknown" for check in checks):
+            reason += f"; {unknown} of {len(checks)} rules had too little to go by"
+        return Verdict("promote", [reason], checks)
     missing = [check.reason for check in improvements if check.outcome != "pass"]
     if missing or not improvements:
         return Verdict("hold", missing or ["the policy names no metric to improve"], checks + improvements)
     return Verdict("promote", [check.reason for check in improvements], checks + improvements)
 
 
-def _first(checks: Sequence[Check]) -> str:
-    reason = "there is no champion yet, and nothing speaks against this model"
-    unknown = sum(check.outcome == "unknown" for check in checks)
-    return f"{reason}; {unknown} of {len(checks)} rules had too little to go by" if unknown else reason
-
-
-def _floors(candidate: Measured, policy: GatePolicy) -> Iterator[Check]:
+def _limits(candidate: Measured, policy: GatePolicy) -> Iterator[Check]:
     for name, floor in policy.floors.items():
         estimate = interval(METRICS[name], candidate.get(name, {}), policy.resampling())
         below = estimate.high is not None and estimate.high < floor
         yield _check("floor", name, estimate, policy, failed=below, rule_text=f"the floor is {floor:g}")
-
-
-def _ceilings(candidate: Measured, policy: GatePolicy) -> Iterator[Check]:
     for name, ceiling in policy.ceilings.items():
         estimate = interval(METRICS[name], candidate.get(name, {}), policy.resampling())
         above = estimate.low is not None and estimate.low > ceiling

@@ -1,14 +1,19 @@
-"""The summary of a run: its models with their figures and verdicts, the judge's health by round, its stages."""
+"""The summary of a run: its models with their figures and verdicts, its rounds, its drift, its stages.
+
+Drift is what changes from model to model: the judge's health, lengths, novelty, and what length alone wins.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from components.core.journal import read_journal
 from components.core.store import join, open_store
-from components.run.drift import drift
+
+Metrics = Mapping[str, float]
 
 
 def summarise(root: str, run: str) -> dict[str, Any]:
@@ -46,3 +51,58 @@ def rounds(stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _order(name: str) -> int:
     """The SFT baseline before M1, M2, ..."""
     return int(name.removeprefix("m")) if name.startswith("m") else 0
+
+
+def _metric(name: str) -> Callable[[Metrics], float | None]:
+    return lambda metrics: metrics.get(name)
+
+
+def _length_advantage(metrics: Metrics) -> float | None:
+    """How much of the win rate length alone explains."""
+    if "win_rate" not in metrics or "lc_win_rate" not in metrics:
+        return None
+    return metrics["win_rate"] - metrics["lc_win_rate"]
+
+
+def _score_deviation(metrics: Metrics) -> float | None:
+    """The standard deviation of K scores of one text."""
+    variance = metrics.get("round_score_variance")
+    return None if variance is None else math.sqrt(variance)
+
+
+# Known failure modes of the method, each with where it shows first: figure, value, whether it is a share.
+FIGURES: tuple[tuple[str, Callable[[Metrics], float | None], bool], ...] = (
+    ("agreement with people", _metric("pairwise_accuracy"), True),
+    ("judgements parsed (human replies)", _metric("parse_rate"), True),
+    ("judgements parsed (own candidates)", _metric("round_parse_rate"), True),
+    ("entropy of its scores, bits", _metric("round_score_entropy"), False),
+    ("prompts with one score for all candidates", _metric("round_score_tie_rate"), True),
+    ("spread of K judgements of one text", _score_deviation, False),
+    ("correlation of score and length", _metric("round_score_length_correlation"), False),
+    ("novelty of the prompts", _metric("prompt_novelty"), False),
+    ("pairs", _metric("pairs"), False),
+    ("chosen, mean characters", _metric("chosen_length"), False),
+    ("rejected, mean characters", _metric("rejected_length"), False),
+    ("answers, mean characters", _metric("answer_length"), False),
+    ("win rate less LC win rate", _length_advantage, True),
+    ("right answers (sampled)", _metric("exact_answers"), True),
+)
+
+
+def drift(models: Sequence[Mapping[str, Any]], rounds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One entry a figure that is known of any model: its values by model, and the change from the first to the last.
+
+    The SFT baseline is left out: it is no judge yet, and the rounds start from M1. `change` is None where fewer than
+    two models have the figure.
+    """
+    measured = {model["name"]: dict(model["metrics"]) for model in models if model["name"] != "sft"}
+    for judged in rounds:
+        measured.setdefault(judged["name"], {}).update(judged["metrics"])
+    entries = []
+    for label, figure, share in FIGURES:
+        values = {name: figure(metrics) for name, metrics in measured.items()}
+        known = [value for value in values.values() if value is not None]
+        change = known[-1] - known[0] if len(known) > 1 else None
+        if known:
+            entries.append({"figure": label, "share": share, "values": values, "change": change})
+    return entries

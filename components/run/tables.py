@@ -7,52 +7,45 @@ from typing import Any
 
 from components.core.page import Table
 
-Rows = list[tuple[str, ...]]
 MODEL_COLUMNS = ("model", "parsed", "accuracy", "win rate", "LC", "win/tie/loss", "length", "verdict", "version")
-MODEL_CAPTION = (
+MODEL_NOTE = (
     "parsed: judgements with a valid score. accuracy: pairs of human replies that the judge orders as people did, "
     "score ties left out. win rate, LC: against reference answers, and at equal length (AlpacaEval 2). win/tie/loss: "
     "against the model before, both orders agreeing (none: no verdict). length: mean characters. *: champion."
 )
-DRIFT_CAPTION = "Of the model as a judge and of its round. change: the last model's value less the first's."
+DRIFT_NOTE = "Of the model as a judge and of its round. change: the last model's value less the first's."
 
 
-def model_rows(summary: Mapping[str, Any]) -> Rows:
-    """One row a model, in the order of MODEL_COLUMNS; a dash stands for what is undefined."""
+def model_table(summary: Mapping[str, Any]) -> Table:
+    """One row a model; a dash stands for what is undefined."""
     champion = [model["name"] for model in summary["models"] if model["promoted"]][-1:]  # the last to be promoted
-    rows: Rows = []
+    rows = []
     for model in summary["models"]:
         metrics = model["metrics"]
         shares = (metrics.get(name) for name in ("parse_rate", "pairwise_accuracy", "win_rate", "lc_win_rate"))
         rows.append(
             (
                 str(model["name"]).upper() + ("*" if model["name"] in champion else ""),
-                *(_shown(share, share=True) for share in shares),
+                *(format_figure(share, share=True) for share in shares),
                 _head_to_head(metrics),
                 "-" if "answer_length" not in metrics else f"{metrics['answer_length']:.0f}",
                 model["verdict"] or "-",
                 str(model["version"] or "not registered"),
             )
         )
-    return rows
+    return Table("models", MODEL_COLUMNS, rows, MODEL_NOTE)
 
 
-def drift_columns(summary: Mapping[str, Any]) -> tuple[str, ...]:
-    """The figure, every model that has any, the change."""
-    names = summary["drift"][0]["values"] if summary["drift"] else ()
-    return ("what drifts", *(name.upper() for name in names), "change")
-
-
-def drift_rows(summary: Mapping[str, Any]) -> Rows:
-    """One row a figure, in the order of drift_columns."""
-    return [
-        (
-            entry["figure"],
-            *(_shown(value, entry["share"]) for value in entry["values"].values()),
-            _shown(entry["change"], entry["share"], sign="+"),
-        )
-        for entry in summary["drift"]
-    ]
+def drift_table(summary: Mapping[str, Any]) -> Table | None:
+    """One row a figure: every model's value, and the change; None where no figure is known."""
+    if not summary["drift"]:
+        return None
+    models = [name.upper() for name in summary["drift"][0]["values"]]
+    rows = []
+    for entry in summary["drift"]:
+        values = [format_figure(value, entry["share"]) for value in entry["values"].values()]
+        rows.append((entry["figure"], *values, format_figure(entry["change"], entry["share"], sign="+")))
+    return Table("drift", ("what drifts", *models, "change"), rows, DRIFT_NOTE)
 
 
 def verdict_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -66,14 +59,12 @@ def verdict_lines(summary: Mapping[str, Any]) -> list[str]:
 
 def summary_page(summary: Mapping[str, Any]) -> list[Table | list[str]]:
     """The verdicts and both tables, for the KFP UI."""
-    parts: list[Table | list[str]] = [verdict_lines(summary)]
-    parts.append(Table("models", MODEL_COLUMNS, model_rows(summary), MODEL_CAPTION))
-    if summary["drift"]:
-        parts.append(Table("drift", drift_columns(summary), drift_rows(summary), DRIFT_CAPTION))
-    return parts
+    drift = drift_table(summary)
+    return [verdict_lines(summary), model_table(summary), *([drift] if drift else [])]
 
 
 def _head_to_head(metrics: Mapping[str, float]) -> str:
+    """Wins, ties and losses against the model before; "-" where it was not measured."""
     if "head_to_head" not in metrics:
         return "-"
     total = metrics["head_to_head"]
@@ -82,7 +73,7 @@ def _head_to_head(metrics: Mapping[str, float]) -> str:
     return counts + (f" ({unparsed:.0f} none)" if unparsed else "")
 
 
-def _shown(value: float | None, share: bool, sign: str = "") -> str:
+def format_figure(value: float | None, share: bool, sign: str = "") -> str:
     """A share in percent; another figure with two decimals, unless it is large or a whole number."""
     if value is None:
         return "-"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from components.run.tables import (
-    DRIFT_CAPTION,
-    MODEL_CAPTION,
-    MODEL_COLUMNS,
-    drift_columns,
-    drift_rows,
-    model_rows,
-    verdict_lines,
-)
+from components.core import page
+from components.run.tables import drift_table, model_table, verdict_lines
 
 SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal
 
@@ -66,7 +59,7 @@ class Screen:
             disable=not console.is_terminal,
         )
         self._task: Any = None
-        self._label: tuple[str, float] = ("", 0.0)
+        self._label, self._start, self._first = "", 0.0, 0  # of the bar: when it began, and how much was done then
 
     def __enter__(self) -> Screen:
         self._bars.start()
@@ -76,21 +69,28 @@ class Screen:
         self._bars.stop()
 
     def show(self, event: dict[str, Any]) -> None:
-        getattr(self, f"_{event['kind']}")(event)
+        match event["kind"]:
+            case "step_start":
+                self._number += 1
+                self._clear_bar()
+                self._line(f"[bold]\\[{self._number}/{self.steps}] {escape(event['step'])}[/bold]")
+            case "stage_start":
+                self._started[event["stage"]] = event["time"]
+            case "stage_end":
+                self._clear_bar()
+                self._show_stage(event)
+            case "progress":
+                self._show_progress(event)
+            case "progress_end" | "step_end":
+                self._clear_bar()
+            case "say":
+                self._line(f"      [dim]{escape(event['text'])}[/dim]")
+            case "warn":
+                self._line(f"      [yellow]warning: {escape(event['text'])}[/yellow]")
+            case "error":
+                self.error = self.error or event
 
-    def _step_start(self, event: dict[str, Any]) -> None:
-        self._number += 1
-        self._clear_bar()
-        self._line(f"[bold]\\[{self._number}/{self.steps}] {escape(event['step'])}[/bold]")
-
-    def _step_end(self, event: dict[str, Any]) -> None:
-        self._clear_bar()
-
-    def _stage_start(self, event: dict[str, Any]) -> None:
-        self._started[event["stage"]] = event["time"]
-
-    def _stage_end(self, event: dict[str, Any]) -> None:
-        self._clear_bar()
+    def _show_stage(self, event: dict[str, Any]) -> None:
         seconds = event["time"] - self._started.get(event["stage"], event["time"])
         kept = ", ".join(f"{count:,} {name}" for name, count in event["kept"].items()) or "nothing kept"
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in event["dropped"].items())
@@ -99,31 +99,17 @@ class Screen:
             f"      {event['stage']} {done}: {kept}" + (f" [dim](dropped: {escape(dropped)})[/dim]" if dropped else "")
         )
 
-    def _progress(self, event: dict[str, Any]) -> None:
-        if self._label[0] != event["label"]:
+    def _show_progress(self, event: dict[str, Any]) -> None:
+        if self._label != event["label"]:
             self._clear_bar()
-            self._label = (event["label"], event["time"])
-            self._first = event["done"]
+            self._label, self._start, self._first = event["label"], event["time"], event["done"]
             self._task = self._bars.add_task(event["label"], total=event["total"], rate="")
-        seconds = event["time"] - self._label[1]
-        rate = f"{(event['done'] - self._first) / seconds:.2f}/s" if seconds > 0 else ""
+        seconds, made = event["time"] - self._start, event["done"] - self._first
+        rate = f"{made / seconds:.2f}/s" if seconds > 0 else ""
         self._bars.update(self._task, completed=event["done"], rate=rate)
         if not self.console.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
-            made = event["done"] - self._first
             left = f", {(event['total'] - event['done']) * seconds / made:.0f} s left" if made else ""
             self._line(f"      {event['label']}: {event['done']}/{event['total']} {rate}{left}")
-
-    def _progress_end(self, event: dict[str, Any]) -> None:
-        self._clear_bar()
-
-    def _say(self, event: dict[str, Any]) -> None:
-        self._line(f"      [dim]{escape(event['text'])}[/dim]")
-
-    def _warn(self, event: dict[str, Any]) -> None:
-        self._line(f"      [yellow]warning: {escape(event['text'])}[/yellow]")
-
-    def _error(self, event: dict[str, Any]) -> None:
-        self.error = self.error or event
 
     def _line(self, text: str) -> None:
         self._last_line = time.monotonic()
@@ -132,16 +118,16 @@ class Screen:
     def _clear_bar(self) -> None:
         if self._task is not None:
             self._bars.remove_task(self._task)
-        self._task, self._label = None, ("", 0.0)
+        self._task, self._label = None, ""
 
 
 def show_summary(console: Console, summary: dict[str, Any]) -> None:
     """The final tables, the verdicts, and what was reused."""
-    console.print(_table(summary["run"], MODEL_COLUMNS, model_rows(summary), MODEL_CAPTION))
+    console.print(_rich_table(summary["run"], model_table(summary)))
     for line in verdict_lines(summary):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    if summary["drift"]:
-        console.print(_table("", drift_columns(summary), drift_rows(summary), DRIFT_CAPTION))
+    if drift := drift_table(summary):
+        console.print(_rich_table("", drift))
     if summary["stopped_by"]:
         console.print(f"[yellow]the gate stopped the run at {summary['stopped_by'].upper()}[/yellow]")
     stages = summary["stages"]
@@ -152,10 +138,10 @@ def show_summary(console: Console, summary: dict[str, Any]) -> None:
         console.print(f"{reused} of {len(stages)} stages were reused")
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]], caption: str) -> Table:
-    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
-    for column in columns:
-        table.add_column(column, justify="left" if column == columns[0] else "right", no_wrap=column == columns[0])
-    for row in rows:
-        table.add_row(*row)
-    return table
+def _rich_table(title: str, table: page.Table) -> Table:
+    shown = Table(title=title, title_justify="left", caption=table.note, caption_justify="left")
+    for number, column in enumerate(table.columns):
+        shown.add_column(column, justify="right" if number else "left", no_wrap=not number)
+    for row in table.rows:
+        shown.add_row(*row)
+    return shown

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from components.run.drift import drift
 
 from components.core.page import write_page
-from components.run.tables import _shown, drift_columns, drift_rows, model_rows, summary_page
+from components.run.report import drift
+from components.run.tables import drift_table, format_figure, model_table, summary_page
 
 
 def model(name: str, **metrics: float) -> dict[str, Any]:
@@ -60,9 +60,11 @@ def test_a_figure_of_one_model_has_no_change_and_an_unknown_figure_no_entry() ->
 def test_tables_show_a_dash_for_what_is_undefined_and_never_a_zero() -> None:
     summary = {"models": [model("m1", answer_length=120.0), model("m2")], "drift": []}
     summary["drift"] = drift(summary["models"], [])
-    assert drift_columns(summary) == ("what drifts", "M1", "M2", "change")
-    assert drift_rows(summary) == [("answers, mean characters", "120", "-", "-")]
-    assert model_rows(summary)[1] == ("M2", "-", "-", "-", "-", "-", "-", "-", "not registered")
+    table = drift_table(summary)
+    assert table is not None
+    assert table.columns == ("what drifts", "M1", "M2", "change")
+    assert table.rows == [("answers, mean characters", "120", "-", "-")]
+    assert model_table(summary).rows[1] == ("M2", "-", "-", "-", "-", "-", "-", "-", "not registered")
 
 
 @pytest.mark.parametrize(
@@ -78,12 +80,12 @@ def test_tables_show_a_dash_for_what_is_undefined_and_never_a_zero() -> None:
     ],
 )
 def test_numbers_are_shown_as_people_write_them(value: float | None, share: bool, sign: str, shown: str) -> None:
-    assert _shown(value, share, sign) == shown
+    assert format_figure(value, share, sign) == shown
 
 
 def test_the_last_promoted_model_is_the_champion() -> None:
     models = [model(name) | {"promoted": name != "m3"} for name in ("m1", "m2", "m3")]
-    assert [row[0] for row in model_rows({"models": models})] == ["M1", "M2*", "M3"]
+    assert [row[0] for row in model_table({"models": models}).rows] == ["M1", "M2*", "M3"]
 
 
 def test_the_page_for_the_ui_escapes_what_it_shows(tmp_path: Path) -> None:
