@@ -17,8 +17,7 @@ from components.pairs.component import pair
 from components.prompts.component import write_prompts
 from components.run.component import hand_over, prepare, resume
 from components.sampling.component import sample
-from components.training.dpo.component import dpo
-from components.training.sft.component import sft
+from components.training.launch.component import dpo, sft
 from pipelines.graph.pods import training_step, worker_step
 from pipelines.recipe import Recipe
 

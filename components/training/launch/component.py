@@ -10,3 +10,12 @@ def sft(name: str, before: dict, eft: str) -> str:
 
     data = before["data"]
     return train_model(before["run"], name, "sft", {"base": data["base"], "seed_data": data["seed_data"], "eft": eft})
+
+
+@dsl.component(base_image=TRAINER, install_kfp_package=False)
+def dpo(name: str, before: dict, pairs: str) -> str:
+    """DPO from the model `before` on its own pairs; returns the new model's URI."""
+    from components.training.launch.train_model import train_model
+
+    inputs = {"model": before["model"], "pairs": pairs, "seed_data": before["data"]["seed_data"]}
+    return train_model(before["run"], name, "dpo", inputs)
