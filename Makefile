@@ -11,7 +11,8 @@ DOCKER ?= docker
 # How images get to the nodes of the cluster that is tested on
 LOAD ?= kind load docker-image
 
-.PHONY: help setup demo world proof up down test test-quick test-cluster test-containers images compile lint format clean
+.PHONY: help setup demo world proof up down test test-quick test-extended test-cluster test-containers images compile \
+	lint format clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -43,11 +44,17 @@ up: setup ## Start the local store and registry and keep them running
 down: setup ## Stop them
 	$(BIN)/srlm down
 
-test: setup ## All tests that need neither Docker nor a cluster
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not cluster and not containers"
+# Each process has whole files, the longest first (tests/conftest.py), and one thread: the cores are taken.
+PYTEST_2 := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test: setup ## Tests that need neither Docker nor a cluster, but for those that take minutes
+	$(PYTEST_2) -m "not extended and not cluster and not containers"
+
+test-extended: setup ## The same and those that take minutes, as CI runs them
+	$(PYTEST_2) -m "not cluster and not containers"
 
 test-quick: setup ## Tests that need no server and no training
-	$(BIN)/python -m pytest -m "not slow and not cluster and not containers"
+	$(BIN)/python -m pytest -m "not slow and not extended and not cluster and not containers"
 
 test-containers: setup images ## Each step in a container of its own; starts a Docker daemon where none runs
 	$(BIN)/python -m pytest -m containers
