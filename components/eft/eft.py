@@ -11,11 +11,10 @@ from components.core.errors import UserError
 from components.core.records import Counts, Example, Judgement, Manifest, Parent, SeedPrompt
 from components.core.sources import fetch
 from components.core.stage import Stage, parent, read_records
-from components.eft.accept import accept
 from components.eft.file import read_judgements, targets_from_file
 from components.eft.ranks import require_five_point_scale, targets_from_ranks
 from components.eft.settings import EftSettings
-from components.eft.targets import Target, cap_classes
+from components.eft.targets import Target, accept, cap_classes
 from components.judging.judging import TextToJudge, judge_texts, parse_rate
 from components.judging.parser import ScoreFormat
 from components.judging.prompt import JudgePrompt

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.core.records import Judgement, Reply, SeedPrompt
-from components.eft.accept import accept, closest
+from components.eft.targets import accept, closest
 from components.judging.parser import ScoreFormat, parse_score
 
 REASONS = "The response is relevant and covers the basics well."

@@ -220,7 +220,7 @@ def test_one_process_looks_at_the_answers_for_all(toy: Toy, other: Toy) -> None:
 
 def started(request: TrainingRequest) -> subprocess.Popen[bytes]:
     """The step of two processes as a process group of its own."""
-    code = "import sys; from components.training import launch, request as r; "
+    code = "import sys; from components.training.launch import launch, request as r; "
     code += "launch.on_this_node(r.TrainingRequest.model_validate_json(sys.argv[1]))"
     return subprocess.Popen([sys.executable, "-c", code, request.on(2).model_dump_json()], start_new_session=True)
 
