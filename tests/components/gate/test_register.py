@@ -187,6 +187,7 @@ def test_another_champion_in_the_meantime_is_compared_with(
     assert state(client, registered_name)["champion"] == "other"
 
 
+@pytest.mark.extended
 def test_down_after_any_request(tmp_path: Path, server: Forwarder, client: MlflowClient, registered_name: str) -> None:
     """MLflow does what it is asked and goes down before it answers, at each request of settling a better m2 in turn.
 

@@ -32,7 +32,8 @@ from components.training.settings import LoraSettings
 from components.training.sft.settings import SftSettings
 from tests.helpers.tiny_model import make_tiny_model
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow  # two processes that each load torch: a quarter of a minute before anything is trained
+extended = pytest.mark.extended
 LORA = LoraSettings(rank=4, alpha=8)
 COMMON = {"learning_rate": 1e-2, "min_learning_rate": 1e-3, "epochs": 2, "dropout": 0, "max_length": 96, "seed": 3}
 COMMON |= {"batch_size": 4, "micro_batch_size": 2, "checkpoint_every": 2}
@@ -123,7 +124,13 @@ TRAININGS = {
 # each training once, each way to spread it over devices with full weights and with LoRA; DPO's own reference with both
 @pytest.mark.parametrize(
     ("training", "sharding"),
-    [("sft-full", "fsdp"), ("sft-lora", "none"), ("dpo-full", "none"), ("dpo-full", "fsdp"), ("dpo-lora", "fsdp")],
+    [
+        pytest.param("sft-full", "fsdp", marks=extended),
+        pytest.param("sft-lora", "none", marks=extended),
+        pytest.param("dpo-full", "none", marks=extended),
+        ("dpo-full", "fsdp"),
+        pytest.param("dpo-lora", "fsdp", marks=extended),
+    ],
 )
 def test_two_processes_have_the_curve_and_the_weights_of_one(
     toy: Toy, other: Toy, training: str, sharding: str
@@ -162,6 +169,7 @@ distributed.destroy_process_group()
 """
 
 
+@extended
 def test_sharded_weights_are_read_by_the_first_process_alone(tmp_path: Path, toy: Toy) -> None:
     """Of a model of 150 MB the second holds nothing before training begins, and each half of the reference.
 
@@ -183,6 +191,7 @@ def test_sharded_weights_are_read_by_the_first_process_alone(tmp_path: Path, toy
     assert all(0.45 < float(one[2]) < 0.55 and one[3] == "True" for one in ranks), ranks
 
 
+@extended
 @pytest.mark.parametrize(("kind", "left"), [("sft", 1), ("dpo", 5)])
 def test_the_rest_of_an_epoch_is_trained_on_once(toy: Toy, other: Toy, kind: str, left: int) -> None:
     """Batches of 8, of which two processes hold 2 + 2 at once: what is left of an epoch (16 + 5 examples: 2 + 2 + 1)
@@ -197,6 +206,7 @@ def test_the_rest_of_an_epoch_is_trained_on_once(toy: Toy, other: Toy, kind: str
     assert furthest(alone, shared)["loss"] < 1e-4
 
 
+@extended
 def test_one_process_looks_at_the_answers_for_all(toy: Toy, other: Toy) -> None:
     """A random model's judgements do not parse: both trainings go on to their end and look at the same steps."""
 
@@ -232,6 +242,7 @@ def until_it_has_a_checkpoint(request: TrainingRequest, step: subprocess.Popen[b
         time.sleep(0.05)
 
 
+@extended
 @pytest.mark.parametrize("sharding", ["none", "fsdp"])
 def test_a_killed_training_ends_with_the_same_weights(toy: Toy, other: Toy, sharding: str) -> None:
     """Dropout is on: every process goes on with its own random state."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from components.evaluation.lm_eval.benchmarks import run_benchmarks
 from components.evaluation.lm_eval.settings import BenchmarksSettings
 from tests.helpers.scripted_endpoint import Script, says
 
-pytestmark = pytest.mark.slow  # the harness looks through all its tasks: some seconds a test
+pytestmark = pytest.mark.slow  # the harness looks through all its tasks
 
 TASK = """
 task: sums
@@ -37,6 +38,24 @@ CHOOSE = """
 doc_to_choice: ["1", "2"]
 metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def indexed_once() -> Iterator[None]:
+    """The harness's own tasks, some thousand files, are looked through by the first test alone; later paths win."""
+    index = pytest.importorskip("lm_eval.tasks._index").TaskIndex
+    found: dict[Any, dict[str, Any]] = {}
+    real = index.build
+
+    def build(paths: list[Path], **named: Any) -> dict[str, Any]:
+        shipped, *own = paths
+        if shipped not in found:
+            found[shipped] = real([shipped], **named)
+        return {**found[shipped], **real(own, **named)}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index, "build", staticmethod(build))
+        yield
 
 
 @pytest.fixture
