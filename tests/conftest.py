@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+# The files that take longest, so that of two processes neither waits long for the other in the end.
+LONGEST = ("test_loop.py", "test_several_processes.py", "test_register.py", "test_early_stop.py", "test_services.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The file that takes longest first: of two processes neither waits long for the other in the end."""
-    items.sort(key=lambda item: item.path.name != "test_loop.py")
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")

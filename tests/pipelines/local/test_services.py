@@ -46,7 +46,9 @@ def make_experiment(local: Services, name: str) -> None:
 
 
 def test_they_run_inside_the_block_and_keep_their_data() -> None:
+    """The store's key is the owner's alone."""
     with services() as local:
+        assert (module._folder() / "credentials.json").stat().st_mode & 0o777 == 0o600
         make_experiment(local, "kept")
         running = pids(local)
         assert all(map(alive, running))
@@ -92,11 +94,6 @@ def test_up_keeps_them_and_down_stops_them() -> None:
     assert stop_services()
     assert not any(map(alive, running))
     assert not stop_services()
-
-
-def test_the_key_is_the_owners_alone() -> None:
-    with services():
-        assert (module._folder() / "credentials.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_taken_port_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
