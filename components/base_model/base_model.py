@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.base_model.settings import BaseModelSettings
 from components.base_model.sources import SMOLLM2, fetch, identify, smollm2_gguf
+from components.core.context import open_step
 from components.core.errors import UserError
 from components.core.model_files import prime_model_cache, scratch_folder
 from components.core.progress import say
@@ -17,6 +20,26 @@ from components.core.stage import Stage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+# Names in the run's journal, and the sections of the recipe.
+MODELS = {"base": ("m0", "model"), "writer": ("writer", "writer"), "annotator": ("annotator", "annotator")}
+
+
+def import_all(state: dict[str, Any], roles: Sequence[str]) -> dict[str, Any]:
+    """The run's state (RunState as a KFP parameter) with the URIs of these models among its data.
+
+    `roles` are base (M0), writer and annotator; M0 is also what the recipe names no other model for.
+    """
+    with open_step(state["run"], "import models") as context:
+        models: dict[str, str] = {}
+        for role in roles:
+            name, section = MODELS[role]
+            settings = context.optional(section, BaseModelSettings)
+            if settings is None and "base" in models:
+                models[role] = models["base"]
+                continue
+            settings = settings or context.section("model", BaseModelSettings)
+            models[role] = context.make(f"{name}/base-model", partial(import_model, context.store, settings))
+        return {**state, "data": {**state["data"], **models}}
 
 
 def import_model(root: str, settings: BaseModelSettings) -> Manifest:

@@ -6,6 +6,6 @@ from components.core.images import WORKER
 @dsl.component(base_image=WORKER, install_kfp_package=False)
 def eft(before: dict, model: str) -> str:
     """Make the EFT examples, which teach M1 to judge; returns their URI."""
-    from components.eft.examples import make_examples
+    from components.eft.eft import make_examples
 
     return make_examples(before, model)

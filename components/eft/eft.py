@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
+from components.core.context import open_step
 from components.core.errors import UserError
 from components.core.records import Counts, Example, Judgement, Manifest, Parent, SeedPrompt
 from components.core.sources import fetch
@@ -18,13 +20,24 @@ from components.eft.targets import Target, accept, cap_classes
 from components.judging.judging import TextToJudge, judge_texts, parse_rate
 from components.judging.parser import ScoreFormat
 from components.judging.prompt import JudgePrompt
+from components.judging.settings import JudgingSettings
 from components.serving.completions import Endpoint
+from components.serving.engines.served_model import ServedModel
 
 REMEDIES = {
     "model": "Raise data.eft_prompts, eft.samples or eft.max_class_share, or use eft.source: ranks",
     "ranks": "Raise data.eft_prompts or eft.max_class_share",
     "file": "Use a file with more judgements, or raise eft.max_class_share",
 }
+
+
+def make_examples(before: dict[str, Any], model: str) -> str:
+    """Returns the stage's URI. The SFT baseline `model` writes the judgements where the recipe has a model do that."""
+    with open_step(before["run"], "write EFT examples") as context:
+        settings, seeds = context.section("eft", EftSettings), before["data"]["seed_data"]
+        judge_prompt = context.section("judging", JudgingSettings).judge_prompt()
+        by_model = (ServedModel(context, "sft", model), model) if settings.source == "model" else ()
+        return context.make("eft", lambda: make_eft(context.store, settings, seeds, judge_prompt, *by_model))
 
 
 @dataclass

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
+from components.core.context import open_step
 from components.core.hashing import seed_from
 from components.core.records import Candidate, Counts, Judgement, Manifest
 from components.core.stage import Stage, parent, read_records
@@ -19,7 +21,18 @@ from components.metrics.observations import Values, figures, observations
 from components.metrics.statistics import ROUND
 from components.serving.client import PROMPT_TOO_LONG, Completion, Request
 from components.serving.completions import Endpoint, answering_model, complete
+from components.serving.engines.served_model import ServedModel
 from components.serving.settings import Generation
+
+
+def judge_model(name: str, before: dict[str, Any], model: str, candidates: str) -> str:
+    """Returns the judgements' URI."""
+    with open_step(before["run"], f"judge {name.upper()}") as context:
+        settings, judge = context.section("judging", JudgingSettings), ServedModel(context, name, model)
+        return context.make(
+            f"{name}/judging",
+            lambda: judge_candidates(context.store, settings, model, candidates, judge, context.judge_endpoint),
+        )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
+from components.core.context import open_step
 from components.core.errors import UserError
 from components.core.hashing import seed_from
 from components.core.progress import warn
@@ -17,6 +19,14 @@ from components.pairs.settings import PairsSettings
 
 # Means of K scores are sums of floats; on any real grid (1/K, half points) different means are much further apart.
 SCORE_TOLERANCE = 1e-6
+
+
+def pair_candidates(before: dict[str, Any]) -> str:
+    """Pairs of the candidates and judgements of the model in the state `before`; returns their URI."""
+    name, judged = before["name"], (before["candidates"], before["judgements"])
+    with open_step(before["run"], f"pair {name.upper()}'s answers") as context:
+        settings = context.section("pairs", PairsSettings).of_round(int(name[1:]))
+        return context.make(f"{name}/pairs", lambda: make_pairs(context.store, settings, *judged))
 
 
 def make_pairs(root: str, settings: PairsSettings, candidates: str, judgements: str) -> Manifest:

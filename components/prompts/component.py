@@ -6,6 +6,6 @@ from components.core.images import WORKER
 @dsl.component(base_image=WORKER, install_kfp_package=False)
 def write_prompts(before: dict, rounds: int) -> list:
     """Make the prompts of all rounds; returns their URIs, the first round's first."""
-    from components.prompts.round_prompts import make_all_prompts
+    from components.prompts.prompts import make_all_prompts
 
     return make_all_prompts(before, rounds)

@@ -10,22 +10,50 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from components.core.context import RunContext, open_step
 from components.core.errors import UserError
 from components.core.hashing import seed_from, short_id
 from components.core.progress import say
 from components.core.records import Counts, Example, Manifest, Prompt, PromptAttempt
 from components.core.stage import Stage, parent, read_records
+from components.prompts.file import take_prompts
 from components.prompts.filters import NoveltyPool, mean_novelty, rejection_reason
 from components.prompts.settings import PromptsSettings
 from components.serving.client import Completion, Request
 from components.serving.completions import Endpoint, complete
+from components.serving.engines.served_model import ServedModel
 
 STOP = ("\nTask", "\n\n\n")
 INSTRUCTION = (
     "Below are tasks that people have given to an AI assistant. Write one more task that such a person could give: "
     "about something else, complete in itself, to be answered in text alone. Write the task only, not its answer.\n"
 )
+
+
+def make_all_prompts(before: dict[str, Any], rounds: int) -> list[str]:
+    """The step for prompts that do not depend on the policy: a fixed writer is served once for all of them."""
+    data = before["data"]
+    with open_step(before["run"], "write prompts") as context:
+        writer = ServedModel(context, "writer", data["writer"])
+        prompts: list[str] = []
+        for number in range(1, rounds + 1):
+            prompts.append(make_round_prompts(context, number, data["seed_data"], prompts, writer))
+        writer.stop()
+        return prompts
+
+
+def make_round_prompts(
+    context: RunContext, number: int, seed_data: str, earlier: Sequence[str], writer: ServedModel
+) -> str:
+    """Returns the URI of round `number`'s prompts; `earlier` are those of the rounds before it."""
+    settings, root = context.section("prompts", PromptsSettings), context.store
+    if settings.source == "file":
+        return context.make(f"m{number}/prompts", lambda: take_prompts(root, settings, earlier))
+    return context.make(
+        f"m{number}/prompts", lambda: write_prompts(root, settings, writer.model, seed_data, earlier, writer)
+    )
 
 
 @dataclass

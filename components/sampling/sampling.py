@@ -4,14 +4,36 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
+from components.core.context import open_step
 from components.core.hashing import seed_from
 from components.core.records import Candidate, Counts, Manifest, Prompt
 from components.core.stage import Stage, parent, read_records
+from components.prompts.prompts import make_round_prompts
 from components.sampling.settings import SamplingSettings
 from components.serving.client import PROMPT_TOO_LONG, Completion, Request, Sampling
 from components.serving.completions import Endpoint, complete
+from components.serving.engines.served_model import ServedModel
 from components.serving.settings import Generation
+
+
+def sample_model(name: str, before: dict[str, Any], model: str, prompts: list[str]) -> tuple[str, list[str]]:
+    """Returns the candidates' URI and those of the prompts of all rounds so far.
+
+    Where the policy writes the prompts, it does so now. `prompts` are empty where those of `before` go on.
+    """
+    with open_step(before["run"], f"sample {name.upper()}") as context:
+        policy, number = ServedModel(context, name, model), int(name[1:])
+        prompts = prompts or before["prompts"]
+        if context.recipe["prompts"]["source"] == "policy":
+            written = make_round_prompts(context, number, before["data"]["seed_data"], prompts, policy)
+            prompts = [*prompts, written]
+        settings, own = context.section("sampling", SamplingSettings), prompts[number - 1]
+        candidates = context.make(
+            f"{name}/sampling", lambda: sample_candidates(context.store, settings, model, own, policy)
+        )
+        return candidates, prompts
 
 
 def sample_candidates(root: str, settings: SamplingSettings, model: str, prompts: str, endpoint: Endpoint) -> Manifest:

@@ -15,7 +15,7 @@ from components.serving.client import Client, Completion, Request, endpoint_iden
 
 SAVE_INTERVAL_S = 5.0  # what a killed run loses at most
 R = TypeVar("R", bound=Record)
-# A URL, or what gives one when it is first needed (components/serving/engines/served_model.py): a stage that is finished, and
+# A URL, or what gives one when it is first needed (engines/served_model.py): a stage that is finished, and
 # one whose records are all there, ask nobody.
 Endpoint = str | Callable[[], str]
 

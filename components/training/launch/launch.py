@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from components.core.context import open_step
 from components.core.errors import UserError
 from components.core.records import Manifest
 from components.core.stage import read_manifest
@@ -17,6 +18,16 @@ from components.training.launch.request import TrainingRequest
 
 WORKER = "components.training.launch.worker"
 END_TIMEOUT_S = 30.0  # for torchrun to end its workers
+
+
+def train_model(run: str, name: str, kind: str, inputs: dict[str, str]) -> str:
+    """Make the stage `kind` (sft or dpo) of the model `name`; returns its URI. `inputs` are URIs by role."""
+    with open_step(run, f"train {name.upper()}") as context:
+        if kind == "dpo":
+            inputs = {**inputs, "judge_endpoint": context.judge_endpoint}
+        request = TrainingRequest(kind=kind, root=context.store, settings=context.recipe[kind], inputs=inputs)
+        pods = (context.recipe["resources"], context.recipe["cluster"], context.trainer_image)
+        return context.make(f"{name}/{kind}", lambda: train_stage(request, *pods, context.run, name))
 
 
 def train_stage(

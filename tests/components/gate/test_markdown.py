@@ -6,8 +6,8 @@ import pytest
 
 from components.core.records import Decision
 from components.gate.decide import decide
-from components.gate.verdict import verdict_markdown
 from components.gate.settings import GatePolicy
+from components.gate.verdict import verdict_markdown
 from components.metrics.bootstrap import Observed
 
 
