@@ -105,7 +105,7 @@ class Stage:
             tokens=tokens,
             seconds=round(time.monotonic() - self._start, 3),
             code=code_version(),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
         self.store.create(MANIFEST, manifest.model_dump_json(indent=1).encode())
         self.manifest = read_manifest(self.uri)

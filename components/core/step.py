@@ -48,8 +48,8 @@ def run_stage(root: str, run: str, name: str, make: Callable[[], Manifest]) -> s
     with report_errors(name):
         manifest = make()
         uri = join(root, manifest.stage, manifest.key)
-        # By date, as another process (torchrun's, a TrainJob's) may have made it for this step. It has whole seconds.
-        reused = datetime.fromisoformat(manifest.created) < datetime.fromtimestamp(int(start), UTC)
+        # By date (in milliseconds), as another process (torchrun's, a TrainJob's) may have made it for this step.
+        reused = datetime.fromisoformat(manifest.created) < datetime.fromtimestamp(int(1000 * start) / 1000, UTC)
         entry = {
             "name": name,
             "uri": uri,

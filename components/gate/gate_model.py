@@ -14,7 +14,7 @@ from components.gate.gate import Candidate, compare_models, pass_gate, read_deci
 from components.gate.register import apply_verdict
 from components.gate.settings import GatePolicy, GateSettings
 from components.gate.verdict import verdict_lines, verdict_table
-from components.metrics.headline import headline
+from components.metrics.statistics import headline
 from components.registry.registry import TrainedModel
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,3 +109,26 @@ METRICS |= {
     for name in ("parse_rate", "score_entropy", "score_tie_rate", "score_variance", "score_length_correlation")
 }
 METRICS["round_candidate_length"] = Metric("round_candidate_length", mean, "characters of a round's candidate")
+
+
+# The dozen figures that count, by which the KFP UI compares runs: of the model as a judge, of its answers, of its
+# round as the policy. Intervals, item counts and the rest are in the manifests, in MLflow and in the run's summary.
+HEADLINE = (
+    "parse_rate",
+    "pairwise_accuracy",
+    "spearman",
+    "exact_match",
+    "win_rate",
+    "lc_win_rate",
+    "net_win",
+    "exact_answers",
+    "mt_bench",
+    "answer_length",
+    "round_parse_rate",
+    "round_score_tie_rate",
+)
+
+
+def headline(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Those of the figures that are known of the model."""
+    return {name: metrics[name] for name in HEADLINE if name in metrics}

@@ -21,7 +21,7 @@ def prepare(
 ) -> dict:
     """Check what the run needs, note what it does and where, import its data; returns the run's state."""
     from components.core.context import RunContext
-    from components.run.prepare import prepare_run
+    from components.run.lifecycle import prepare_run
 
     where = (tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint)
     context = RunContext(store, run or job, recipe, *where, worker_image, trainer_image, engine_image)
@@ -31,7 +31,7 @@ def prepare(
 @dsl.component(base_image=WORKER, install_kfp_package=False)
 def resume(state: dict, name: str) -> dict:
     """Find the model `name`, with which an earlier part of the run ended; returns the run's state after its phase."""
-    from components.run.resume import resume_run
+    from components.run.lifecycle import resume_run
 
     return resume_run(state, name)
 
@@ -39,7 +39,7 @@ def resume(state: dict, name: str) -> dict:
 @dsl.component(base_image=WORKER, install_kfp_package=False)
 def hand_over(state: dict, part: int) -> None:
     """Start part `part` of the run, which goes on with the rounds that are left."""
-    from components.run.resume import hand_over_run
+    from components.run.lifecycle import hand_over_run
 
     hand_over_run(state["run"], part)
 
@@ -47,6 +47,6 @@ def hand_over(state: dict, part: int) -> None:
 @dsl.component(base_image=WORKER, install_kfp_package=False)
 def finish(store: str, run: str, job: str, page: dsl.Output[dsl.HTML]) -> None:
     """Whatever happened: no server and no TrainJob is left, every model is registered, the summary is written."""
-    from components.run.finish import finish_run
+    from components.run.lifecycle import finish_run
 
     finish_run(store, run or job, page.path)

@@ -1,1 +1,0 @@
-"""The shipped recipes as compiled packages: upload them in the KFP UI as they are."""

@@ -14,8 +14,7 @@ from components.core.records import Parent
 from components.core.settings import Settings
 from components.core.stage import VERSIONS, Stage
 from components.eft.settings import EftSettings
-from components.evaluation.alpaca_eval.instructions_settings import InstructionsSettings
-from components.evaluation.alpaca_eval.settings import AnnotationSettings
+from components.evaluation.alpaca_eval.settings import AnnotationSettings, InstructionsSettings
 from components.evaluation.exact_answers.settings import QuestionsSettings
 from components.evaluation.lm_eval.settings import BenchmarksSettings
 from components.evaluation.mt_bench.settings import AnswerSettings, GradingSettings

@@ -13,7 +13,7 @@ from components.core.stage import Stage
 from components.evaluation import measure as module
 from components.evaluation.measure import measure_model
 from components.serving.engines.served_model import ServedModel
-from tests.components.run.test_prepare import context
+from tests.components.run.test_lifecycle import context
 
 DATA = {"seed_data": "seeds", "instructions": "", "questions": "questions", "base": "", "writer": "", "annotator": "m0"}
 

@@ -11,7 +11,7 @@ import pytest
 from components.core.context import RunContext, RunData, RunState, open_step, read_context
 from components.core.errors import UserError
 from components.core.stage import read_manifest
-from components.run.prepare import import_data
+from components.run.lifecycle import import_data
 
 DATA = {"messages": "builtin:demo", "ift": 4, "eft_prompts": 2, "eval_prompts": 2, "seed": 1}
 

@@ -1,0 +1,103 @@
+"""How a run begins, goes on in another Kubeflow run where one cannot hold it, and ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from components.core.context import RunContext, RunData, RunState, open_step, read_context
+from components.core.errors import UserError
+from components.core.journal import read_journal
+from components.core.page import count_table, write_page
+from components.core.progress import say
+from components.core.stage import read_manifest
+from components.core.step import step
+from components.core.store import join
+from components.evaluation.alpaca_eval.instructions import import_instructions
+from components.evaluation.alpaca_eval.settings import InstructionsSettings
+from components.evaluation.exact_answers.questions import import_questions
+from components.evaluation.exact_answers.settings import QuestionsSettings
+from components.gate.register import retry_unregistered
+from components.kubernetes.removal import end_training
+from components.registry.client import check_tracking
+from components.run.report import summarise
+from components.run.tables import summary_page
+from components.seed_data.seed_data import make_seed_data
+from components.seed_data.settings import SeedDataSettings
+from components.serving.client import endpoint_info
+from components.serving.engines.served_model import engine_of
+
+
+def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
+    """Check what the run needs, note what it does and where, import its data; `page` is the file that shows the data.
+
+    Returns the run's state, without models, as a KFP parameter. Raises UserError where store, registry, engine or an
+    endpoint cannot be used.
+    """
+    with step("open the run, import data"):
+        engine_of(context).check()
+        for url in filter(None, (context.judge_endpoint, context.annotator_endpoint)):
+            endpoint_info(url)
+        context.write()
+        check_tracking(context.tracking_uri)
+        data = import_data(context)
+        stages = {name: read_manifest(uri).counts for name, uri in asdict(data).items() if uri}
+        write_page(page, f"Data of {context.run}", *(count_table(name, counts) for name, counts in stages.items()))
+        return RunState(context.uri, data).to_dict()
+
+
+def import_data(context: RunContext) -> RunData:
+    """Seed data; instructions and questions where the recipe has them."""
+    root = context.store
+    seeds = context.section("data", SeedDataSettings)
+    seed_data = context.make("seed-data", lambda: make_seed_data(root, seeds))
+    instructions = questions = ""
+    if wanted := context.optional("instructions", InstructionsSettings):
+        instructions = context.make("instructions", lambda: import_instructions(root, wanted))
+    if exact := context.recipe["evaluation"].get("exact_answers"):
+        # how they are asked is no part of which they are
+        which = QuestionsSettings(**{name: exact[name] for name in QuestionsSettings.model_fields if name in exact})
+        questions = context.make("questions", lambda: import_questions(root, which))
+    return RunData(seed_data, instructions, questions)
+
+
+def hand_over_run(run: str, part: int) -> None:
+    """Submit the next part; `run` is the run's folder. Without Kubeflow whoever executes this part goes on by itself.
+
+    By the command of this image: components know nothing of pipelines. Raises UserError where it fails.
+    """
+    with open_step(run, f"start part {part}") as context:
+        if not os.environ.get("KFP_POD_NAME"):
+            say(f"part {part} of {context.run} goes on with the rounds that are left")
+            return
+        command = [sys.executable, "-m", "pipelines.cli.main", "continue", run, "--part", str(part)]
+        if subprocess.run(command).returncode:
+            raise UserError(
+                f"part {part} of the run {context.run} was not started",
+                f"Its reason stands above. What is finished is kept: start it with srlm continue {run} --part {part}.",
+            )
+
+
+def resume_run(state: dict[str, Any], name: str) -> dict[str, Any]:
+    """The run's state after the phase of the model `name`. Raises UserError where no part of it got that far."""
+    with open_step(state["run"], f"find {name.upper()}") as context:
+        for entry in read_journal(context.store, context.run, "states"):
+            if entry["name"] == name:
+                return {**entry, "data": state["data"]}
+        raise UserError(f"the run {context.run} has not made {name.upper()} yet", "Run its earlier part first.")
+
+
+def finish_run(store: str, run: str, page: str) -> None:
+    """Whatever happened: stop servers and training, register what MLflow did not take, write the summary and its page.
+
+    Raises UserError where the run's first step did not get as far as to say what the run is.
+    """
+    with step("report"):
+        context = read_context(join(store, "runs", run))
+        engine_of(context).stop(run)
+        end_training(run)
+        retry_unregistered(store, context.tracking_uri, run)
+        write_page(page, f"Run {run}", *summary_page(summarise(store, run)))
