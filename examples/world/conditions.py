@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,13 @@ class Condition:
     meaning: str
     settings: tuple[str, ...] = ()
 
-    def recipe(self, folder: Path, seed: int, rounds: int) -> Recipe:
-        """The recipe for the world in `folder`. Each condition and seed has a champion, so a name, of its own."""
+    def recipe(self, folder: Path, seed: int, rounds: int, common: Sequence[str] = ()) -> Recipe:
+        """The recipe for the world in `folder`, with the settings `common` to all conditions below its own.
+
+        Each condition and seed has a champion, so a name, of its own.
+        """
         own = (f"name=world-{self.name}-{seed}", f"seed={seed}", f"rounds={rounds}")
-        return load_recipe("world", [*overrides(folder), *own, *self.settings])
+        return load_recipe("world", [*overrides(folder), *common, *own, *self.settings])
 
 
 METHOD = Condition("method", "the method")

@@ -11,8 +11,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -26,11 +26,17 @@ from pipelines.local.run import RunOptions, run_recipe, servers
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run: rounds of the method for each seed, then of each control experiment with the first seed."""
+    """What is run: rounds of the method for each seed, then of each control experiment with the first seed.
+
+    Tests run it in a smaller world: `make_world` writes the files, `settings` are --set overrides for all runs.
+    """
 
     seeds: Sequence[int] = (1, 2, 3)
     rounds: int = 3
     control_rounds: int = 3
+    make_world: Callable[[Path, int], object] = make_world
+    settings: Sequence[str] = ()
+    options: RunOptions = field(default_factory=RunOptions)
 
     def runs(self) -> Iterator[tuple[Condition, int, int]]:
         """Condition, seed and rounds of each run."""
@@ -46,12 +52,13 @@ SHORT = Plan(seeds=(1,), rounds=2, control_rounds=1)  # M1 to M3, and the contro
 def prove(plan: Plan, folder: Path, console: Console) -> list[Outcome]:
     """Make the worlds below `folder` and run the plan. All runs share one local store and one registry."""
     outcomes = []
-    with servers(RunOptions(), console) as place:
+    with servers(plan.options, console) as addresses:
+        options = replace(plan.options, **addresses)
         for condition, seed, rounds in plan.runs():
             world = folder / f"seed-{seed}"
-            make_world(world, seed)
+            plan.make_world(world, seed)
             console.rule(f"{condition.meaning}, seed {seed}")
-            summary = run_recipe(condition.recipe(world, seed, rounds), RunOptions(**place), console)
+            summary = run_recipe(condition.recipe(world, seed, rounds, plan.settings), options, console)
             outcomes.append(read_outcome(condition.name, seed, summary))
     return outcomes
 

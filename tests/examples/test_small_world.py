@@ -15,7 +15,7 @@ from components.evaluation.alpaca_eval.instructions import import_instructions
 from components.evaluation.alpaca_eval.preferences import annotator_prompt
 from examples.world.truth import true_score
 from pipelines.recipe import Recipe, load_recipe
-from tests.helpers.small_world import SIZES, verdict, write_small_world
+from tests.helpers.small_world import SEED, SIZES, verdict, write_small_world
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_half_of_the_reference_outputs_are_right(recipe: Recipe, tmp_path: Path)
 
 def test_the_recipe_is_the_shipped_one_but_for_sizes(recipe: Recipe) -> None:
     """Judge prompt, gate, candidates and judgements of a candidate are those of the recipe that the proof runs."""
-    shipped = load_recipe("world")
+    shipped = load_recipe("world", [f"seed={SEED}"])
     assert recipe.judging.judge_prompt() == shipped.judging.judge_prompt()
     assert recipe.gate == shipped.gate
     assert (recipe.sampling.candidates, recipe.judging.samples) == (4, 3)

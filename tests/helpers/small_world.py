@@ -23,10 +23,11 @@ from examples.world.truth import true_score
 from pipelines.recipe import load_recipe
 from tests.helpers.scripted_endpoint import Script, said, served
 
+SEED = 1
 SIZES = Sizes(ift=1000, judgements=3000, ranked=51, pool=200, questions=120)
 SETTINGS = (
-    "name=small-world",
     "rounds=2",
+    f"seed={SEED}",
     f"data.ift={SIZES.ift}",
     "data.eval_prompts=50",
     f"eft.min_examples={SIZES.judgements}",
@@ -71,14 +72,19 @@ def make_small_world(folder: Path) -> Iterator[SmallWorld]:
 
 def write_small_world(folder: Path) -> Path:
     """Write model, data, instructions with reference outputs and recipe below `folder`; returns the recipe's path."""
-    make_world(folder, seed=1, sizes=SIZES)
+    make_world(folder, SEED, SIZES)
     questions = [json.loads(line) for line in (folder / "questions.jsonl").read_text().splitlines()]
     entries = [instruction(n, one["prompt"], one["answer"]) for n, one in enumerate(questions)]
     (folder / "instructions.json").write_text(json.dumps(entries))
-    reference = f"instructions.reference={folder / 'instructions.json'}"
     path = folder / "small-world.yaml"
-    path.write_text(yaml.safe_dump(load_recipe("world", [*overrides(folder), reference, *SETTINGS]).to_dict()))
+    recipe = load_recipe("world", [*overrides(folder), *small_settings(folder), "name=small-world"])
+    path.write_text(yaml.safe_dump(recipe.to_dict()))
     return path
+
+
+def small_settings(folder: Path) -> tuple[str, ...]:
+    """What differs from the shipped recipe, for the world below `folder`."""
+    return (f"instructions.reference={folder / 'instructions.json'}", *SETTINGS)
 
 
 def instruction(number: int, prompt: str, right: str) -> dict[str, str]:

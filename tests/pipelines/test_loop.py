@@ -15,7 +15,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
@@ -23,18 +23,19 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 
 from components.core import store
 from components.core.processes import alive
 from components.core.records import Candidate, Instruction, Pair
 from components.core.stage import read_records
 from components.core.store import open_store
-from examples.world.conditions import METHOD, SHUFFLED, TOO_HARD, Condition
-from examples.world.outcome import claims, read_outcome
+from examples.world.proof import SHORT, prove, report
 from examples.world.truth import answer, true_score
+from pipelines.local.run import RunOptions
 from pipelines.local.services import BUCKET, services
 from tests.helpers.paths import ROOT
-from tests.helpers.small_world import SmallWorld
+from tests.helpers.small_world import SEED, SmallWorld, small_settings, write_small_world
 
 pytestmark = pytest.mark.slow
 MODELS = ["sft", "m1", "m2", "m3"]
@@ -78,9 +79,9 @@ class Runner:
         output, _ = process.communicate(timeout=TIMEOUT_S)
         return process.returncode, output
 
-    def summaries(self, recipe: str = "small-world") -> list[dict[str, Any]]:
-        """Of all runs of a recipe that came to an end, oldest first; a run is named after recipe and date."""
-        return [json.loads(p.read_text()) for p in sorted(self.folder.glob(f".srlm/runs/{recipe}-2*/summary.json"))]
+    def summaries(self) -> list[dict[str, Any]]:
+        """Of all runs of the small world that came to an end, oldest first; a run is named after recipe and date."""
+        return [json.loads(p.read_text()) for p in sorted(self.folder.glob(".srlm/runs/small-world-*/summary.json"))]
 
     def events(self) -> str:
         """What all runs so far have told, oldest first."""
@@ -181,25 +182,22 @@ def test_chosen_answers_are_better_than_rejected_ones(stages: dict[str, str]) ->
 
 
 @pytest.mark.extended
-@pytest.mark.parametrize("control", [SHUFFLED, TOO_HARD], ids=lambda control: control.name)
-def test_the_controls_show_that_it_is_the_judging(
-    undisturbed: tuple[Runner, str], stages: dict[str, str], control: Condition
+def test_the_short_proof_holds_in_a_smaller_world(
+    undisturbed: tuple[Runner, str], stages: dict[str, str], small_world: SmallWorld, tmp_path: Path
 ) -> None:
-    """What `make proof` claims of its controls: at random nothing is gained, and too hard a DPO is stopped at once.
+    """`make proof SHORT=--short`: at random nothing is gained, and too hard a DPO is stopped at once.
 
-    One round each, on the undisturbed run's M1 and its judgements.
+    The method's run finds the undisturbed one's stages, both controls find its M1 and judgements.
     """
-    runner, _ = undisturbed
-    name = f"small-world-{control.name}"
-    runner.run(*(f"--set={one}" for one in (f"name={name}", "rounds=1", *control.settings)))
-    outcome = read_outcome(control.name, 1, runner.summaries(name)[0])
-    assert [(claim.text, claim.holds) for claim in claims(outcome)] == [(claim.text, True) for claim in claims(outcome)]
-
-
-def test_the_method_s_claims_hold(undisturbed: tuple[Runner, str], stages: dict[str, str]) -> None:
-    """What `make proof` claims of the method, of this smaller world."""
-    outcome = read_outcome(METHOD.name, 1, undisturbed[0].summaries()[0])
-    assert [(claim.text, claim.holds) for claim in claims(outcome)] == [(claim.text, True) for claim in claims(outcome)]
+    options = RunOptions(annotator_endpoint=small_world.annotator)
+    settings = small_settings(tmp_path / f"seed-{SEED}")
+    plan = replace(SHORT, make_world=lambda folder, _: write_small_world(folder), settings=settings, options=options)
+    console = Console(width=140)
+    outcomes = prove(plan, tmp_path, console)
+    assert report(outcomes, tmp_path, console), (tmp_path / "proof.json").read_text()
+    assert [model.metrics for model in outcomes[0].models] == [
+        model["metrics"] for model in undisturbed[0].summaries()[0]["models"][1:]
+    ]
 
 
 def test_what_is_measured_is_what_is_true(undisturbed: tuple[Runner, str], stages: dict[str, str]) -> None:
@@ -301,8 +299,8 @@ def test_killed_runs_end_as_an_undisturbed_one(
     runner = Runner(tmp_path, small_world)
     names = list(stages)
     copy_stages([stages[name] for name in names[: names.index("m1/sft") + 1]], tmp_path / "before", runner)
-    for step, label in (("m1/sampling", "candidates"), ("m1/judging", "judgements"), ("m2/dpo", "DPO")):
-        kill_during(runner, step, label)
+    for stage, label in (("m1/sampling", "candidates"), ("m1/judging", "judgements"), ("m2/dpo", "DPO")):
+        kill_during(runner, stage, label)
     code, output = runner.run()
     assert code == 0, output
     try:
@@ -322,11 +320,11 @@ def copy_stages(uris: list[str], folder: Path, runner: Runner) -> None:
             open_store(STORE).upload(path, str(path.relative_to(folder)))
 
 
-def kill_during(runner: Runner, step: str, label: str) -> None:
-    """Start a run and kill -9 its main process once `step` has made some progress; all its processes end with it."""
+def kill_during(runner: Runner, stage: str, label: str) -> None:
+    """Start a run and kill -9 its main process once `stage` has made some progress; all its processes end with it."""
     process = runner.start()
     deadline = time.monotonic() + TIMEOUT_S
-    while not in_the_middle(runner, step, label):
+    while not in_the_middle(runner, stage, label):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -339,8 +337,8 @@ def kill_during(runner: Runner, step: str, label: str) -> None:
     assert not pids
 
 
-def in_the_middle(runner: Runner, step: str, label: str) -> bool:
-    """Whether the latest run is inside `step` and has made part of its work."""
+def in_the_middle(runner: Runner, stage: str, label: str) -> bool:
+    """Whether the latest run is inside `stage` and has made part of its work."""
     folders = sorted(runner.folder.glob(".srlm/runs/*"))
     path = folders[-1] / "events.jsonl" if folders else None
     if path is None or not path.exists():
@@ -349,7 +347,7 @@ def in_the_middle(runner: Runner, step: str, label: str) -> bool:
     started = [event["stage"] for event in events if event["kind"] == "stage_start"]
     told = [event for event in events if event["kind"] == "progress" and event["label"].startswith(label)]
     partial = [event for event in told if 0 < event["done"] < event["total"]]
-    return bool(started) and started[-1] == step and bool(partial)
+    return bool(started) and started[-1] == stage and bool(partial)
 
 
 def helpers_of(owner: int) -> list[int]:
