@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -70,7 +71,7 @@ TORCH = ("torch", "trl", "transformers", "peft", "datasets", "accelerate", "safe
 OWNERS: dict[tuple[str, ...], tuple[str, ...]] = {
     TORCH: ("components/training/", "components/base_model/", "components/serving/embedded/"),
     ("kfp",): (
-        "components/**/*component.py",
+        "components/*/component.py",
         "pipelines/graph/",
         "pipelines/compile.py",
         "pipelines/local/execute.py",
@@ -139,7 +140,7 @@ def top(modules: frozenset[str]) -> set[str]:
 
 
 def may_import(path: Path, places: tuple[str, ...]) -> bool:
-    return any(path.match(place) if "*" in place else name(path).startswith(place) for place in places)
+    return any(fnmatch(name(path), place) if "*" in place else name(path).startswith(place) for place in places)
 
 
 def circle(graph: Mapping[str, set[str]]) -> str:
