@@ -32,8 +32,10 @@ from components.core.stage import read_records
 from components.core.store import open_store
 from examples.world.proof import SHORT, prove, report
 from examples.world.truth import answer, true_score
-from pipelines.local.run import RunOptions
+from pipelines.graph import self_rewarding
+from pipelines.local.run import RunOptions, run_recipe
 from pipelines.local.services import BUCKET, services
+from pipelines.recipe import load_recipe
 from tests.helpers.paths import ROOT
 from tests.helpers.small_world import SEED, SmallWorld, small_settings, write_small_world
 
@@ -398,3 +400,19 @@ def test_a_user_who_interrupts_is_told_that_work_is_kept(tmp_path: Path, small_w
     assert process.returncode == 130
     assert "run again to continue" in output
     assert "Traceback" not in output
+
+
+def test_a_run_in_parts_is_one_run(
+    undisturbed: tuple[Runner, str], small_world: SmallWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two rounds, one in each part: the second part finds M2 where the first has left it, and starts no SFT."""
+    runner, _ = undisturbed
+    monkeypatch.setattr(self_rewarding, "ROUNDS", 1)
+    with store_of(runner):
+        recipe, console = load_recipe(str(small_world.recipe)), Console(record=True, width=200)
+        summary = run_recipe(recipe, RunOptions(annotator_endpoint=small_world.annotator), console, run="in-parts")
+    assert content(summary) == content(runner.summaries()[0])
+    assert all(stage["reused"] for stage in summary["stages"])
+    steps = [line.strip() for line in console.export_text().splitlines() if line.startswith("[")]
+    assert steps.index("[14/16] start part 2") < steps.index("[3/8] find M2") < steps.index("[4/8] pair M2's answers")
+    assert sum("train M1" in step for step in steps) == 1
