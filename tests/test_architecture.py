@@ -8,7 +8,6 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatch
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -66,12 +65,12 @@ LAYERS: list[list[str]] = [
     ["pipelines/cli"],
 ]
 
-# Libraries that only some rooms may import, in a function or not: paths, or beginnings of paths, or patterns.
+# Libraries that only some places may import, in a function or not: folders, files, or all files of a name.
 TORCH = ("torch", "trl", "transformers", "peft", "datasets", "accelerate", "safetensors")
 OWNERS: dict[tuple[str, ...], tuple[str, ...]] = {
     TORCH: ("components/training/", "components/base_model/", "components/serving/embedded/"),
     ("kfp",): (
-        "components/*/component.py",
+        "component.py",
         "pipelines/graph/",
         "pipelines/compile.py",
         "pipelines/local/execute.py",
@@ -140,7 +139,7 @@ def top(modules: frozenset[str]) -> set[str]:
 
 
 def may_import(path: Path, places: tuple[str, ...]) -> bool:
-    return any(fnmatch(name(path), place) if "*" in place else name(path).startswith(place) for place in places)
+    return path.name in places or name(path).startswith(tuple(place for place in places if "/" in place))
 
 
 def circle(graph: Mapping[str, set[str]]) -> str:
