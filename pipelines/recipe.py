@@ -47,7 +47,7 @@ PATHS = (
     "model.base",
     "writer.base",
 )  # relative ones are meant from where the command runs
-SEEDED = ("data", "eft", "sft", "prompts", "sampling", "judging", "pairs", "dpo", "annotation", "gate")
+SEEDED = ("eft", "sft", "prompts", "sampling", "judging", "pairs", "dpo", "annotation", "gate")
 DERIVED = (("evaluation",), ("dpo", "early_stop"))  # sections that sample and judge as the rounds do
 
 
@@ -105,6 +105,13 @@ class Recipe(Settings):
             judging.judge_prompt()
         if self.eft.source == "ranks":
             require_five_point_scale(self.judging.judge_prompt().score_format)
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_can_be_that_far_apart(self) -> Recipe:
+        scale = self.judging.highest - self.judging.lowest
+        if self.pairs.min_gap > scale:
+            raise ValueError(f"pairs.min_gap {self.pairs.min_gap:g} is more than judging's whole scale, {scale:g}")
         return self
 
     @model_validator(mode="after")

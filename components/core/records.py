@@ -82,7 +82,10 @@ class Judgement(Record):
 
 
 class Pair(Record):
-    """A preference pair, one a prompt. `id` is the prompt's."""
+    """A preference pair, one a prompt. `id` is the prompt's.
+
+    `*_votes` are the parsed judgements that a score is the mean of, at most judging.samples.
+    """
 
     prompt: str
     chosen: str
@@ -91,6 +94,8 @@ class Pair(Record):
     rejected_id: str
     chosen_score: float
     rejected_score: float
+    chosen_votes: int | None = None
+    rejected_votes: int | None = None
 
 
 class Instruction(Record):
@@ -144,7 +149,7 @@ class Observation(Record):
 class Check(Record):
     """One rule of the gate on one model. `outcome` is unknown where too little was measured to prove anything."""
 
-    rule: Literal["floor", "ceiling", "regression", "growth", "improvement"]
+    rule: Literal["floor", "ceiling", "regression", "growth", "improvement", "baseline"]
     metric: str
     outcome: Literal["pass", "fail", "unknown"]
     value: float | None

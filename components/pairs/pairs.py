@@ -6,11 +6,11 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from components.core.context import open_step
 from components.core.errors import UserError
-from components.core.hashing import seed_from
+from components.core.hashing import content_hash, seed_from
 from components.core.progress import warn
 from components.core.records import Candidate, Counts, Judgement, Manifest, Pair
 from components.core.stage import Stage, parent, read_records
@@ -19,6 +19,13 @@ from components.pairs.settings import PairsSettings
 
 # Means of K scores are sums of floats; on any real grid (1/K, half points) different means are much further apart.
 SCORE_TOLERANCE = 1e-6
+
+
+class Score(NamedTuple):
+    """A candidate's score: the mean of the judgements that could be parsed, and how many those were."""
+
+    mean: float
+    votes: int
 
 
 def pair_candidates(before: dict[str, Any]) -> str:
@@ -36,30 +43,40 @@ def make_pairs(root: str, settings: PairsSettings, candidates: str, judgements: 
     if stage.manifest:
         return stage.manifest
     sampled = read_records(candidates, "candidates", Candidate)
-    scores = mean_scores(read_records(judgements, "judgements", Judgement))
+    scores = count_votes(read_records(judgements, "judgements", Judgement))
     if settings.shuffle_scores:
         warn("pairs.shuffle_scores: a control experiment, scores are dealt out at random among the candidates")
         scores = shuffle_scores(scores, settings.seed)
-    pairs, dropped = select_pairs(sampled, scores, settings.length_control[0])
+    pairs, dropped = select_pairs(sampled, scores, settings)
     if len(pairs) < settings.min_pairs:
+        smaller = ", a smaller pairs.min_gap" if settings.min_gap else ""
         raise UserError(
             f"{len(pairs)} preference pairs are left of {len(sampled)} candidates, {settings.min_pairs} are needed "
             f"({', '.join(f'{n} {reason}' for reason, n in dropped.items())})",
-            "Use more prompts (prompts.count), a longer sampling.max_tokens or judging.max_tokens, or a better judge.",
+            "Use more prompts (prompts.count), a longer sampling.max_tokens or judging.max_tokens"
+            f"{smaller}, or a better judge.",
         )
     metrics = {  # lengths are in characters: chosen answers that grow are the first sign of reward hacking
         "chosen_length": fmean(len(p.chosen) for p in pairs),
         "rejected_length": fmean(len(p.rejected) for p in pairs),
         "score_gap": fmean(p.chosen_score - p.rejected_score for p in pairs),
+        "chosen_votes": fmean(scores[p.chosen_id].votes for p in pairs),
+        "rejected_votes": fmean(scores[p.rejected_id].votes for p in pairs),
     }
     counts = Counts(kept={"pairs": len(pairs)}, dropped=dict(dropped))
     return stage.publish(counts, {"pairs": pairs}, metrics=metrics)
 
 
-def shuffle_scores(scores: Mapping[str, float], seed: int) -> dict[str, float]:
+def count_votes(judgements: Sequence[Judgement]) -> dict[str, Score]:
+    """Mean and number of the parsed judgements by candidate id; a candidate without any is absent."""
+    votes = Counter(judgement.candidate_id for judgement in judgements if judgement.score is not None)
+    return {id: Score(mean, votes[id]) for id, mean in mean_scores(judgements).items()}
+
+
+def shuffle_scores(scores: Mapping[str, Score], seed: int) -> dict[str, Score]:
     """The same scores, shuffled among the same candidates: a judge that knows nothing, on the same scale.
 
-    `scores` are mean scores by candidate id; their order does not matter.
+    `scores` are by candidate id; their order does not matter.
     """
     shuffled = [scores[id] for id in sorted(scores)]
     random.Random(seed_from(seed, "shuffle scores")).shuffle(shuffled)
@@ -67,9 +84,9 @@ def shuffle_scores(scores: Mapping[str, float], seed: int) -> dict[str, float]:
 
 
 def select_pairs(
-    candidates: Sequence[Candidate], scores: dict[str, float], length_control: float
+    candidates: Sequence[Candidate], scores: Mapping[str, Score], settings: PairsSettings
 ) -> tuple[list[Pair], Counter[str]]:
-    """Pairs by prompt, and what was dropped by reason. `scores` are mean scores by candidate id."""
+    """Pairs by prompt, and what was dropped by reason. `scores` are by candidate id, `settings` those of the round."""
     by_prompt: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         by_prompt.setdefault(candidate.prompt_id, []).append(candidate)
@@ -78,7 +95,7 @@ def select_pairs(
     for group in by_prompt.values():
         usable, reasons = _usable(group, scores)
         dropped += reasons
-        pair = _pair(usable, scores, length_control)
+        pair = _pair(usable, scores, settings)
         if isinstance(pair, Pair):
             pairs.append(pair)
         else:
@@ -86,7 +103,7 @@ def select_pairs(
     return pairs, dropped
 
 
-def _usable(group: Sequence[Candidate], scores: dict[str, float]) -> tuple[list[Candidate], Counter[str]]:
+def _usable(group: Sequence[Candidate], scores: Mapping[str, Score]) -> tuple[list[Candidate], Counter[str]]:
     reasons: Counter[str] = Counter()
     usable = []
     for candidate in group:
@@ -101,25 +118,21 @@ def _usable(group: Sequence[Candidate], scores: dict[str, float]) -> tuple[list[
     return usable, reasons
 
 
-def _pair(group: Sequence[Candidate], scores: dict[str, float], rho: float) -> Pair | str:
-    """The prompt's pair, or why it has none.
-
-    Chosen is the shortest text within rho of the best score, rejected the longest within rho of the worst; with
-    rho = 0 these are the best and the worst (the method's length control; texts are measured in characters).
-    """
+def _pair(group: Sequence[Candidate], scores: Mapping[str, Score], settings: PairsSettings) -> Pair | str:
+    """The prompt's pair, or why it has none."""
     if len(group) < 2:
         return "prompt: fewer than two scored candidates"
-    low, high = min(scores[c.id] for c in group), max(scores[c.id] for c in group)
-    if high - low <= SCORE_TOLERANCE:
+    means = {c.id: scores[c.id].mean for c in group}
+    if max(means.values()) - min(means.values()) <= SCORE_TOLERANCE:
         return "prompt: tie"
-    near_best = [c for c in group if scores[c.id] >= (1 - rho) * high + rho * low - SCORE_TOLERANCE]
-    near_worst = [c for c in group if scores[c.id] <= (1 - rho) * low + rho * high + SCORE_TOLERANCE]
-    chosen = min(near_best, key=lambda c: (len(c.text), c.id))
-    rejected = max(near_worst, key=lambda c: (len(c.text), c.id))
+    chosen, rejected = _extremes(group, means, settings)
+    gap = means[chosen.id] - means[rejected.id]
     if chosen.text.split() == rejected.text.split():
         return "prompt: equal texts"
-    if scores[chosen.id] - scores[rejected.id] <= SCORE_TOLERANCE:
+    if gap <= SCORE_TOLERANCE:
         return "prompt: tie within length control"
+    if gap < settings.min_gap - SCORE_TOLERANCE:
+        return "prompt: scores closer than min_gap"
     return Pair(
         id=chosen.prompt_id,
         prompt=chosen.prompt,
@@ -127,6 +140,28 @@ def _pair(group: Sequence[Candidate], scores: dict[str, float], rho: float) -> P
         rejected=rejected.text,
         chosen_id=chosen.id,
         rejected_id=rejected.id,
-        chosen_score=scores[chosen.id],
-        rejected_score=scores[rejected.id],
+        chosen_score=means[chosen.id],
+        rejected_score=means[rejected.id],
+        chosen_votes=scores[chosen.id].votes,
+        rejected_votes=scores[rejected.id].votes,
     )
+
+
+def _extremes(
+    group: Sequence[Candidate], means: Mapping[str, float], settings: PairsSettings
+) -> tuple[Candidate, Candidate]:
+    """Chosen and rejected.
+
+    With rho = 0 they are the best and the worst. The method prefers no length, so that a hash of seed and id decides
+    among equal scores: the shortest best and the longest worst would teach brevity. With length control (rho > 0)
+    chosen is the shortest text within rho of the best score, rejected the longest within rho of the worst; texts are
+    measured in characters, and the hash decides among equal lengths.
+    """
+    rho, low, high = settings.length_control[0], min(means.values()), max(means.values())
+    near_best = [c for c in group if means[c.id] >= (1 - rho) * high + rho * low - SCORE_TOLERANCE]
+    near_worst = [c for c in group if means[c.id] <= (1 - rho) * low + rho * high + SCORE_TOLERANCE]
+
+    def order(candidate: Candidate, sign: int) -> tuple[int, str]:
+        return (sign * len(candidate.text) if rho else 0, content_hash([settings.seed, "tie", candidate.id]))
+
+    return min(near_best, key=lambda c: order(c, 1)), min(near_worst, key=lambda c: order(c, -1))

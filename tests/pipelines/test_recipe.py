@@ -141,3 +141,9 @@ def test_files_that_are_not_there_are_told_at_once_with_what_makes_them(
     assert all(f"./world/{name}" in told for name in ("model", "messages", "judgements", "prompts", "questions"))
     assert error.value.remedy == "Make them with: make world"
     require_local_files(load_recipe("llama3-8b", ["data.messages=s3://bucket/messages.jsonl"]))
+
+
+def test_no_pair_could_be_further_apart_than_the_judges_scale() -> None:
+    assert load_recipe("demo", ["pairs.min_gap=5"]).pairs.min_gap == 5
+    with pytest.raises(UserError, match="pairs.min_gap 5.5 is more than judging's whole scale, 5"):
+        load_recipe("demo", ["pairs.min_gap=5.5"])

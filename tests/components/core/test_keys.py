@@ -36,7 +36,7 @@ KEYS: dict[str, tuple[Settings, str]] = {
     "prompts": (PromptsSettings(), "b7f81b4af7856b28"),
     "sampling": (SamplingSettings(), "adfde926da38a0b1"),
     "judging": (JudgingSettings(), "d3689480accc3055"),
-    "pairs": (PairsSettings(), "7a40e0ba0e6655e0"),
+    "pairs": (PairsSettings(), "5b6b254d0b37a65e"),
     "dpo": (DpoSettings(), "52a962faca51ae6a"),
     "instructions": (InstructionsSettings(reference="reference.json"), "c9a98b3954ccd643"),
     "questions": (QuestionsSettings(questions="questions.jsonl"), "c6419f95e4649373"),

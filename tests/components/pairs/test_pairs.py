@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from components.core.records import Candidate, Counts, Judgement, Manifest, Pair
 from components.core.settings import Settings
 from components.core.stage import Stage, read_records
-from components.pairs.pairs import make_pairs, select_pairs, shuffle_scores
+from components.pairs.pairs import Score, count_votes, make_pairs, shuffle_scores
+from components.pairs.pairs import select_pairs as select
 from components.pairs.settings import PairsSettings
 
 
@@ -29,8 +31,14 @@ def candidates(*texts: str, prompt: str = "p", cut: tuple[int, ...] = ()) -> lis
     ]
 
 
-def scores(*values: float | None, prompt: str = "p") -> dict[str, float]:
-    return {f"{prompt}/{n}": value for n, value in enumerate(values) if value is not None}
+def scores(*values: float | None, prompt: str = "p", votes: int = 3) -> dict[str, Score]:
+    return {f"{prompt}/{n}": Score(value, votes) for n, value in enumerate(values) if value is not None}
+
+
+def select_pairs(
+    group: list[Candidate], scored: dict[str, Score], rho: float, **settings: Any
+) -> tuple[list[Pair], Counter[str]]:
+    return select(group, scored, PairsSettings(length_control=(rho,), **settings))
 
 
 def test_the_best_is_chosen_and_the_worst_rejected() -> None:
@@ -98,10 +106,55 @@ def test_chosen_always_beats_rejected_and_every_prompt_is_accounted_for(values: 
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 1, 0, 2]])
-def test_the_order_of_candidates_does_not_matter(order: list[int]) -> None:
-    texts = candidates("a", "bb", "ccc", "dddd")
-    pairs, _ = select_pairs([texts[n] for n in order], scores(3, 5, 5, 1), 0)
-    assert (pairs[0].chosen, pairs[0].rejected) == ("bb", "dddd")  # of two equal bests the shorter one
+@pytest.mark.parametrize("rho", [0.0, 0.1])
+def test_the_order_of_candidates_does_not_matter(order: list[int], rho: float) -> None:
+    texts = candidates("a", "bb", "cc", "dddd")
+    expected, _ = select_pairs(texts, scores(3, 5, 5, 1), rho)
+    assert select_pairs([texts[n] for n in order], scores(3, 5, 5, 1), rho)[0] == expected
+    assert expected[0].rejected == "dddd"
+
+
+def test_among_equal_scores_no_length_is_preferred() -> None:
+    """400 prompts, each with a short and a long best, a short and a long worst answer.
+
+    By chance the short one is taken in 200 of them (standard deviation 10; 150 and 250 are five of them away), on
+    either side. The shortest best and the longest worst would be 400 and 0.
+    """
+    groups = [candidates("good", "good " * 9, "bad", "bad " * 9, prompt=f"p{n}") for n in range(400)]
+    scored = {id: s for n in range(400) for id, s in scores(5, 5, 1, 1, prompt=f"p{n}").items()}
+    pairs, _ = select_pairs([one for group in groups for one in group], scored, 0)
+    assert 150 < sum(pair.chosen == "good" for pair in pairs) < 250
+    assert 150 < sum(pair.rejected == "bad" for pair in pairs) < 250
+    another, _ = select_pairs([one for group in groups for one in group], scored, 0, seed=1)
+    assert [pair.chosen for pair in another] != [pair.chosen for pair in pairs]
+
+
+def test_with_length_control_the_shorter_of_equal_bests_is_chosen() -> None:
+    texts = candidates("good " * 9, "good", "bad", "bad " * 9)
+    pairs, _ = select_pairs(texts, scores(5, 5, 1, 1), 0.1)
+    assert (pairs[0].chosen, pairs[0].rejected) == ("good", "bad " * 9)
+
+
+@pytest.mark.parametrize(("gap", "kept"), [(0.0, 3), (1.0, 2), (4 / 3, 1), (2.0, 0)])
+def test_scores_that_are_too_close_make_no_pair(gap: float, kept: int) -> None:
+    """Gaps of 1/3, 1 and 4/3, on the grid of means of three; a gap that is just min_gap is wide enough."""
+    texts = [one for n in range(3) for one in candidates("a", "b", prompt=f"p{n}")]
+    scored: dict[str, Score] = {}
+    for n, values in enumerate([(7 / 3, 2.0), (10 / 3, 7 / 3), (11 / 3, 7 / 3)]):
+        scored |= scores(*values, prompt=f"p{n}")
+    pairs, dropped = select_pairs(texts, scored, 0, min_gap=gap)
+    assert len(pairs) == kept
+    assert dropped == (Counter({"prompt: scores closer than min_gap": 3 - kept}) if kept < 3 else Counter())
+
+
+def test_a_pair_says_how_many_votes_are_behind_each_side() -> None:
+    """Three judgements of the first, of which one cannot be parsed; two of the second."""
+    first, second = candidates("a", "b")
+    votes = [judged(first, 5.0), judged(first, 4.0), judged(first, None), judged(second, 1.0), judged(second, 2.0)]
+    counted = count_votes([*votes, judged(second, 3.0)])
+    assert counted == {first.id: Score(4.5, 2), second.id: Score(2.0, 3)}
+    [pair] = select_pairs([first, second], counted, 0)[0]
+    assert (pair.chosen_votes, pair.rejected_votes) == (2, 3)
 
 
 def test_shuffled_scores_are_the_same_ones_on_other_candidates() -> None:
@@ -110,7 +163,7 @@ def test_shuffled_scores_are_the_same_ones_on_other_candidates() -> None:
     Scores of id n are n % 6, so a random deal gives a candidate its own score with probability 1/6: 167 of 1,000,
     standard deviation 12; 100 and 230 are more than five of them away.
     """
-    before = {f"c{n}": float(n % 6) for n in range(1000)}
+    before = {f"c{n}": Score(float(n % 6), 3) for n in range(1000)}
     dealt = shuffle_scores(before, seed=3)
     assert dealt.keys() == before.keys()
     assert Counter(dealt.values()) == Counter(before.values())
@@ -118,7 +171,7 @@ def test_shuffled_scores_are_the_same_ones_on_other_candidates() -> None:
 
 
 def test_the_shuffle_follows_the_seed_and_not_the_order() -> None:
-    before = {f"c{n}": float(n) for n in range(50)}
+    before = {f"c{n}": Score(float(n), n) for n in range(50)}
     assert shuffle_scores(dict(reversed(before.items())), seed=3) == shuffle_scores(before, seed=3)
     assert shuffle_scores(before, seed=4) != shuffle_scores(before, seed=3)
 
@@ -129,7 +182,7 @@ def stage(root: Path, name: str, **records: list[Candidate] | list[Judgement]) -
     return made.uri
 
 
-def judged(candidate: Candidate, score: float) -> Judgement:
+def judged(candidate: Candidate, score: float | None) -> Judgement:
     return Judgement(
         id=f"{candidate.id}/0",
         prompt_id=candidate.prompt_id,
