@@ -9,7 +9,7 @@ from statistics import fmean
 
 from components.core.records import Candidate, Prompt, Question
 from components.core.stage import Stage
-from components.evaluation.exact_answers.questions import extract_answer
+from components.evaluation.exact_answers.questions import find_answer
 from components.evaluation.exact_answers.settings import ExactAnswersSettings
 from components.metrics.observations import Values
 from components.sampling.sampling import answer_prompts
@@ -72,7 +72,7 @@ def wrong_because(answer: Candidate, reference: str, pattern: str) -> str | None
     """Why an answer is not right, None where it is. One that was cut off gave no answer, whatever it holds."""
     if answer.finish_reason == "length":
         return CUT
-    given = extract_answer(answer.text, pattern)
+    given = find_answer(answer.text, pattern)
     if given is None:
         return NOT_FOUND
-    return None if given == reference else DIFFERENT
+    return None if given.equals(reference) else DIFFERENT

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from fractions import Fraction
+from typing import Any, NamedTuple
 
 from components.core.data_files import is_parquet, read_json_lines, read_parquet_rows
 from components.core.errors import UserError
@@ -14,10 +15,11 @@ from components.core.records import Counts, Manifest, Question
 from components.core.regex import last_match
 from components.core.sources import Source, fetch
 from components.core.stage import Stage
+from components.evaluation.exact_answers.numbers import LONGEST, number_value, numbers, only_form, only_value
 from components.evaluation.exact_answers.settings import QuestionsSettings
 
 FORM = 'Give one object a line: {"question": ..., "answer": ...}, both texts; `prompt` may stand for `question`.'
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d)")
+_THOUSANDS = re.compile(r"(?<![\d,])[1-9]\d{0,2}(?:,\d{3})+(?![\d,]*\d)")
 
 
 def import_questions(root: str, settings: QuestionsSettings) -> Manifest:
@@ -73,13 +75,43 @@ def _question(where: str, row: dict[str, Any], pattern: str) -> Question:
     return Question(id=short_id(str(text)), text=str(text), answer=reference)
 
 
-def extract_answer(text: str, pattern: str) -> str | None:
-    """The answer in a text, as it is compared: the last match's, None without one.
+class Answer(NamedTuple):
+    """What was found in a text: as it is compared where it is no number, and its value where it is one."""
 
-    Without a pattern it is the text without the white space around it. With one, commas between digits go: 1,234 is
-    1234. Numbers are compared as they are written, so 1.50 is not 1.5 (as GSM8K's own code does).
+    text: str
+    value: Fraction | None
+
+    def equals(self, reference: str) -> bool:
+        """As numbers where the reference is one (1.50 is 1.5, 29 % is not 29), else letter by letter."""
+        wanted = number_value(reference)
+        return self.text == reference if wanted is None else self.value == wanted
+
+
+def find_answer(text: str, pattern: str) -> Answer | None:
+    """The answer in a text: the pattern's last match, None without one; without a pattern the whole text.
+
+    A match in a number means all of it, sign, decimals and percent sign, as far as the pattern itself has not matched
+    them outside its group: the 29 in "29%" is 29 %.
     """
     if not pattern:
-        return text.strip()
+        return Answer(text.strip(), only_value(text))
     match = last_match(pattern, text, "answer")
-    return _THOUSANDS.sub("", match["answer"].strip()) if match else None
+    if match is None:
+        return None
+    start, end = match.span("answer")
+    left = start if match.start() < start else max(0, start - LONGEST)
+    right = end if match.end() > end else min(len(text), end + LONGEST)
+    near = [number for number in numbers(text, left, right) if number.start < end and number.end > start]
+    if len(near) == 1 and only_form(text[start : max(start, near[0].start)] + text[min(end, near[0].end) : end]):
+        return Answer(_THOUSANDS.sub(_without_commas, text[near[0].start : near[0].end]), near[0].value)
+    return Answer(_THOUSANDS.sub(_without_commas, match["answer"].strip()), only_value(text, start, end))
+
+
+def extract_answer(text: str, pattern: str) -> str | None:
+    """The answer in a text as a text, None without one: 1,234 is 1234 where a pattern found it."""
+    answer = find_answer(text, pattern)
+    return answer.text if answer else None
+
+
+def _without_commas(match: re.Match[str]) -> str:
+    return match[0].replace(",", "")

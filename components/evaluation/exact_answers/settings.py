@@ -21,8 +21,8 @@ class QuestionsSettings(Settings):
     count: int | None = Field(None, ge=1, description="only the first so many; null: all")
     reference_pattern: AnswerPattern = Field(
         "",
-        description=r"where the reference answer stands, as (?P<answer>...): ####\s*(?P<answer>\S+) for GSM8K, "
-        "commas between digits removed; empty: the whole text",
+        description=r"where the reference answer stands, as (?P<answer>...): ####\s*(?P<answer>\S+) for GSM8K; "
+        "empty: the whole text. Numbers are compared by their value",
     )
 
 
@@ -37,7 +37,7 @@ class ExactAnswersSettings(QuestionsSettings):
     pattern: AnswerPattern = Field(
         "",
         description=r"where the model's answer stands, the last match counting: (?P<answer>-?\d[\d,]*(\.\d+)?) is the "
-        "last number, commas between digits removed; empty: the whole text",
+        "last number; empty: the whole text, or the one number in it where the reference is a number",
     )
 
     def only_questions(self) -> QuestionsSettings:
