@@ -23,6 +23,10 @@ RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 PROMPT_TOO_LONG = "prompt_too_long"
 # How endpoints name what they refuse: OpenAI and vLLM `logprobs` or `top_logprobs`, TGI `top_n_tokens`.
 _LOGPROBS = re.compile("logprobs|top_n_tokens")
+_TOO_LONG = re.compile(
+    "maximum context length|context_length_exceeded|exceed_context_size|max_tokens must be at least 1", re.IGNORECASE
+)
+_TOP_P = re.compile(r"top_?p\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class Client:
         # An explicit key: without one the hub's saved token would be sent to whatever endpoint this is.
         key = os.environ.get("SRLM_ENDPOINT_API_KEY") or "none"
         self._client = AsyncInferenceClient(base_url=self.url, api_key=key, timeout=self.retry.timeout)
-        self._logprobs_refused = False
+        self._logprobs_refused = self._top_p_of_1_refused = False
 
     async def complete(self, request: Request) -> Completion:
         """The completion of one request.
@@ -103,6 +107,7 @@ class Client:
         """
         problem = ""
         for attempt in range(self.retry.attempts):
+            sent_top_p_of_1 = self._sends_top_p_of_1(request.sampling)
             try:
                 return await self._send(request)
             except Exception as error:
@@ -110,6 +115,9 @@ class Client:
                 status: int | None = getattr(response, "status_code", None)
                 body: str = getattr(response, "text", "") or ""
                 problem = (body.strip() or str(error).strip() or type(error).__name__).splitlines()[0][:300]
+                if sent_top_p_of_1 and status and 400 <= status < 500 and _TOP_P.search(body):
+                    self._top_p_of_1_refused = True  # TGI, whose own default it is
+                    return await self.complete(request)
                 if not _worth_retrying(error, status):
                     return await self._after_refusal(request, error, status, body, problem)
             if attempt + 1 < self.retry.attempts:
@@ -122,7 +130,7 @@ class Client:
     async def _send(self, request: Request) -> Completion:
         sampling = request.sampling
         extra: dict[str, Any] = {"stop": list(sampling.stop)} if sampling.stop else {}
-        if sampling.top_p < 1:  # TGI refuses an explicit 1
+        if sampling.top_p < 1 or self._sends_top_p_of_1(sampling):
             extra["top_p"] = sampling.top_p
         if sampling.top_logprobs and not self._logprobs_refused:
             extra |= {"logprobs": True, "top_logprobs": sampling.top_logprobs}
@@ -144,6 +152,10 @@ class Client:
             first_token=_first_token(choice.logprobs) if sampling.top_logprobs else None,
         )
 
+    def _sends_top_p_of_1(self, sampling: Sampling) -> bool:
+        """Said and not left out: vLLM's default is what the model's generation_config.json says. Greedily it is moot."""
+        return sampling.top_p == 1 and sampling.temperature > 0 and not self._top_p_of_1_refused
+
     async def _after_refusal(
         self, request: Request, error: Exception, status: int | None, body: str, problem: str
     ) -> Completion:
@@ -157,8 +169,8 @@ class Client:
                 self._logprobs_refused = True
                 warn(f"the endpoint {self.url} refuses log-probabilities: asking without them ({problem})")
             return completion
-        # TGI, vLLM and the embedded engine all name tokens when a prompt leaves no room for the answer.
-        if status == 422 and "token" in body.lower():
+        # TGI and the embedded engine name tokens when a prompt leaves no room for the answer; vLLM and others say 400.
+        if (status == 422 and "token" in body.lower()) or (status == 400 and _TOO_LONG.search(body)):
             return Completion(text="", finish_reason=PROMPT_TOO_LONG, tokens=0)
         raise UserError(
             f"the endpoint {self.url} refused a request ({problem})",

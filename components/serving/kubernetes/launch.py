@@ -58,7 +58,11 @@ def _tgi(model: ServedModel, settings: ServingSettings) -> list[str]:
 
 
 def _vllm(model: ServedModel, settings: ServingSettings) -> list[str]:
-    """vLLM's OpenAI-compatible server. It refuses names that it does not serve: our client sends the last."""
+    """vLLM's OpenAI-compatible server. It refuses names that it does not serve: our client sends the last.
+
+    Without --generation-config vllm the model's generation_config.json would set what the recipe leaves alone (top_k,
+    repetition_penalty, ...); the tokens at which it stops are read from there in either case.
+    """
     arguments = [
         f"--model={model.path}",
         "--served-model-name",
@@ -68,6 +72,7 @@ def _vllm(model: ServedModel, settings: ServingSettings) -> list[str]:
         f"--tensor-parallel-size={max(1, settings.pod.gpus)}",
         f"--max-model-len={settings.max_total_tokens}",
         f"--dtype={settings.dtype}",
+        "--generation-config=vllm",
     ]
     return arguments + ([f"--quantization={settings.quantize}"] if settings.quantize else [])
 

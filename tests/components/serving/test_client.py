@@ -52,6 +52,43 @@ def test_greedy_says_so(serve: Callable[[Script], str]) -> None:
     assert script.bodies[0].get("top_p") is None
 
 
+def test_a_top_p_of_1_is_said(serve: Callable[[Script], str]) -> None:
+    """Left out, vLLM would take what the model's generation_config.json says: 0.9 for Llama 3's chat models."""
+    script = Script(lambda number, body: said("x"))
+    ask(serve(script), Sampling(0.7, 1, 16))
+    assert script.bodies[0]["top_p"] == 1
+
+
+def test_an_endpoint_that_refuses_a_top_p_of_1_is_asked_without_it(serve: Callable[[Script], str]) -> None:
+    """TGI, where nothing said is 1. Five requests at once: some were under way when the first one was refused."""
+
+    def answer(number: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if body.get("top_p") == 1:
+            return 422, {"error": "Input validation error: `top_p` must be > 0.0 and < 1.0", "error_type": "validation"}
+        return said("x")
+
+    script = Script(answer)
+
+    async def several() -> list[str]:
+        client, sampling = Client(serve(script), QUICK), Sampling(0.7, 1, 16)
+        asked = [Request(str(n), [{"role": "user", "content": "hi"}], sampling, seed=n) for n in range(5)]
+        texts = [made.text for made in await asyncio.gather(*map(client.complete, asked))]
+        texts.append((await client.complete(asked[0])).text)
+        await client.close()
+        return texts
+
+    assert asyncio.run(several()) == ["x"] * 6
+    assert script.bodies[-1].get("top_p") is None
+    assert sum(body.get("top_p") is None for body in script.bodies) == 6
+
+
+def test_a_refusal_of_another_top_p_is_an_error(serve: Callable[[Script], str]) -> None:
+    script = Script(lambda number, body: (422, {"error": "`top_p` is not supported", "error_type": "validation"}))
+    with pytest.raises(UserError, match="top_p` is not supported"):
+        ask(serve(script), Sampling(0.7, 0.9, 16))
+    assert len(script.bodies) == 1
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_overload_is_retried(serve: Callable[[Script], str], status: int) -> None:
     script = Script(lambda number, body: said("done") if number == 3 else (status, {"error": "busy"}))
@@ -82,6 +119,19 @@ def test_a_refused_request_is_not_retried(serve: Callable[[Script], str]) -> Non
 def test_a_prompt_that_is_too_long_is_an_answer_and_not_an_error(serve: Callable[[Script], str]) -> None:
     refusal = {"error": "`inputs` tokens + `max_new_tokens` must be <= 2048", "error_type": "validation"}
     assert ask(serve(Script(lambda number, body: (422, refusal)))).finish_reason == "prompt_too_long"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "This model's maximum context length is 4096 tokens. However, you requested 5123 tokens (4099 in the messages, "
+        "1024 in the completion). Please reduce the length of the messages or completion.",
+        "max_tokens must be at least 1, got -186.",
+    ],
+)
+def test_vllm_says_400_to_a_prompt_that_is_too_long(serve: Callable[[Script], str], message: str) -> None:
+    refusal = {"object": "error", "message": message, "type": "BadRequestError", "param": None, "code": 400}
+    assert ask(serve(Script(lambda number, body: (400, refusal)))).finish_reason == "prompt_too_long"
 
 
 ANNOTATING = Sampling(0, 1, 1, top_logprobs=5)
