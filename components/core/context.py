@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from components.core.errors import UserError
@@ -95,8 +95,9 @@ class RunData:
 class RunState:
     """What one phase of a run hands to the next: the run's folder, its data, and URIs of what was made with its model.
 
-    "" is what was not made: there is no model before the SFT baseline, which itself judges nothing. `prompts` are those
-    of all rounds that are there so far, the first round's first. As a KFP parameter it is `to_dict()`.
+    "" is what was not made: M0 and the SFT baseline judge no candidates. `prompts` are those of all rounds that are
+    there so far, the first round's first. `baselines` are the stages that measured what the run started from, by the
+    model's name. As a KFP parameter it is `to_dict()`.
     """
 
     run: str
@@ -108,6 +109,7 @@ class RunState:
     candidates: str = ""
     judgements: str = ""
     prompts: tuple[str, ...] = ()
+    baselines: dict[str, list[str]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"prompts": list(self.prompts)}
@@ -117,5 +119,5 @@ class RunState:
         return cls(**values | {"data": RunData(**values["data"]), "prompts": tuple(values["prompts"])})
 
     def measurements(self) -> list[str]:
-        """What the next model is held against; none where this one is no judge yet (the SFT baseline)."""
+        """What the next model is held against; none where this one is no judge yet (M0, the SFT baseline)."""
         return [self.evaluation, self.annotation or self.evaluation, self.judgements] if self.judgements else []

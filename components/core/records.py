@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 Messages = list[dict[str, str]]
 
@@ -40,6 +40,12 @@ class Example(Record):
     kind: Literal["ift", "eft"]
     prompt: str
     completion: str
+
+
+class ChatProblem(Record):
+    """Why training on a model's chat template would not make the model that is served."""
+
+    problem: str
 
 
 class Prompt(Record):
@@ -143,7 +149,7 @@ class Observation(Record):
 
     metric: str
     item: str
-    values: list[float]
+    values: list[FiniteFloat]
 
 
 class Check(Record):
@@ -196,7 +202,7 @@ class CurvePoint(Record):
     """What the trainer logged at one step; `id` is the step."""
 
     step: int
-    values: dict[str, float]
+    values: dict[str, FiniteFloat]
 
 
 class Counts(BaseModel):
@@ -245,7 +251,7 @@ class Manifest(BaseModel):
     parents: dict[str, Parent]
     files: dict[str, File]
     counts: Counts
-    metrics: dict[str, float] = Field(default_factory=dict)
+    metrics: dict[str, FiniteFloat] = Field(default_factory=dict)
     tokens: int = 0
     seconds: float
     code: str

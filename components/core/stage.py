@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
+
+from pydantic import ValidationError
 
 from components.core.errors import UserError
 from components.core.hashing import code_version, content_hash, file_hash
@@ -26,7 +29,7 @@ from components.core.store import join, open_store
 MANIFEST = "manifest.json"
 # Part of every key. Raise a stage's number when a change of its code changes what it makes.
 VERSIONS = {
-    "base_model": 1,
+    "base_model": 2,
     "seed_data": 2,
     "eft": 1,
     "sft": 1,
@@ -84,7 +87,11 @@ class Stage:
         metrics: Mapping[str, float] | None = None,
         tokens: int = 0,
     ) -> Manifest:
-        """Write the records and the folder's files, then the manifest; returns that of whoever was first."""
+        """Write the records and the folder's files, then the manifest; returns that of whoever was first.
+
+        Raises UserError before anything is written where a metric is no finite number.
+        """
+        require_finite(metrics or {}, self.name)
         files = self._upload(folder) if folder else {}
         for kind, lines in (records or {}).items():
             data = _json_lines(lines)
@@ -128,7 +135,26 @@ class Stage:
 def find_manifest(uri: str) -> Manifest | None:
     """The manifest of a finished stage, None where the stage is not finished."""
     data = open_store(uri).read(MANIFEST)
-    return Manifest.model_validate_json(data) if data is not None else None
+    try:
+        return Manifest.model_validate_json(data) if data is not None else None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{join(uri, MANIFEST)} is no valid manifest: {place}: {first['msg']}",
+            "Delete that stage's folder and run again: it is made anew.",
+        ) from error
+
+
+def require_finite(metrics: Mapping[str, float], stage: str) -> None:
+    """Raises UserError that names the metrics which are nan or infinite: nobody can compare or bet on such a number."""
+    wrong = {name: value for name, value in metrics.items() if not math.isfinite(value)}
+    if wrong:
+        named = ", ".join(f"{name} is {value}" for name, value in wrong.items())
+        raise UserError(
+            f"{stage} measured no number: {named}; nothing was published",
+            "Look at what it was measured on: records of the stage's inputs, and the curve where it trained.",
+        )
 
 
 def read_manifest(uri: str) -> Manifest:

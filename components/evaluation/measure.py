@@ -21,9 +21,11 @@ from components.serving.engines.served_model import ServedModel
 def measure_model(name: str, before: dict[str, Any], model: str, opponent: str) -> dict[str, Any]:
     """Returns the URIs of the stages: "evaluation", "annotation" ("" for none), and "stages", all of them.
 
-    `before` is the run's state (RunState), `opponent` the evaluation of the model to compare with, "" for none.
+    `before` is the run's state (RunState), `opponent` the evaluation of the model to compare with, "" for none. Without
+    a model it is M0 that is measured.
     """
     state = RunState.from_dict(before)
+    model = model or state.data.base
     with open_step(state.run, f"measure {name.upper()}") as context:
         inputs, served = state.data, ServedModel(context, name, model)
         asked = ask(context, name, served, inputs)

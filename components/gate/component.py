@@ -28,7 +28,7 @@ def gate(
 def register(
     name: str, before: dict, model: str, measured: dict, page: dsl.Output[dsl.HTML], metrics: dsl.Output[dsl.Metrics]
 ) -> dict:
-    """Register a measured model that is no candidate (the SFT baseline); returns the next phase's state."""
+    """Register a measured model that the run starts from (M0, SFT); returns the next phase's state."""
     from components.gate.gate_model import register_model
 
     return register_model(before, {"name": name, "model": model}, measured, page.path, metrics)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,13 +25,18 @@ class Verdict:
 
 
 def decide(
-    candidate: Measured, champion: Measured | None, policy: GatePolicy, previous: Measured | None = None
+    candidate: Measured,
+    champion: Measured | None,
+    policy: GatePolicy,
+    previous: Measured | None = None,
+    baselines: Mapping[str, Measured] | None = None,
 ) -> Verdict:
     """Whether the candidate becomes champion, and whether its run may go on.
 
     Floors and ceilings are absolute; regressions and growth are measured against `previous`, the model before it in its
     run (None: against the champion; empty: there is none); promotion needs an improvement over the champion. Without
-    a champion, what nothing speaks against is promoted.
+    a champion, what nothing speaks against is promoted, unless it is proven worse than the policy's baseline, one of
+    the models that the run started from (`baselines`, by name).
     """
     before = champion if previous is None else previous
     checks = list(_limits(candidate, policy))
@@ -42,6 +47,10 @@ def decide(
     if failed:
         return Verdict("stop", failed, checks + improvements)
     if champion is None:
+        against = list(_against_baseline(candidate, baselines or {}, policy))
+        checks += against
+        if worse := [check.reason for check in against if check.outcome == "fail"]:
+            return Verdict("hold", worse, checks)
         reason = "there is no champion yet, and nothing speaks against this model"
         if unknown := sum(check.outcome == "unknown" for check in checks):
             reason += f"; {unknown} of {len(checks)} rules had too little to go by"
@@ -90,6 +99,35 @@ def _improvements(candidate: Measured, champion: Measured, policy: GatePolicy) -
         yield _check("improvement", name, estimate, policy, failed=not proven, rule_text=text)
 
 
+def _against_baseline(candidate: Measured, baselines: Mapping[str, Measured], policy: GatePolicy) -> Iterator[Check]:
+    """What makes a model better or worse is what the policy names in `improve` and `regress`."""
+    name = choose_baseline(baselines, policy)
+    for metric in dict.fromkeys([*policy.improve, *policy.regress]) if name else ():
+        if metric in baselines[name]:
+            estimate = _difference(metric, candidate, baselines[name], policy)
+            worse = estimate.high is not None and estimate.high < 0
+            text = f"a champion must not be worse than {name.upper()}"
+            yield _check("baseline", metric, estimate, policy, failed=worse, rule_text=text)
+
+
+def choose_baseline(baselines: Mapping[str, Measured], policy: GatePolicy) -> str:
+    """The name of the model that the first champion is held against; "" for none.
+
+    The better one is the one with the higher value of the first metric of `improve` that all of them have.
+    """
+    if policy.baseline != "best":
+        return policy.baseline if policy.baseline in baselines else ""
+    for metric in policy.improve:
+        values = {
+            name: interval(METRICS[metric], seen.get(metric, {}), policy.resampling()).value
+            for name, seen in baselines.items()
+        }
+        known = {name: value for name, value in values.items() if value is not None}
+        if known and len(known) == len(baselines):
+            return max(known, key=lambda name: known[name])
+    return "sft" if "sft" in baselines else next(iter(baselines), "")
+
+
 def _difference(name: str, candidate: Measured, other: Measured, policy: GatePolicy) -> Estimate:
     return difference(METRICS[name], *_both(name, candidate, other), policy.resampling())
 
@@ -98,13 +136,14 @@ def _both(name: str, one: Measured, other: Measured) -> tuple[Observed, Observed
     return one.get(name, {}), other.get(name, {})
 
 
-RuleName = Literal["floor", "ceiling", "regression", "growth", "improvement"]
+RuleName = Literal["floor", "ceiling", "regression", "growth", "improvement", "baseline"]
 WHAT = {
     "floor": "{metric} is {value}",
     "ceiling": "{metric} is {value}",
     "regression": "{metric} changed by {value} against the model before",
     "growth": "answers are {value} times as long as those of the model before",
     "improvement": "{metric} changed by {value} against the champion",
+    "baseline": "{metric} changed by {value} against what the run started from",
 }
 
 
@@ -134,7 +173,7 @@ def _what(rule: RuleName, metric: str, estimate: Estimate, policy: GatePolicy) -
         return f"{metric} was not measured" + (" on items of both models" if compared else "")
     if estimate.value is None:
         return f"{metric} is undefined on {estimate.items} items"
-    sign = "+" if rule in ("regression", "improvement") else ""
+    sign = "+" if rule in ("regression", "improvement", "baseline") else ""
     text = WHAT[rule].format(metric=metric, value=f"{estimate.value:{sign}.3f}")
     if estimate.items < policy.min_items:
         return f"{text}, but {estimate.items} items are fewer than the {policy.min_items} that could prove it"

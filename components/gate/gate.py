@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from components.core.errors import UserError
@@ -22,16 +22,39 @@ OUTCOMES = {"pass": "passed", "fail": "failed", "unknown": "undecided: too littl
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model to decide about: its stage, the stages that measured it, and those that measured the model before it."""
+    """A model to decide about: its stage, the stages that measured it, and those that measured the model before it.
+
+    `baselines` are the stages that measured what its run started from, by the model's name (m0, sft).
+    """
 
     model: str
     measured: Sequence[str]
     previous: Sequence[str] = ()
+    baselines: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def parents(self) -> dict[str, Parent]:
         measured = {f"measured_{n}": parent(uri) for n, uri in enumerate(self.measured, 1)}
         previous = {f"previous_{n}": parent(uri) for n, uri in enumerate(self.previous, 1)}
-        return {"model": parent(self.model), **measured, **previous}
+        baselines = {
+            f"baseline_{name}_{n}": parent(uri)
+            for name, stages in self.baselines.items()
+            for n, uri in enumerate(stages, 1)
+        }
+        return {"model": parent(self.model), **measured, **previous, **baselines}
+
+    @classmethod
+    def from_parents(cls, parents: Mapping[str, Parent]) -> Candidate:
+        """The candidate of a gate stage."""
+        measured, previous = (_numbered(parents, prefix) for prefix in ("measured_", "previous_"))
+        names = dict.fromkeys(role.split("_")[1] for role in parents if role.startswith("baseline_"))
+        baselines = {name: _numbered(parents, f"baseline_{name}_") for name in names}
+        return cls(parents["model"].uri, measured, previous, baselines)
+
+
+def _numbered(parents: Mapping[str, Parent], prefix: str) -> list[str]:
+    """URIs of the roles `<prefix>1`, `<prefix>2`, ... in that order."""
+    roles = sorted((int(role.removeprefix(prefix)), role) for role in parents if role.startswith(prefix))
+    return [parents[role].uri for _, role in roles]
 
 
 def pass_gate(
@@ -93,7 +116,12 @@ def read_decision(gate: str) -> Decision:
 def _decide_against(champion: RegisteredModel | None, candidate: Candidate, settings: GateSettings) -> Verdict:
     measured, previous = read_measured(candidate.measured), _read_previous(candidate)
     if champion is None:
-        return decide(measured, None, settings, previous)
+        baselines = {
+            name: read_measured(stages)
+            for name, stages in candidate.baselines.items()
+            if not measured_differently(candidate.measured, stages)
+        }
+        return decide(measured, None, settings, previous, baselines)
     if champion.digest == read_manifest(candidate.model).digest:
         return _unless_stopped(decide(measured, None, settings, previous), "promote", "it is the champion already")
     try:

@@ -35,7 +35,7 @@ def gate_model(
     with open_step(state.run, f"gate {state.name.upper()}") as context:
         settings = GateSettings(**context.recipe["gate"], registered_name=context.recipe["name"])
         measured = [*measured_by["stages"], *filter(None, [state.judgements])]
-        candidate = Candidate(state.model, measured, previous.measurements())
+        candidate = Candidate(state.model, measured, previous.measurements(), state.baselines)
         gate = context.make(
             f"{state.name}/gate", lambda: pass_gate(context.store, settings, candidate, context.tracking_uri)
         )
@@ -47,8 +47,13 @@ def gate_model(
 def register_model(
     before: dict[str, Any], made: dict[str, Any], measured_by: dict[str, Any], page: str, metrics: Metrics
 ) -> dict[str, Any]:
-    """A model that is no candidate, registered under its name as alias; returns the run's state after its phase."""
+    """A model that the run starts from, registered under its name as alias; returns the run's state after its phase.
+
+    Without a model in `made` it is M0.
+    """
+    made = {**made, "model": made["model"] or before["data"]["base"]}
     state = _state_after(before, made, measured_by)
+    state.baselines[state.name] = measured_by["stages"]
     with open_step(state.run, f"register {state.name.upper()}") as context:
         _register(context, state, measured_by["stages"], "", page, metrics)
         return state.to_dict()
@@ -73,7 +78,7 @@ def compare(
 
 
 def _state_after(before: dict[str, Any], made: dict[str, Any], measured_by: dict[str, Any]) -> RunState:
-    kept = {"run": before["run"], "data": RunData(**before["data"])}
+    kept = {"run": before["run"], "data": RunData(**before["data"]), "baselines": dict(before["baselines"])}
     measured = {name: measured_by[name] for name in ("evaluation", "annotation")}
     return RunState(**kept, **measured, **made | {"prompts": tuple(made.get("prompts", ()))})
 

@@ -48,11 +48,7 @@ def retry_unregistered(root: str, tracking_uri: str, run: str) -> None:
 def decide_again(root: str, tracking_uri: str, gate: str) -> str:
     """The gate stage for the same candidate with the registry as it is now; returns its URI."""
     manifest = read_manifest(gate)
-    parents = sorted(manifest.parents.items())
-    measured, previous = (
-        [parent.uri for role, parent in parents if role.startswith(prefix)] for prefix in ("measured_", "previous_")
-    )
-    candidate = Candidate(manifest.parents["model"].uri, measured, previous)
+    candidate = Candidate.from_parents(manifest.parents)
     decided = pass_gate(root, GateSettings(**manifest.settings), candidate, tracking_uri, anew=True)
     return join(root, decided.stage, decided.key)
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -46,6 +46,9 @@ class GatePolicy(Settings):
     )
     longest_growth: float = Field(
         1.5, gt=1, description="stop when answers are this many times as long as the model before's, and no better"
+    )
+    baseline: Literal["best", "m0", "sft", "none"] = Field(
+        "best", description="the first champion must not be proven worse than this; best: the better of M0 and SFT"
     )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="of the two-sided intervals")
     resamples: int = Field(1000, ge=100)

@@ -14,6 +14,7 @@ from components.core.journal import read_journal
 from components.core.store import join, open_store
 
 Metrics = Mapping[str, float]
+BASELINES = ("m0", "sft")  # what a run starts from
 
 
 def summarise(root: str, run: str) -> dict[str, Any]:
@@ -49,8 +50,8 @@ def rounds(stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _order(name: str) -> int:
-    """The SFT baseline before M1, M2, ..."""
-    return int(name.removeprefix("m")) if name.startswith("m") else 0
+    """M0 and the SFT baseline before M1, M2, ..."""
+    return BASELINES.index(name) - len(BASELINES) if name in BASELINES else int(name.removeprefix("m"))
 
 
 def _metric(name: str) -> Callable[[Metrics], float | None]:
@@ -92,10 +93,10 @@ FIGURES: tuple[tuple[str, Callable[[Metrics], float | None], bool], ...] = (
 def drift(models: Sequence[Mapping[str, Any]], rounds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One entry a figure that is known of any model: its values by model, and the change from the first to the last.
 
-    The SFT baseline is left out: it is no judge yet, and the rounds start from M1. `change` is None where fewer than
-    two models have the figure.
+    M0 and the SFT baseline are left out: they are no judges yet, and the rounds start from M1. `change` is None where
+    fewer than two models have the figure.
     """
-    measured = {model["name"]: dict(model["metrics"]) for model in models if model["name"] != "sft"}
+    measured = {model["name"]: dict(model["metrics"]) for model in models if model["name"] not in BASELINES}
     for judged in rounds:
         measured.setdefault(judged["name"], {}).update(judged["metrics"])
     entries = []

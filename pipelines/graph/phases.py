@@ -1,4 +1,4 @@
-"""The phases of a run, each a pipeline of its own: data and models; the SFT baseline; M1; one for each round's model.
+"""The phases of a run, each a pipeline of its own: data and models; M0; the SFT baseline; M1; each round's model.
 
 A phase takes the run's state from the phase before it, as one structure, and the images, which KFP gives only to tasks
 at the top of a pipeline where they are parameters. Every box says what is done to which model.
@@ -76,6 +76,19 @@ def prepare_phase(recipe: Recipe, roles: tuple[str, ...] = ROLES, goes_on_from: 
             return models.output  # type: ignore[no-any-return]
         found = resume(state=models.output, name=goes_on_from)
         return worker_step(found, f"find {goes_on_from.upper()}", recipe, worker_image).output  # type: ignore[no-any-return]
+
+    return phase
+
+
+def base_model_phase(recipe: Recipe) -> Any:
+    """M0 is measured as every other model is: what the run makes of it is held against it."""
+
+    @dsl.pipeline(name="m0")
+    def phase(before: dict, worker_image: str) -> dict:
+        measured = measure(name="m0", before=before, model="", opponent={})
+        worker_step(measured, "measure M0", recipe, worker_image)
+        registered = register(name="m0", before=before, model="", measured=measured.output)
+        return worker_step(registered, "register M0", recipe, worker_image).outputs["Output"]  # type: ignore[no-any-return]
 
     return phase
 

@@ -7,6 +7,7 @@ from kfp import dsl
 from components.core.images import TRAINER, WORKER
 from components.run.component import finish
 from pipelines.graph.phases import (
+    base_model_phase,
     baseline_phase,
     first_model_phase,
     hand_over_phase,
@@ -17,7 +18,7 @@ from pipelines.graph.pods import phase_box, worker_step
 from pipelines.recipe import Recipe
 
 # Rounds of one Kubeflow run: with three, a third of what Argo and etcd allow stays free to its end (size.py), and its
-# phases are seven boxes. What is left goes on in the next run, under the same name.
+# phases are eight boxes. What is left goes on in the next run, under the same name.
 ROUNDS = 3
 
 
@@ -30,7 +31,7 @@ def self_rewarding_pipeline(recipe: Recipe, part: int = 1) -> Any:
     """The KFP pipeline of a recipe. What to do is compiled in; where it happens are its parameters."""
     first = ROUNDS * (part - 1) + 1
     prepare = prepare_phase(recipe, goes_on_from="" if part == 1 else f"m{first}")
-    baseline, m1 = (baseline_phase(recipe), first_model_phase(recipe)) if part == 1 else (None, None)
+    starts = [base_model_phase(recipe), baseline_phase(recipe), first_model_phase(recipe)] if part == 1 else []
     rounds = {number: round_phase(recipe, number) for number in range(first, recipe.rounds + 1)[:ROUNDS]}
     following = hand_over_phase(recipe, part + 1) if part < parts(recipe) else None
 
@@ -65,7 +66,9 @@ def self_rewarding_pipeline(recipe: Recipe, part: int = 1) -> Any:
             )
             state = phase_box(opened, "prepare").output
             images = {"worker_image": worker_image, "trainer_image": trainer_image}
-            if baseline and m1:
+            if starts:
+                m0, baseline, m1 = starts
+                state = phase_box(m0(before=state, worker_image=worker_image), "M0").output
                 sft = phase_box(baseline(before=state, **images), "SFT baseline").outputs
                 state = phase_box(m1(before=sft["state"], eft=sft["eft"], **images), "M1").outputs["state"]
             for number, phase in rounds.items():
