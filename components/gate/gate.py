@@ -21,7 +21,7 @@ OUTCOMES = {"pass": "passed", "fail": "failed", "unknown": "undecided: too littl
 
 
 @dataclass(frozen=True)
-class Candidate:
+class GatedModel:
     """A model to decide about: its stage, the stages that measured it, and those that measured the model before it."""
 
     model: str
@@ -35,7 +35,7 @@ class Candidate:
 
 
 def pass_gate(
-    root: str, settings: GateSettings, candidate: Candidate, tracking_uri: str, anew: bool = False
+    root: str, settings: GateSettings, candidate: GatedModel, tracking_uri: str, anew: bool = False
 ) -> Manifest:
     """The gate stage: records "decision" (one Decision) and "checks".
 
@@ -69,7 +69,7 @@ def pass_gate(
     return stage.manifest or _publish(stage, candidate, _decide_against(champion, candidate, settings), digest)
 
 
-def compare_models(root: str, policy: GatePolicy, candidate: Candidate, against: Candidate) -> Manifest:
+def compare_models(root: str, policy: GatePolicy, candidate: GatedModel, against: GatedModel) -> Manifest:
     """The comparison stage: what the gate says of `candidate` if `against` were the champion; nothing is promoted.
 
     Raises UserError when the two were measured with other settings or data.
@@ -90,7 +90,7 @@ def read_decision(gate: str) -> Decision:
     return read_records(gate, "decision", Decision)[0]
 
 
-def _decide_against(champion: RegisteredModel | None, candidate: Candidate, settings: GateSettings) -> Verdict:
+def _decide_against(champion: RegisteredModel | None, candidate: GatedModel, settings: GateSettings) -> Verdict:
     measured, previous = read_measured(candidate.measured), _read_previous(candidate)
     if champion is None:
         return decide(measured, None, settings, previous)
@@ -112,7 +112,7 @@ def _unless_stopped(verdict: Verdict, decision: Literal["promote", "hold"], reas
     return verdict if verdict.decision == "stop" else Verdict(decision, [reason], verdict.checks)
 
 
-def _read_previous(candidate: Candidate) -> Measured:
+def _read_previous(candidate: GatedModel) -> Measured:
     """What was observed of the model before; empty for the first one of a run, which no regression is held against."""
     if not candidate.previous or measured_differently(candidate.measured, candidate.previous):
         return {}
@@ -144,7 +144,7 @@ def _comparable(measured: Sequence[str]) -> dict[str, Manifest]:
     return manifests
 
 
-def _publish(stage: Stage, candidate: Candidate, verdict: Verdict, champion: str | None) -> Manifest:
+def _publish(stage: Stage, candidate: GatedModel, verdict: Verdict, champion: str | None) -> Manifest:
     decision = Decision(
         id=read_manifest(candidate.model).digest,
         decision=verdict.decision,

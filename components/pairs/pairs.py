@@ -104,8 +104,8 @@ def _usable(group: Sequence[Candidate], scores: dict[str, float]) -> tuple[list[
 def _pair(group: Sequence[Candidate], scores: dict[str, float], rho: float) -> Pair | str:
     """The prompt's pair, or why it has none.
 
-    Chosen is the shortest text within rho of the best score, rejected the longest within rho of the worst; with
-    rho = 0 these are the best and the worst (the method's length control; texts are measured in characters).
+    Chosen is the shortest text within rho of the best score, rejected the longest within rho of the worst (length
+    control of Meta-Rewarding, Wu et al. 2024, arXiv 2407.19594), in characters; rho = 0 is the best and the worst.
     """
     if len(group) < 2:
         return "prompt: fewer than two scored candidates"
