@@ -1,9 +1,9 @@
 """The phases of a run, each a pipeline of its own: data and models; the SFT baseline; M1; one for each round's model.
 
 A phase takes the run's state from the phase before it (`before`), as one structure, and the images, which KFP gives
-only to tasks at the top of a pipeline where they are parameters. Every box says what is done to which model. A phase is all
-that concerns its model, so a round of the paper, Mt -> M(t+1), lies in two: prompts, candidates and judgements of Mt in
-the phase of Mt, where it is served once; the pairs of them, and DPO, in the phase of M(t+1).
+only to tasks at the top of a pipeline where they are parameters. Every box says what is done to which model. A phase is
+all that concerns its model, so a round of the paper, Mt -> M(t+1), lies in two: prompts, candidates and judgements of Mt
+in the phase of Mt, where it is served once; the pairs of them, and DPO, in the phase of M(t+1).
 """
 
 from typing import Any, NamedTuple
@@ -31,8 +31,8 @@ class Baseline(NamedTuple):
     state: dict
 
 
-# `Output` is the gate's decision, on which the next phase depends (package.py): kfp.local resolves conditions on outputs
-# of this name alone.
+# `Output` is the gate's decision, on which the next phase depends (package.py): kfp.local resolves conditions on
+# outputs of this name alone.
 class Gated(NamedTuple):
     Output: str
     state: dict
