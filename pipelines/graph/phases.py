@@ -2,8 +2,8 @@
 
 A phase takes the run's state from the phase before it (`before`), as one structure, and the images, which KFP gives
 only to tasks at the top of a pipeline where they are parameters. Every box says what is done to which model. A phase is
-all that concerns its model, so a round of the paper, Mt -> M(t+1), lies in two: prompts, candidates and judgements of Mt
-in the phase of Mt, where it is served once; the pairs of them, and DPO, in the phase of M(t+1).
+all that concerns its model, so a round of the paper, Mt -> M(t+1), lies in two: prompts, candidates and judgements of
+Mt in the phase of Mt, where it is served once; the pairs of them, and DPO, in the phase of M(t+1).
 """
 
 from typing import Any, NamedTuple
