@@ -52,7 +52,7 @@ DERIVED = (("evaluation",), ("dpo", "early_stop"))  # sections that sample and j
 
 
 class Recipe(Settings):
-    """Every setting of a run; each section belongs to the component of that name."""
+    """Every setting of a run; docs/recipe.md says which folder reads which section."""
 
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$", description="also the registered model's name")
     description: str = ""

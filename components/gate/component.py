@@ -49,8 +49,8 @@ def comparison(
 
     With `fail_on_regression` the step, and so its run, fails with the reasons where the gate would stop.
     """
-    from components.gate.gate import Candidate
+    from components.gate.gate import GatedModel
     from components.gate.gate_model import compare
 
-    one, other = Candidate(model, measured["stages"]), Candidate(against, against_measured["stages"])
+    one, other = GatedModel(model, measured["stages"]), GatedModel(against, against_measured["stages"])
     return compare(state["run"], one, other, fail_on_regression, page.path, metrics)

@@ -21,7 +21,7 @@ OUTCOMES = {"pass": "passed", "fail": "failed", "unknown": "undecided: too littl
 
 
 @dataclass(frozen=True)
-class Candidate:
+class GatedModel:
     """A model to decide about: its stage, the stages that measured it, and those that measured the model before it.
 
     `baselines` are the stages that measured what its run started from, by the model's name (m0, sft).
@@ -43,7 +43,7 @@ class Candidate:
         return {"model": parent(self.model), **measured, **previous, **baselines}
 
     @classmethod
-    def from_parents(cls, parents: Mapping[str, Parent]) -> Candidate:
+    def from_parents(cls, parents: Mapping[str, Parent]) -> GatedModel:
         """The candidate of a gate stage."""
         measured, previous = (_numbered(parents, prefix) for prefix in ("measured_", "previous_"))
         names = dict.fromkeys(role.split("_")[1] for role in parents if role.startswith("baseline_"))
@@ -58,7 +58,7 @@ def _numbered(parents: Mapping[str, Parent], prefix: str) -> list[str]:
 
 
 def pass_gate(
-    root: str, settings: GateSettings, candidate: Candidate, tracking_uri: str, anew: bool = False
+    root: str, settings: GateSettings, candidate: GatedModel, tracking_uri: str, anew: bool = False
 ) -> Manifest:
     """The gate stage: records "decision" (one Decision) and "checks".
 
@@ -92,7 +92,7 @@ def pass_gate(
     return stage.manifest or _publish(stage, candidate, _decide_against(champion, candidate, settings), digest)
 
 
-def compare_models(root: str, policy: GatePolicy, candidate: Candidate, against: Candidate) -> Manifest:
+def compare_models(root: str, policy: GatePolicy, candidate: GatedModel, against: GatedModel) -> Manifest:
     """The comparison stage: what the gate says of `candidate` if `against` were the champion; nothing is promoted.
 
     Raises UserError when the two were measured with other settings or data.
@@ -113,7 +113,7 @@ def read_decision(gate: str) -> Decision:
     return read_records(gate, "decision", Decision)[0]
 
 
-def _decide_against(champion: RegisteredModel | None, candidate: Candidate, settings: GateSettings) -> Verdict:
+def _decide_against(champion: RegisteredModel | None, candidate: GatedModel, settings: GateSettings) -> Verdict:
     measured, previous = read_measured(candidate.measured), _read_previous(candidate)
     if champion is None:
         baselines = {
@@ -140,7 +140,7 @@ def _unless_stopped(verdict: Verdict, decision: Literal["promote", "hold"], reas
     return verdict if verdict.decision == "stop" else Verdict(decision, [reason], verdict.checks)
 
 
-def _read_previous(candidate: Candidate) -> Measured:
+def _read_previous(candidate: GatedModel) -> Measured:
     """What was observed of the model before; empty for the first one of a run, which no regression is held against."""
     if not candidate.previous or measured_differently(candidate.measured, candidate.previous):
         return {}
@@ -172,7 +172,7 @@ def _comparable(measured: Sequence[str]) -> dict[str, Manifest]:
     return manifests
 
 
-def _publish(stage: Stage, candidate: Candidate, verdict: Verdict, champion: str | None) -> Manifest:
+def _publish(stage: Stage, candidate: GatedModel, verdict: Verdict, champion: str | None) -> Manifest:
     decision = Decision(
         id=read_manifest(candidate.model).digest,
         decision=verdict.decision,

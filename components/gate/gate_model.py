@@ -10,7 +10,7 @@ from components.core.journal import write_journal
 from components.core.page import Table, write_page
 from components.core.records import Check
 from components.core.stage import read_records
-from components.gate.gate import Candidate, compare_models, pass_gate, read_decision
+from components.gate.gate import GatedModel, compare_models, pass_gate, read_decision
 from components.gate.register import apply_verdict
 from components.gate.settings import GatePolicy, GateSettings
 from components.gate.verdict import verdict_lines, verdict_table
@@ -32,14 +32,14 @@ def gate_model(
     `made` are the fields of the state that the phase made, `measured_by` is what `measure` returned.
     """
     previous, state = RunState.from_dict(before), _state_after(before, made, measured_by)
-    with open_step(state.run, f"gate {state.name.upper()}") as context:
+    with open_step(state.run, f"gate and register {state.name.upper()}") as context:
         settings = GateSettings(**context.recipe["gate"], registered_name=context.recipe["name"])
         measured = [*measured_by["stages"], *filter(None, [state.judgements])]
-        candidate = Candidate(state.model, measured, previous.measurements(), state.baselines)
+        candidate = GatedModel(state.model, measured, previous.measurements(), state.baselines)
         gate = context.make(
             f"{state.name}/gate", lambda: pass_gate(context.store, settings, candidate, context.tracking_uri)
         )
-        _register(context, state, measured, gate, page, metrics)
+        _show_and_apply(context, state, measured, gate, page, metrics)
         write_journal(context.store, context.run, "states", state.name, state.to_dict())  # for `resume`
         return read_decision(gate).decision, state.to_dict()
 
@@ -55,12 +55,12 @@ def register_model(
     state = _state_after(before, made, measured_by)
     state.baselines[state.name] = measured_by["stages"]
     with open_step(state.run, f"register {state.name.upper()}") as context:
-        _register(context, state, measured_by["stages"], "", page, metrics)
+        _show_and_apply(context, state, measured_by["stages"], "", page, metrics)
         return state.to_dict()
 
 
 def compare(
-    run: str, candidate: Candidate, against: Candidate, fail_on_regression: bool, page: str, metrics: Metrics
+    run: str, candidate: GatedModel, against: GatedModel, fail_on_regression: bool, page: str, metrics: Metrics
 ) -> str:
     """Returns the gate's decision about the candidate as if `against` were the champion; nothing is promoted.
 
@@ -83,7 +83,7 @@ def _state_after(before: dict[str, Any], made: dict[str, Any], measured_by: dict
     return RunState(**kept, **measured, **made | {"prompts": tuple(made.get("prompts", ()))})
 
 
-def _register(
+def _show_and_apply(
     context: RunContext, state: RunState, measured: Sequence[str], gate: str, page: str, metrics: Metrics
 ) -> None:
     model = TrainedModel(context.recipe["name"], state.name, state.model, measured, context.run)

@@ -11,7 +11,7 @@ from components.core.journal import read_journal, write_journal
 from components.core.progress import say, warn
 from components.core.stage import read_manifest
 from components.core.store import join
-from components.gate.gate import Candidate, pass_gate, read_decision
+from components.gate.gate import GatedModel, pass_gate, read_decision
 from components.gate.settings import GateSettings
 from components.registry.champion import CANDIDATE, promote_against, registered
 from components.registry.client import GATE, LONGEST_TAG, REASONS, VERDICT, RegistryError, registry, write
@@ -48,7 +48,7 @@ def retry_unregistered(root: str, tracking_uri: str, run: str) -> None:
 def decide_again(root: str, tracking_uri: str, gate: str) -> str:
     """The gate stage for the same candidate with the registry as it is now; returns its URI."""
     manifest = read_manifest(gate)
-    candidate = Candidate.from_parents(manifest.parents)
+    candidate = GatedModel.from_parents(manifest.parents)
     decided = pass_gate(root, GateSettings(**manifest.settings), candidate, tracking_uri, anew=True)
     return join(root, decided.stage, decided.key)
 
@@ -75,13 +75,13 @@ def _apply(root: str, tracking_uri: str, model: TrainedModel, gate: str, started
     note = _note(model, gate, started)
     try:
         with registry(tracking_uri) as client:
-            note |= _register(client, model, gate)
+            note |= _version_and_aliases(client, model, gate)
     except RegistryError as error:
         warn(f"{model.alias} is not registered, the run goes on and tries again later: {error.problem}")
     return _write(root, model, note)
 
 
-def _register(client: MlflowClient, model: TrainedModel, gate: str) -> Note:
+def _version_and_aliases(client: MlflowClient, model: TrainedModel, gate: str) -> Note:
     """The model's version with the verdict as its tags, and its aliases; returns what the note says of both."""
     version = register(client, model)
     number = str(version.version)

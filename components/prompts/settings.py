@@ -14,7 +14,8 @@ class PromptsSettings(Generation):
     non_key_fields: ClassVar[frozenset[str]] = Generation.non_key_fields | {"file"}
 
     source: Literal["base", "policy", "file"] = Field(
-        "base", description="written by the recipe's base model, written by Mt itself, or taken from a file"
+        "base",
+        description="written by a fixed writer (the recipe's `writer`, else M0), by Mt itself, or taken from a file",
     )
     file: str | None = Field(None, description="JSON Lines with a `prompt` each, for source: file")
     count: int = Field(1000, ge=1, description="new prompts to accept in a round")

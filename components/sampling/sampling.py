@@ -21,7 +21,7 @@ from components.serving.settings import Generation
 def sample_model(name: str, before: dict[str, Any], model: str, prompts: list[str]) -> tuple[str, list[str]]:
     """Returns the candidates' URI and those of the prompts of all rounds so far.
 
-    Where the policy writes the prompts, it does so now. `prompts` are empty where those of `before` go on.
+    Where the policy writes the prompts, it does so now. `prompts` are those of all rounds; empty: as in `before`.
     """
     with open_step(before["run"], f"sample {name.upper()}") as context:
         policy, number = ServedModel(context, name, model), int(name[1:])

@@ -1,7 +1,9 @@
 """The phases of a run, each a pipeline of its own: data and models; M0; the SFT baseline; M1; each round's model.
 
-A phase takes the run's state from the phase before it, as one structure, and the images, which KFP gives only to tasks
-at the top of a pipeline where they are parameters. Every box says what is done to which model.
+A phase takes the run's state from the phase before it (`before`), as one structure, and the images, which KFP gives
+only to tasks at the top of a pipeline where they are parameters. Every box says what is done to which model. A phase is
+all that concerns its model, so a round of the paper, Mt -> M(t+1), lies in two: prompts, candidates and judgements of
+Mt in the phase of Mt, where it is served once; the pairs of them, and DPO, in the phase of M(t+1).
 """
 
 from typing import Any, NamedTuple
@@ -14,7 +16,7 @@ from components.evaluation.component import measure
 from components.gate.component import gate, register
 from components.judging.component import judge
 from components.pairs.component import pair
-from components.prompts.component import write_prompts
+from components.prompts.component import write_all_prompts
 from components.run.component import hand_over, prepare, resume
 from components.sampling.component import sample
 from components.training.launch.component import dpo, sft
@@ -24,12 +26,13 @@ from pipelines.recipe import Recipe
 ROLES = ("base", "writer", "annotator")
 
 
-# `Output` is the gate's decision: kfp.local resolves conditions on outputs of this name alone.
 class Baseline(NamedTuple):
     eft: str
     state: dict
 
 
+# `Output` is the gate's decision, on which the next phase depends (package.py): kfp.local resolves conditions on
+# outputs of this name alone.
 class Gated(NamedTuple):
     Output: str
     state: dict
@@ -118,12 +121,12 @@ def first_model_phase(recipe: Recipe) -> Any:
     """
 
     @dsl.pipeline(name="m1")
-    def phase(before: dict, eft: str, worker_image: str, trainer_image: str) -> Gated:
-        trained = sft(name="m1", before=before, eft=eft)
+    def phase(before: dict, eft_examples: str, worker_image: str, trainer_image: str) -> Gated:
+        trained = sft(name="m1", before=before, eft=eft_examples)
         model = training_step(trained, "train M1", recipe, trainer_image).output
         prompts: Any = []
         if recipe.prompts.source != "policy":
-            written = write_prompts(before=before, rounds=recipe.rounds).after(trained)  # one server at a time
+            written = write_all_prompts(before=before, rounds=recipe.rounds).after(trained)  # one server at a time
             prompts = worker_step(written, "write prompts", recipe, worker_image).output
         return _use(recipe, "m1", before, model, prompts, worker_image)
 
@@ -133,8 +136,8 @@ def first_model_phase(recipe: Recipe) -> Any:
 def round_phase(recipe: Recipe, number: int) -> Any:
     """Round `number`, M<number> -> M<number + 1>: pairs of the one, DPO, and what is asked of the other.
 
-    A model is served once, so it answers and judges the next round's prompts while it is measured; the gate looks at
-    all of that. The last model is only measured.
+    Pairs of M<number>, DPO; then M<number + 1> answers and judges the next round's prompts while it is served to be
+    measured, and the gate looks at all of that. The last model is only measured.
     """
     name, before_name = f"m{number + 1}", f"M{number}"
 
@@ -177,5 +180,5 @@ def _gated(recipe: Recipe, name: str, before: Any, model: Any, made: dict[str, A
     if judged := getattr(made["judgements"], "task", None):
         measured.after(judged)  # it frees the model's server
     decided = gate(name=name, before=before, model=model, measured=measured.output, **made)
-    worker_step(decided, f"gate {name.upper()}", recipe, image)
+    worker_step(decided, f"gate and register {name.upper()}", recipe, image)
     return Gated(decided.outputs["Output"], decided.outputs["state"])

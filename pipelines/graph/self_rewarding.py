@@ -70,7 +70,8 @@ def self_rewarding_pipeline(recipe: Recipe, part: int = 1) -> Any:
                 m0, baseline, m1 = starts
                 state = phase_box(m0(before=state, worker_image=worker_image), "M0").output
                 sft = phase_box(baseline(before=state, **images), "SFT baseline").outputs
-                state = phase_box(m1(before=sft["state"], eft=sft["eft"], **images), "M1").outputs["state"]
+                state = phase_box(m1(before=sft["state"], eft_examples=sft["eft"], **images), "M1").outputs["state"]
+            # a phase runs unless the gate before it said stop: wait_for_gates in package.py puts that into the package
             for number, phase in rounds.items():
                 title = f"M{number + 1} (round {number})"
                 state = phase_box(phase(before=state, **images), title).outputs["state"]

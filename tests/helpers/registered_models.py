@@ -10,7 +10,7 @@ from components.core.records import Counts, CurvePoint, Observation, Parent
 from components.core.settings import Settings
 from components.core.stage import Stage, parent
 from components.core.store import join
-from components.gate.gate import Candidate, pass_gate
+from components.gate.gate import GatedModel, pass_gate
 from components.gate.settings import GateSettings
 from components.registry.registry import TrainedModel
 
@@ -57,7 +57,7 @@ def policy(name: str) -> GateSettings:
 
 def gated(root: Path, tracking_uri: str, model: TrainedModel, previous: Sequence[str] = ()) -> str:
     """The URI of the gate's stage for a model."""
-    candidate = Candidate(model.uri, model.measured, previous)
+    candidate = GatedModel(model.uri, model.measured, previous)
     made = pass_gate(str(root), policy(model.registered_name), candidate, tracking_uri)
     return join(str(root), made.stage, made.key)
 

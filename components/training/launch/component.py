@@ -5,7 +5,7 @@ from components.core.images import TRAINER
 
 @dsl.component(base_image=TRAINER, install_kfp_package=False)
 def sft(name: str, before: dict, eft: str) -> str:
-    """Fine-tune M0 on IFT, and on EFT where given; returns the model's URI."""
+    """Fine-tune M0 on IFT, and on EFT where given (training/sft: fine_tune); returns the model's URI."""
     from components.training.launch.launch import train_model
 
     data = before["data"]
@@ -14,7 +14,7 @@ def sft(name: str, before: dict, eft: str) -> str:
 
 @dsl.component(base_image=TRAINER, install_kfp_package=False)
 def dpo(name: str, before: dict, pairs: str) -> str:
-    """DPO from the model `before` on its own pairs; returns the new model's URI."""
+    """DPO from the model before on its own pairs (training/dpo: train_dpo); returns the new model's URI."""
     from components.training.launch.launch import train_model
 
     inputs = {"model": before["model"], "pairs": pairs, "seed_data": before["data"]["seed_data"]}

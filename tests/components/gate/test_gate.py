@@ -12,7 +12,7 @@ from components.core.records import Check, Counts
 from components.core.settings import Settings
 from components.core.stage import Stage, parent, read_manifest, read_records
 from components.core.store import open_store
-from components.gate.gate import Candidate, compare_models, measured_differently, read_decision
+from components.gate.gate import GatedModel, compare_models, measured_differently, read_decision
 from components.gate.register import decide_again
 from components.registry.champion import promote, registered
 from components.registry.registry import TrainedModel, register
@@ -137,7 +137,7 @@ def test_a_verdict_is_made_anew_where_the_champion_has_changed(
 
 def test_a_comparison_is_made_once_and_needs_equal_measurements(tmp_path: Path, registered_name: str) -> None:
     better, worse = (trained(tmp_path, registered_name, alias, right) for alias, right in (("m2", 40), ("m1", 10)))
-    one, other = (Candidate(model.uri, model.measured) for model in (better, worse))
+    one, other = (GatedModel(model.uri, model.measured) for model in (better, worse))
     made = compare_models(str(tmp_path), policy(registered_name), one, other)
     uri = f"{tmp_path}/comparison/{made.key}"
     assert (read_decision(uri).decision, read_decision(uri).champion) == ("promote", worse.digest())
@@ -146,7 +146,7 @@ def test_a_comparison_is_made_once_and_needs_equal_measurements(tmp_path: Path, 
     assert made.counts.kept["checks passed"] >= 1
     assert sum(made.counts.kept.values()) == len(checks)
     assert compare_models(str(tmp_path), policy(registered_name), one, other) == made
-    otherwise = Candidate(worse.uri, [measure(tmp_path, worse.uri, 11, "other")])
+    otherwise = GatedModel(worse.uri, [measure(tmp_path, worse.uri, 11, "other")])
     with pytest.raises(UserError, match="another seed data"):
         compare_models(str(tmp_path), policy(registered_name), one, otherwise)
 
