@@ -21,9 +21,10 @@ from tests.helpers.paths import ROOT
 LAYERS: list[list[str]] = [
     # errors, settings, records, the store, stages and their keys, progress
     ["components/core"],
-    # one subject each: M0, human messages, statistics, the cluster's API, MLflow, what all trainings share
+    # M0, its tokenizer and its chat template
+    ["components/base_model"],
+    # one subject each: human messages, statistics, the cluster's API, MLflow, what all trainings share
     [
-        "components/base_model",
         "components/seed_data",
         "components/metrics",
         "components/kubernetes",

@@ -9,14 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.base_model.chat import chat_problem, end_ids_of_files, with_arguments
 from components.base_model.settings import BaseModelSettings
 from components.base_model.sources import SMOLLM2, fetch, identify, smollm2_gguf
 from components.core.context import open_step
 from components.core.errors import UserError
 from components.core.model_files import prime_model_cache, scratch_folder
 from components.core.progress import say
-from components.core.records import Counts, Manifest
-from components.core.stage import Stage
+from components.core.records import ChatProblem, Counts, Manifest
+from components.core.stage import Stage, read_records
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,16 +39,23 @@ def import_all(state: dict[str, Any], roles: Sequence[str]) -> dict[str, Any]:
                 models[role] = models["base"]
                 continue
             settings = settings or context.section("model", BaseModelSettings)
-            models[role] = context.make(f"{name}/base-model", partial(import_model, context.store, settings))
+            make = partial(import_model, context.store, settings, trained=role == "base")
+            models[role] = context.make(f"{name}/base-model", make)
         return {**state, "data": {**state["data"], **models}}
 
 
-def import_model(root: str, settings: BaseModelSettings) -> Manifest:
-    """The base_model stage; raises UserError for a model without a chat template."""
+def import_model(root: str, settings: BaseModelSettings, trained: bool = True) -> Manifest:
+    """The base_model stage; raises UserError for a model without a chat template.
+
+    One that is to be `trained` is refused, too, where its template makes another text for training than for serving.
+    Others only answer: for them that is no more than a record of the stage.
+    """
     source = identify(settings)
     own = settings.model_copy(update={"base": "", "revision": None})  # the digest says what it is, not its name
     stage = Stage(root, "base_model", own, {"source": source})
     if stage.manifest:
+        if trained:
+            _require_one_text(settings.base, read_records(stage.uri, "chat", ChatProblem))
         return stage.manifest
     with scratch_folder() as scratch:
         folder = scratch / "model"
@@ -55,8 +63,12 @@ def import_model(root: str, settings: BaseModelSettings) -> Manifest:
         if settings.base == SMOLLM2:
             _convert_gguf(smollm2_gguf(), folder)
         else:
-            _copy(fetch(settings, source.digest, scratch), folder, settings.chat_template)
-        manifest = stage.publish(Counts(kept={"parameters": _count_parameters(folder)}), folder=folder)
+            _copy(fetch(settings, source.digest, scratch), folder)
+        problems = _set_up_chat(folder, settings)
+        if trained:
+            _require_one_text(settings.base, problems)
+        counts = Counts(kept={"parameters": _count_parameters(folder)})
+        manifest = stage.publish(counts, {"chat": problems} if problems else {}, folder=folder)
         prime_model_cache(stage.uri, folder)
     return manifest
 
@@ -76,18 +88,37 @@ def _convert_gguf(path: Path, folder: Path) -> None:
     AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(folder)
 
 
-def _copy(source: Path, folder: Path, chat_template: str | None) -> None:
-    from transformers import AutoTokenizer
-
+def _copy(source: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
     for path in source.iterdir():
         if path.is_file() and path.suffix != ".bin":
             shutil.copyfile(path, folder / path.name)
-    if chat_template:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        tokenizer.chat_template = chat_template
-        tokenizer.save_pretrained(folder)
-    load_tokenizer(folder)  # a model without a chat template ends the run before anything is trained
+
+
+def _set_up_chat(folder: Path, settings: BaseModelSettings) -> list[ChatProblem]:
+    """Give the model its chat template; returns what speaks against training with it: nothing, or one problem.
+
+    Raises UserError without a template, before anything is trained.
+    """
+    from transformers import AutoTokenizer
+
+    if settings.chat_template or settings.chat_template_kwargs:
+        bare = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        template = settings.chat_template or bare.chat_template
+        bare.chat_template = template and with_arguments(template, settings.chat_template_kwargs)
+        bare.save_pretrained(folder)
+    tokenizer = load_tokenizer(folder)
+    problem = chat_problem(tokenizer, end_ids_of_files(folder, tokenizer))
+    return [ChatProblem(id="chat", problem=problem)] if problem else []
+
+
+def _require_one_text(base: str, problems: Sequence[ChatProblem]) -> None:
+    if problems:
+        raise UserError(
+            f"what {base} would be trained on is not what it would be asked: {problems[0].problem}",
+            "Give model.chat_template_kwargs (Qwen3: {enable_thinking: false}), or in model.chat_template a template "
+            "whose prompt goes on with the answer alone and a token at which the model stops.",
+        )
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 from components.base_model.base_model import import_model, load_tokenizer
 from components.base_model.settings import BaseModelSettings
 from components.core.errors import UserError
-from tests.helpers.tiny_model import make_tiny_model
+from tests.helpers.tiny_model import CHAT_TEMPLATE, make_tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,7 @@ def test_a_model_without_a_chat_template_is_refused_before_anything_is_trained(m
     tokenizer.save_pretrained(bare)
     with pytest.raises(UserError, match="no chat template"):
         import_model(str(tmp_path / "store"), BaseModelSettings(base=str(bare)))
-    template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
-    import_model(str(tmp_path / "store"), BaseModelSettings(base=str(bare), chat_template=template))
+    import_model(str(tmp_path / "store"), BaseModelSettings(base=str(bare), chat_template=CHAT_TEMPLATE))
 
 
 def test_pickled_weights_are_refused(model: Path, tmp_path: Path) -> None:

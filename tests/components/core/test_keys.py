@@ -29,7 +29,7 @@ from components.training.dpo.settings import DpoSettings
 from components.training.sft.settings import SftSettings
 
 KEYS: dict[str, tuple[Settings, str]] = {
-    "base_model": (BaseModelSettings(base="some/model"), "137e71c37b0886f1"),
+    "base_model": (BaseModelSettings(base="some/model"), "95424f1e42685360"),
     "seed_data": (SeedDataSettings(messages="messages.jsonl"), "57a216b6459aef87"),
     "eft": (EftSettings(), "459041d7292179c0"),
     "sft": (SftSettings(), "472699d1a4b2b3b3"),

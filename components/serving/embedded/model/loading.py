@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreT
 from transformers.cache_utils import DynamicLayer
 from transformers.utils import logging
 
+from components.base_model.chat import end_ids
 from components.core.errors import UserError
 from components.serving.embedded.model.forward import Forward
 from components.serving.embedded.model.kv_cache import DecodeCache
@@ -43,8 +44,7 @@ def verified(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> Load
     """A model in evaluation mode that is known to work here. Raises UserError when it does not."""
     _require_supported(model)
     configured = model.generation_config.eos_token_id if model.generation_config else None
-    end_ids = {*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id}
-    return LoadedModel(model, Tokenizer(tokenizer, end_ids - {None}))
+    return LoadedModel(model, Tokenizer(tokenizer, end_ids(tokenizer, configured)))
 
 
 def _load_tokenizer(directory: Path) -> PreTrainedTokenizerFast:

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 import jinja2
 from transformers import PreTrainedTokenizerFast
 
+from components.base_model.chat import control_tokens
+
 
 class PromptError(ValueError):
     """A prompt that cannot be made: no chat template, or the template refuses the messages."""
@@ -29,9 +31,7 @@ class Tokenizer:
         self._literal.encode_special_tokens = True
         # The mark is secret, because content that could write it could also hide behind it.
         self._mark = f"\ue000{secrets.token_hex(8)}"
-        controls = {str(token) for token in tokenizer.all_special_tokens}
-        controls |= {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-        self._controls = sorted(controls - {""}, key=len, reverse=True)
+        self._controls = control_tokens(tokenizer)
         self._control_pattern = re.compile("|".join(map(re.escape, self._controls)) or r"(?!)")
         self._mark_pattern = re.compile(rf"{self._mark}:(\d+)\ue001")
 

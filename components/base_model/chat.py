@@ -1,0 +1,116 @@
+"""A model's chat template: training text and served prompt must be one, and control tokens are no text (issue 12)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import TemplateError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from components.core.records import Messages
+
+ANSWER = "A blue whale."  # no template trims it, and none holds it
+ONE_TURN = [{"role": "user", "content": "What is large?"}]
+TWO_TURNS = [*ONE_TURN, {"role": "assistant", "content": "The sea."}, {"role": "user", "content": "What else?"}]
+SHOWN = 60  # characters of a text from where it differs
+
+
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Every token that is read as a control token and not as its characters, the longest first.
+
+    `all_special_tokens` names those with a role (eos, pad, ...); of Llama 3's 256 it leaves out nearly all.
+    """
+    tokens = {str(token) for token in tokenizer.all_special_tokens}
+    tokens |= {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return sorted(tokens - {""}, key=lambda token: (-len(token), token))
+
+
+def end_ids(tokenizer: PreTrainedTokenizerBase, configured: int | Iterable[int] | None) -> frozenset[int]:
+    """The tokens that end an answer; `configured` is `eos_token_id` of the model's generation configuration."""
+    of_model = [configured] if isinstance(configured, int) else configured or []
+    of_tokenizer = [tokenizer.eos_token_id] if isinstance(tokenizer.eos_token_id, int) else []
+    return frozenset([*of_model, *of_tokenizer])
+
+
+def end_ids_of_files(folder: Path, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The same from a model's files, as servers read them: generation_config.json, without it config.json."""
+    paths = [folder / name for name in ("generation_config.json", "config.json")]
+    configured = [json.loads(path.read_text()).get("eos_token_id") for path in paths if path.is_file()]
+    return end_ids(tokenizer, configured[0] if configured else None)
+
+
+def with_arguments(template: str | Mapping[str, str], arguments: Mapping[str, Any]) -> Any:
+    """The template (or each of several) with `chat_template_kwargs` written into it.
+
+    Then whoever fills it in uses them: training, our server, vLLM, and TGI, which takes none with a request.
+    """
+    if not isinstance(template, str):
+        return {name: with_arguments(one, arguments) for name, one in template.items()}
+    return "".join(f"{{% set {name} = {value!r} %}}" for name, value in arguments.items()) + template
+
+
+def chat_problem(tokenizer: PreTrainedTokenizerBase, ends: frozenset[int]) -> str:
+    """Why a model that is trained on this template's text would not be the one that is served; "" where it would.
+
+    What is trained on must be the served prompt, the answer, and a token at which a server stops, in this order and
+    token by token, after one turn and after two.
+    """
+    try:
+        problem = _difference(tokenizer, ONE_TURN, ends)
+    except TemplateError as error:
+        return f"the chat template refuses a question with its answer ({error})"
+    try:
+        return problem or _difference(tokenizer, TWO_TURNS, ends)
+    except TemplateError:  # a template for single questions
+        return ""
+
+
+def _difference(tokenizer: PreTrainedTokenizerBase, asked: Messages, ends: frozenset[int]) -> str:
+    answered = [*asked, {"role": "assistant", "content": ANSWER}]
+    prompt, text = _text(tokenizer, asked), _text(tokenizer, answered)
+    if not text.startswith(prompt):
+        return _parting(prompt, text)
+    before, _, after = text[len(prompt) :].partition(ANSWER)
+    if before.strip():
+        return f"training text has {before[:SHOWN]!r} between the served prompt and the answer"
+    names = [str(tokenizer.convert_ids_to_tokens(end)) for end in sorted(ends)]
+    if not _ends(after, names, control_tokens(tokenizer)):
+        stops = " or ".join(map(repr, names)) or "no token at all"
+        return f"an answer that is trained on ends with {after[:SHOWN]!r}, and a server stops at {stops}"
+    prompt_ids, ids = _ids(tokenizer, asked), _ids(tokenizer, answered)
+    if ids[: len(prompt_ids)] != prompt_ids:
+        return _parting(tokenizer.convert_ids_to_tokens(prompt_ids), tokenizer.convert_ids_to_tokens(ids))
+    if not ends & set(ids[len(prompt_ids) :]):
+        return f"the tokenizer reads the end of an answer, {after.strip()[:SHOWN]!r}, as characters"
+    return ""
+
+
+def _ends(after: str, names: Sequence[str], controls: Sequence[str]) -> bool:
+    """Whether one of `names` comes next after the answer. Control tokens before it are in no server's text."""
+    harmless, stops = ("|".join(map(re.escape, tokens)) for tokens in (controls, names))
+    return bool(names) and re.match(rf"(?:\s|{harmless or ' '})*?(?:{stops})", after) is not None
+
+
+def _parting(served: Any, trained: Any) -> str:
+    """Two texts (or lists of tokens) from where they differ."""
+    same = next((n for n, (one, other) in enumerate(zip(served, trained, strict=False)) if one != other), 0)
+    in_prompt, in_training = served[same:][:SHOWN], trained[same:][:SHOWN]
+    return f"after the same beginning the served prompt has {in_prompt!r} and training text {in_training!r}"
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> str:
+    """As a server fills the template in where the assistant is to answer; as training does where it has answered."""
+    asked = messages[-1]["role"] == "user"
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=asked))
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> list[int]:
+    asked = messages[-1]["role"] == "user"
+    encoded: Any = tokenizer.apply_chat_template(messages, return_dict=True, add_generation_prompt=asked)
+    return list(encoded["input_ids"])
