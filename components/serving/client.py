@@ -153,7 +153,7 @@ class Client:
         )
 
     def _sends_top_p_of_1(self, sampling: Sampling) -> bool:
-        """Not left out: vLLM's default is what the model's generation_config.json says. Greedily it makes no difference."""
+        """Not left out: vLLM's default is what the model's generation_config.json says. Greedily it is moot."""
         return sampling.top_p == 1 and sampling.temperature > 0 and not self._top_p_of_1_refused
 
     async def _after_refusal(
