@@ -55,7 +55,7 @@ def test_every_step_runs_in_its_image_as_a_user_without_rights(tmp_path: Path, m
         summary = json.loads(open_store(f"{STORE}/runs/{RUN}").read("summary.json") or b"{}")
         aliases = MlflowClient(local.tracking_uri).get_registered_model(recipe.name).aliases
     store_module._s3.cache_clear()
-    assert [model["name"] for model in summary["models"]] == ["sft", "m1", "m2"]
+    assert [model["name"] for model in summary["models"]] == ["m0", "sft", "m1", "m2"]
     assert {"sft", "m1", "m2"} <= set(aliases)
     assert local.environment()["AWS_SECRET_ACCESS_KEY"] not in log
 

@@ -40,7 +40,7 @@ from tests.helpers.paths import ROOT
 from tests.helpers.small_world import SEED, SmallWorld, small_settings, write_small_world
 
 pytestmark = pytest.mark.slow
-MODELS = ["sft", "m1", "m2", "m3"]
+MODELS = ["m0", "sft", "m1", "m2", "m3"]
 STORE = f"s3://{BUCKET}/artifacts"
 TIMEOUT_S = 1200.0  # nothing here takes that long unless the machine is very busy
 
@@ -127,7 +127,7 @@ def stages(undisturbed: tuple[Runner, str]) -> Iterator[dict[str, str]]:
 
 def figures(runner: Runner, metric: str) -> list[float]:
     """A metric of SFT, M1, M2 and M3."""
-    return [model["metrics"][metric] for model in runner.summaries()[0]["models"]]
+    return [model["metrics"][metric] for model in runner.summaries()[0]["models"][1:]]
 
 
 def content(summary: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def test_the_loop_makes_measures_and_registers_every_model(undisturbed: tuple[Ru
     runner, output = undisturbed
     summary = runner.summaries()[0]
     assert [model["name"] for model in summary["models"]] == MODELS
-    assert len({model["digest"] for model in summary["models"]}) == 4
+    assert len({model["digest"] for model in summary["models"]}) == 5
     assert [model["version"] for model in summary["models"]].count(None) == 0
     dpo = [stage for stage in summary["stages"] if stage["name"] in ("m2/dpo", "m3/dpo")]
     assert [round(stage["metrics"]["start_loss"], 4) for stage in dpo] == [0.6931, 0.6931]
@@ -160,14 +160,14 @@ def test_every_model_answers_better_than_the_one_before(undisturbed: tuple[Runne
     assert sampled[-1] - sampled[0] > 0.1
     wins = figures(runner, "win_rate")
     assert wins[1] < wins[3], wins
-    later = runner.summaries()[0]["models"][2:]
+    later = runner.summaries()[0]["models"][3:]
     assert all(model["metrics"]["win_share"] > model["metrics"]["loss_share"] for model in later)
 
 
 def test_every_model_can_judge_but_the_baseline(undisturbed: tuple[Runner, str]) -> None:
     """The baseline has seen no judgement and writes none; a coin would order half of the pairs as they are."""
     runner, _ = undisturbed
-    parsed, accuracy = figures(runner, "parse_rate"), [m["metrics"] for m in runner.summaries()[0]["models"][1:]]
+    parsed, accuracy = figures(runner, "parse_rate"), [m["metrics"] for m in runner.summaries()[0]["models"][2:]]
     assert parsed[0] < 0.1
     assert min(parsed[1:]) > 0.95
     assert min(metrics["pairwise_accuracy"] for metrics in accuracy) > 0.85
@@ -198,7 +198,7 @@ def test_the_short_proof_holds_in_a_smaller_world(
     outcomes = prove(plan, tmp_path, console)
     assert report(outcomes, tmp_path, console), (tmp_path / "proof.json").read_text()
     assert [model.metrics for model in outcomes[0].models] == [
-        model["metrics"] for model in undisturbed[0].summaries()[0]["models"][1:]
+        model["metrics"] for model in undisturbed[0].summaries()[0]["models"][2:]
     ]
 
 
@@ -208,7 +208,7 @@ def test_what_is_measured_is_what_is_true(undisturbed: tuple[Runner, str], stage
     runner, _ = undisturbed
     asked = read_records(stages["instructions"], "instructions", Instruction)
     references = {one.id: true_score(one.text, one.reference.lstrip("=")) for one in asked}
-    measured = zip(MODELS, figures(runner, "exact_answers"), figures(runner, "win_rate"), strict=True)
+    measured = zip(MODELS[1:], figures(runner, "exact_answers"), figures(runner, "win_rate"), strict=True)
     for name, accuracy, wins in measured:
         sampled = read_records(stages[f"{name}/evaluation"], "exact_answers", Candidate)
         assert accuracy == pytest.approx(fmean(one.text == answer(one.prompt) for one in sampled))
@@ -221,9 +221,9 @@ def test_the_gate_s_verdicts_are_in_the_summary(undisturbed: tuple[Runner, str])
     """M1 is the first champion; M2 and M3 are proven to answer better than the champion before them."""
     runner, output = undisturbed
     summary = runner.summaries()[0]
-    assert [model["verdict"] for model in summary["models"]] == [None, "promote", "promote", "promote"]
-    assert [model["promoted"] for model in summary["models"]] == [False, True, True, True]
-    reasons = [" ".join(model["reasons"]) for model in summary["models"][2:]]
+    assert [model["verdict"] for model in summary["models"]] == [None, None, "promote", "promote", "promote"]
+    assert [model["promoted"] for model in summary["models"]] == [False, False, True, True, True]
+    reasons = [" ".join(model["reasons"]) for model in summary["models"][3:]]
     assert all("exact_answers" in reason for reason in reasons), reasons
     assert {entry["figure"] for entry in summary["drift"]} >= {"agreement with people", "pairs"}
     assert "M2 promote:" in output
@@ -258,8 +258,8 @@ def test_two_models_are_compared_as_ci_does_it(undisturbed: tuple[Runner, str]) 
     assert code == 0, output
     report = json.loads((runner.folder / "reports/report.json").read_text())
     assert report["decision"] == "promote"
-    assert report["model"]["digest"] == runner.summaries()[0]["models"][3]["digest"]
-    assert report["against"]["digest"] == runner.summaries()[0]["models"][1]["digest"]
+    assert report["model"]["digest"] == runner.summaries()[0]["models"][4]["digest"]
+    assert report["against"]["digest"] == runner.summaries()[0]["models"][2]["digest"]
     code, again = runner.finish(runner.srlm(*evaluate, *newest))
     assert code == 0, again
     assert json.loads((runner.folder / "reports/report.json").read_text()) == report

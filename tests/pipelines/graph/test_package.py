@@ -54,7 +54,7 @@ def test_every_box_says_what_is_done_to_which_model(documents: list[Spec]) -> No
         titles = [task["taskInfo"]["name"] for task in dag["tasks"].values()]
         assert len(set(titles)) == len(titles)
         assert not any(re.search(r"-\d+$", title) for title in titles)
-        if model := re.fullmatch(r"comp-m(\d+)", name):
+        if model := re.fullmatch(r"comp-m([1-9]\d*)", name):
             number = int(model[1])
             assert f"train M{number}" in titles
             named = {found for title in titles for found in re.findall(r"M\d+", title)}
@@ -64,7 +64,7 @@ def test_every_box_says_what_is_done_to_which_model(documents: list[Spec]) -> No
 def test_the_demo_reads_like_the_paper() -> None:
     spec = compiled("demo")[0]
     outer = spec["components"]["comp-exit-handler-1"]["dag"]
-    assert in_order(outer) == ["prepare", "SFT baseline", "M1", "M2 (round 1)", "M3 (round 2)"]
+    assert in_order(outer) == ["prepare", "M0", "SFT baseline", "M1", "M2 (round 1)", "M3 (round 2)"]
     inner = {
         task["taskInfo"]["name"]: spec["components"][task["componentRef"]["name"]] for task in outer["tasks"].values()
     }
@@ -181,7 +181,7 @@ def test_the_number_of_rounds_has_no_limit() -> None:
         spec = package(self_rewarding_pipeline(recipe, part))[0]
         titles.append(in_order(spec["components"]["comp-exit-handler-1"]["dag"]))
     rounds = [f"M{number + 1} (round {number})" for number in range(1, 8)]
-    assert titles[0] == ["prepare", "SFT baseline", "M1", *rounds[:3], "goes on in part 2"]
+    assert titles[0] == ["prepare", "M0", "SFT baseline", "M1", *rounds[:3], "goes on in part 2"]
     assert titles[1] == ["prepare", *rounds[3:6], "goes on in part 3"]
     assert titles[2] == ["prepare", *rounds[6:]]
 
