@@ -33,7 +33,7 @@ VERSIONS = {
     "seed_data": 2,
     "eft": 1,
     "sft": 1,
-    "prompts": 2,
+    "prompts": 3,
     "sampling": 1,
     "judging": 2,
     "pairs": 2,

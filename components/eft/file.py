@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from components.core.data_files import read_json_lines
 from components.core.errors import UserError
 from components.core.hashing import short_id
+from components.core.texts import normalised
 from components.eft.targets import Target
 from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat, parse_score
-from components.seed_data.first_turns import normalised
 
 FilledText = Annotated[str, Field(min_length=1)]
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from components.core.hashing import content_hash
 from components.core.records import Judgement, Reply, SeedPrompt
+from components.core.texts import word_count
 from components.judging.judging import mean_scores
 from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat, parse_score
 
@@ -83,7 +84,7 @@ def closest(samples: Sequence[Judgement], mean: float, score_format: ScoreFormat
     for sample in samples:
         last_line = (sample.completion.strip().splitlines() or [""])[-1]
         ends_on_score = parse_score(last_line, score_format=score_format).value == sample.score
-        gives_reasons = len(sample.completion.split()) >= FEWEST_WORDS
+        gives_reasons = word_count(sample.completion) >= FEWEST_WORDS
         if sample.score is not None and sample.finish_reason == "stop" and ends_on_score and gives_reasons:
             distances.append((abs(sample.score - mean), sample))
     least = min((distance for distance, _ in distances), default=0.0)

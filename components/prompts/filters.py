@@ -1,55 +1,55 @@
 """Which written prompts are fit for use: the filters of Self-Instruct (Wang et al. 2022, section 2.2 and appendix).
 
-Novelty is ROUGE-L against everything accepted so far, by bit-parallel LCS: linear in the pool, compiled.
+They are rules for English. For other languages those that speak of English words are left out, and a first character
+may be a letter of any script. Novelty is ROUGE-L against everything accepted so far.
 """
 
 from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from rapidfuzz.distance import LCSseq
+from components.core.texts import TextPool, rouge_l, tokens, word_count
 
 MIN_WORDS, MAX_WORDS = 4, 150
-# A language model without tools can do nothing about these.
+ENGLISH = "en"
+# A language model without tools can do nothing about these. In other languages some mean other things: "file" is a
+# queue in French.
 UNFIT_WORDS = re.compile(r"\b(images?|graphs?|pictures?|files?|maps?|draw|plot|go to)\b", re.IGNORECASE)
-# As rouge_score's default tokenizer without stemming: lower case, everything but a-z and 0-9 is a space.
-_SEPARATORS = re.compile(r"[^a-z0-9]+")
+OPENING_MARKS = "¿¡"  # with which Spanish begins questions and exclamations
 NOVELTY_MEASURED = 200  # prompts whose novelty is measured: enough for a mean, seconds at any size
 
 
-def rejection_reason(text: str, finish_reason: str) -> str | None:
-    """Why the text cannot serve as a prompt, None when it can. Novelty is left to the NoveltyPool."""
+def rejection_reason(text: str, finish_reason: str, language: str = ENGLISH) -> str | None:
+    """Why the text cannot serve as a prompt, None when it can; `language` is the seed data's (OpenAssistant's code).
+
+    Novelty is left to the NoveltyPool.
+    """
     if finish_reason != "stop":
         return "cut off by length"
-    words = len(text.split())
+    words = word_count(text)
     if words < MIN_WORDS:
         return "too short"
     if words > MAX_WORDS:
         return "too long"
-    if UNFIT_WORDS.search(text):
+    if language == ENGLISH and UNFIT_WORDS.search(text):
         return "needs more than text"
-    if text.startswith("Write a program"):
+    if language == ENGLISH and text.startswith("Write a program"):
         return "asks for a program"
+    return _unfit_beginning(text, language)
+
+
+def _unfit_beginning(text: str, language: str) -> str | None:
+    """In English the first character is an ASCII letter or digit (the paper's rule), elsewhere one of any script."""
     if text[0] in string.punctuation:
         return "starts with punctuation"
-    if not text[0].isascii():
-        return "starts with a non-ASCII character"
-    return None
-
-
-def rouge_tokens(text: str) -> list[str]:
-    """The tokens that ROUGE-L compares."""
-    return [token for token in _SEPARATORS.sub(" ", text.lower()).split(" ") if token]
-
-
-def rouge_l(first: list[str], second: list[str]) -> float:
-    """ROUGE-L F1 of two token lists (Lin 2004): 2 LCS / (len + len), 0 when either is empty."""
-    if not first or not second:
-        return 0.0
-    return 2 * LCSseq.similarity(first, second) / (len(first) + len(second))
+    if language == ENGLISH:
+        return None if text[0].isascii() else "starts with a non-ASCII character"
+    kind = unicodedata.category(text.lstrip(OPENING_MARKS)[:1] or text[0])
+    return None if kind[0] in "LN" else "starts with neither a letter nor a digit"
 
 
 def mean_novelty(texts: Sequence[str], others: Sequence[str]) -> float | None:
@@ -57,11 +57,11 @@ def mean_novelty(texts: Sequence[str], others: Sequence[str]) -> float | None:
 
     Compared are `others` and the other texts. A writer that runs dry repeats itself more closely from round to round.
     """
-    tokens = [rouge_tokens(text) for text in texts]
-    before = [rouge_tokens(text) for text in others]
+    written = [tokens(text) for text in texts]
+    before = [tokens(text) for text in others]
     closest = [
-        max((rouge_l(text, other) for other in [*before, *tokens[:n], *tokens[n + 1 :]]), default=0.0)
-        for n, text in enumerate(tokens[:NOVELTY_MEASURED])
+        max((rouge_l(text, other) for other in [*before, *written[:n], *written[n + 1 :]]), default=0.0)
+        for n, text in enumerate(written[:NOVELTY_MEASURED])
     ]
     return 1 - fmean(closest) if closest else None
 
@@ -71,17 +71,11 @@ class NoveltyPool:
 
     def __init__(self, texts: Iterable[str], threshold: float) -> None:
         self.threshold = threshold
-        self._pool = [rouge_tokens(text) for text in texts]
+        self._pool = TextPool(texts)
 
     def is_novel(self, text: str) -> bool:
         """Whether no text of the pool is closer than the threshold."""
-        tokens = rouge_tokens(text)
-        for other in self._pool:
-            total = len(tokens) + len(other)
-            # where even a full match of the shorter one stays below the threshold there is no need to compare
-            if 2 * min(len(tokens), len(other)) > self.threshold * total and rouge_l(tokens, other) > self.threshold:
-                return False
-        return True
+        return self._pool.closest(text, self.threshold) is None
 
     def add(self, text: str) -> None:
-        self._pool.append(rouge_tokens(text))
+        self._pool.add(text)

@@ -17,9 +17,10 @@ from components.core.errors import UserError
 from components.core.hashing import seed_from, short_id
 from components.core.progress import say
 from components.core.records import Counts, Example, Manifest, Prompt, PromptAttempt
-from components.core.stage import Stage, parent, read_records
+from components.core.stage import Stage, parent, read_manifest, read_records
+from components.prompts.cleaning import clean
 from components.prompts.file import take_prompts
-from components.prompts.filters import NoveltyPool, mean_novelty, rejection_reason
+from components.prompts.filters import ENGLISH, NoveltyPool, mean_novelty, rejection_reason
 from components.prompts.settings import PromptsSettings
 from components.serving.client import Completion, Request
 from components.serving.completions import Endpoint, complete
@@ -30,6 +31,7 @@ INSTRUCTION = (
     "Below are tasks that people have given to an AI assistant. Write one more task that such a person could give: "
     "about something else, complete in itself, to be answered in text alone. Write the task only, not its answer.\n"
 )
+SAME_LANGUAGE = "Write it in the language of these tasks.\n"
 
 
 def make_all_prompts(before: dict[str, Any], rounds: int) -> list[str]:
@@ -63,15 +65,19 @@ class TaskPool:
     seeds: list[str]
     earlier: list[str]  # generated in the rounds before
     novelty: NoveltyPool
+    language: str = ENGLISH
     accepted: list[Prompt] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
 
     def take(self, attempt: PromptAttempt) -> None:
         """Accept the attempt or count why not."""
-        text = clean(attempt.text)
-        reason = rejection_reason(text, attempt.finish_reason) or (None if self.novelty.is_novel(text) else "not novel")
-        if reason:
-            self.dropped[f"prompt: {reason}"] += 1
+        text = clean(attempt.text) if attempt.finish_reason == "stop" else attempt.text
+        if text is None:
+            self.dropped["prompt: the writer refused"] += 1
+            return
+        reason = rejection_reason(text, attempt.finish_reason, self.language)
+        if reason or not self.novelty.is_novel(text):
+            self.dropped[f"prompt: {reason or 'not novel'}"] += 1
             return
         self.novelty.add(text)
         self.accepted.append(Prompt(id=short_id(text), text=text))
@@ -91,7 +97,8 @@ def write_prompts(
         return stage.manifest
     seeds = [example.prompt for example in read_records(seed_data, "ift", Example)]
     before = [prompt.text for uri in earlier for prompt in read_records(uri, "prompts", Prompt)]
-    pool = TaskPool(seeds, before, NoveltyPool(seeds + before, settings.novelty))
+    language = read_manifest(seed_data).settings.get("language", ENGLISH)
+    pool = TaskPool(seeds, before, NoveltyPool(seeds + before, settings.novelty), language)
     tokens = _write_until_enough(stage, settings, pool, endpoint)
     surplus = len(pool.accepted) - settings.count
     if surplus > 0:
@@ -135,7 +142,7 @@ def _write_wave(
     requests = [
         Request(
             id := f"{wave}/{number}",
-            [{"role": "user", "content": few_shot(_shots(settings, pool, id))}],
+            [{"role": "user", "content": few_shot(_shots(settings, pool, id), pool.language)}],
             sampling,
             seed_from(settings.seed, "prompt", len(pool.earlier), id),
         )
@@ -159,16 +166,8 @@ def _shots(settings: PromptsSettings, pool: TaskPool, attempt: str) -> list[str]
     return chosen
 
 
-def few_shot(shots: Sequence[str]) -> str:
+def few_shot(shots: Sequence[str], language: str = ENGLISH) -> str:
     """The writer's prompt: the same length at every call, whatever was generated before."""
+    instruction = INSTRUCTION if language == ENGLISH else INSTRUCTION + SAME_LANGUAGE
     tasks = [f"Task {number}: {' '.join(shot.split())}" for number, shot in enumerate(shots, 1)]
-    return "\n".join([INSTRUCTION, *tasks, f"Task {len(shots) + 1}:"])
-
-
-def clean(text: str) -> str:
-    """The written task without the label that writers like to repeat, or the quotes around it."""
-    text = text.strip()
-    label, colon, rest = text.partition(":")
-    if (colon and label.lower().removeprefix("task").strip().rstrip(".").isdigit()) or label.lower() == "task":
-        text = rest.strip()
-    return text[1:-1].strip() if len(text) > 2 and text[0] == text[-1] == '"' else text
+    return "\n".join([instruction, *tasks, f"Task {len(shots) + 1}:"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from components.core.records import Reply, SeedPrompt
+from components.core.texts import normalised
 from components.seed_data.messages import Message
 
 # Only trees in this state are finished: in the others replies and ranks may be missing, or moderators stopped them.
@@ -48,11 +48,6 @@ def first_turns(messages: Iterable[Message], language: str) -> FirstTurns:
         else:
             turns.dropped[PROMPT_DROPPED if starts_tree[parent_id] else DEEPER] += len(orphans)
     return turns
-
-
-def normalised(text: str) -> str:
-    """The text as prompts are compared: without differences of case, of spaces or of Unicode's compatibility forms."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _unusable(message: Message, language: str) -> str | None:

@@ -16,10 +16,10 @@ from components.base_model.settings import BaseModelSettings
 from components.core.records import Example, Manifest, Prompt, Question, SeedPrompt
 from components.core.stage import read_records
 from components.core.store import join
+from components.core.texts import normalised
 from components.eft.eft import make_eft
 from components.evaluation.exact_answers.questions import import_questions
 from components.prompts.file import take_prompts
-from components.seed_data.first_turns import normalised
 from components.seed_data.seed_data import make_seed_data
 from components.serving.embedded.model.loading import load
 from examples.world.data import Sizes, World, draw_world, slip, with_wrong_digits

@@ -33,7 +33,7 @@ KEYS: dict[str, tuple[Settings, str]] = {
     "seed_data": (SeedDataSettings(messages="messages.jsonl"), "57a216b6459aef87"),
     "eft": (EftSettings(), "459041d7292179c0"),
     "sft": (SftSettings(), "472699d1a4b2b3b3"),
-    "prompts": (PromptsSettings(), "b7f81b4af7856b28"),
+    "prompts": (PromptsSettings(), "61892b9e762a2326"),
     "sampling": (SamplingSettings(), "adfde926da38a0b1"),
     "judging": (JudgingSettings(), "d3689480accc3055"),
     "pairs": (PairsSettings(), "5b6b254d0b37a65e"),

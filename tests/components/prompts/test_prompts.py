@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from components.core.records import Counts, Example, Manifest, Prompt
 from components.core.settings import Settings
 from components.core.stage import Stage, read_records
 from components.core.store import join
-from components.prompts.prompts import clean, few_shot, write_prompts
+from components.prompts.prompts import few_shot, write_prompts
 from components.prompts.settings import PromptsSettings
+from components.seed_data.settings import SeedDataSettings
 from tests.helpers.scripted_endpoint import Script, said
 
 Serve = Callable[[Script], str]
@@ -144,7 +145,7 @@ def test_a_wave_shows_what_the_waves_before_it_had_accepted(tmp_path: Path, serv
 
 
 def test_what_is_not_accepted_is_counted_by_reason(tmp_path: Path, serve: Serve) -> None:
-    """12 attempts in one wave: 2 prompts, 3 that repeat something, 1 cut off, and one for each of the 6 filters."""
+    """13 attempts in one wave: 2 prompts, 3 that repeat something, 1 cut off, 1 refused, one for each of 6 filters."""
     answers = [
         said("Name four common rivers"),
         said("Task 9: name four common RIVERS!"),  # the first one again
@@ -155,13 +156,14 @@ def test_what_is_not_accepted_is_counted_by_reason(tmp_path: Path, serve: Serve)
         said("word " * 151),
         said("Draw a map of the river"),
         said("Write a program that adds numbers"),
-        said("- list three kinds of bread"),
+        said("(list) three kinds of bread"),
+        said("I'm sorry, but I can't help with that request today."),
         said("Écris une lettre à ma mère"),
         said('"Explain why bread dough needs to rest"'),
     ]
     script = Script(lambda number, _: answers[number - 1])
     this = a_round(tmp_path, earlier=[[text("earlier0")]])
-    made = this.write(serve(script), count=2, wave=12)
+    made = this.write(serve(script), count=2, wave=13)
     assert this.written(made) == ["Name four common rivers", "Explain why bread dough needs to rest"]
     assert made.counts.kept == {"prompts": 2}
     assert made.counts.dropped == {
@@ -172,6 +174,7 @@ def test_what_is_not_accepted_is_counted_by_reason(tmp_path: Path, serve: Serve)
         "prompt: needs more than text": 1,
         "prompt: asks for a program": 1,
         "prompt: starts with punctuation": 1,
+        "prompt: the writer refused": 1,
         "prompt: starts with a non-ASCII character": 1,
     }
     assert set(made.parents) == {"writer", "seed_data", "earlier_1"}
@@ -215,23 +218,29 @@ def test_too_few_prompts_after_all_waves_name_the_settings(tmp_path: Path, serve
         this.write("", count=2, wave=4, max_attempts_per_prompt=3)
 
 
-@pytest.mark.parametrize(
-    ("written", "task"),
-    [
-        ("Task 9: Name a river", "Name a river"),
-        ("9. Name a river", "9. Name a river"),
-        ('"Name a river"', "Name a river"),
-        ("  Name a river\n", "Name a river"),
-        ("Task: Name a river", "Name a river"),
-        ("Compare two things: tea and coffee", "Compare two things: tea and coffee"),
-    ],
-)
-def test_labels_and_quotes_are_taken_off(written: str, task: str) -> None:
-    assert clean(written) == task
-
-
 def test_the_few_shot_prompt_holds_the_shots_and_nothing_else() -> None:
     """Its length depends on its shots alone: it does not grow from call to call."""
     prompt = few_shot(["one\nline", "two"])
     assert prompt.endswith("Task 1: one line\nTask 2: two\nTask 3:")
     assert few_shot(["one\nline", "two"]) == prompt
+
+
+def test_seed_data_of_another_language_decide_the_filters_and_what_the_writer_is_asked(
+    tmp_path: Path, serve: Serve
+) -> None:
+    """Three Russian prompts, of which the second repeats the first; by the rules for English none would be fit."""
+    answers = [
+        "Задача 9: Напиши короткое письмо соседу о цветах.",
+        "Напиши короткое письмо соседу о цветах",
+        "Объясни школьнику, почему небо голубое.",
+    ]
+    script = writes(lambda number: answers[number - 1])
+    this = a_round(tmp_path)
+    stage = Stage(str(tmp_path), "seed_data", SeedDataSettings(messages="-", language="ru"), {})
+    examples = [Example(id=str(n), kind="ift", prompt=text(f"seed{n}"), completion="-") for n in range(8)]
+    stage.publish(Counts(), {"ift": examples})
+    this = replace(this, seed_data=stage.uri)
+    made = this.write(serve(script), count=2, wave=3)
+    assert this.written(made) == ["Напиши короткое письмо соседу о цветах.", answers[2]]
+    assert made.counts.dropped == {"prompt: not novel": 1}
+    assert "in the language of these tasks" in script.bodies[0]["messages"][-1]["content"]

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.seed_data.first_turns import FirstTurns, first_turns, normalised
+from components.core.texts import normalised
+from components.seed_data.first_turns import FirstTurns, first_turns
 from components.seed_data.messages import Message
 
 

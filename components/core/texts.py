@@ -1,0 +1,149 @@
+"""Texts of any language compared and counted: what is the same, how much two have in common, how many words one has.
+
+ROUGE-L is computed by bit-parallel LCS in compiled code, so that thousands of texts are held against thousands.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from rapidfuzz.distance import LCSseq
+
+_ASCII_WORD = re.compile(r"[a-z0-9]+")
+_SURROGATES, _CODE_POINTS = range(0xD800, 0xE000), 0x10FFFF
+# Scripts that are written without spaces between words: first and last code point, characters to a word. What a word is
+# there is a matter of segmentation; these are the usual means of it.
+_UNSPACED = (
+    (0x0E00, 0x0EFF, 4.0),  # Thai, Lao
+    (0x1000, 0x109F, 4.0),  # Burmese
+    (0x1780, 0x17FF, 4.0),  # Khmer
+    (0x1950, 0x19DF, 4.0),  # Tai Le, New Tai Lue
+    (0x1A20, 0x1AAF, 4.0),  # Tai Tham
+    (0x3005, 0x3007, 1.5),  # the signs of repetition and of zero among Han
+    (0x3040, 0x30FF, 3.0),  # Hiragana, Katakana
+    (0x31F0, 0x31FF, 3.0),
+    (0x3400, 0x4DBF, 1.5),  # Han
+    (0x4E00, 0x9FFF, 1.5),
+    (0xA9E0, 0xA9FF, 4.0),  # Burmese
+    (0xAA60, 0xAA7F, 4.0),
+    (0xF900, 0xFAFF, 1.5),  # Han
+    (0x1AFF0, 0x1B16F, 3.0),  # Kana
+    (0x20000, 0x3FFFF, 1.5),  # Han
+)
+
+
+def normalised(text: str) -> str:
+    """The text as prompts are compared: without differences of case, of spaces or of Unicode's compatibility forms."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def tokens(text: str) -> list[str]:
+    """The tokens that ROUGE-L compares: runs of letters and digits, single characters where words have no spaces.
+
+    On ASCII these are the tokens of rouge_score without stemming. A letter keeps its marks (vowel signs, tones,
+    accents); case, compatibility forms and invisible format characters make no difference.
+    """
+    text = unicodedata.normalize("NFKC", text).casefold()
+    if text.isascii():
+        return _ASCII_WORD.findall(text)
+    found: list[str] = []
+    joins = False  # whether a letter or digit would go on with the token before it
+    for character in text:
+        kind = unicodedata.category(character)
+        if kind == "Cf" or (kind[0] == "M" and not found):
+            continue
+        alone = characters_per_word(character) is not None
+        if kind[0] == "M":
+            found[-1] += character
+        elif kind[0] not in "LN":
+            joins = False
+        elif alone or not joins:
+            found.append(character)
+            joins = not alone
+        else:
+            found[-1] += character
+    return found
+
+
+def word_count(text: str) -> int:
+    """Words between spaces; where a script has none they are estimated from its characters, rounded up."""
+    unspaced, rest = 0.0, []
+    for character in unicodedata.normalize("NFKC", text):
+        per_word = characters_per_word(character)
+        if per_word is None:
+            rest.append(character)
+        else:
+            unspaced += unicodedata.category(character)[0] in "LN" and 1 / per_word
+            rest.append(" ")
+    # a mark or a full stop alone is no word: among unspaced characters it would be one
+    spaced = [word for word in "".join(rest).split() if not unspaced or any(one.isalnum() for one in word)]
+    return len(spaced) + math.ceil(unspaced - 1e-9)
+
+
+def characters_per_word(character: str) -> float | None:
+    """How many characters make a word where the script has no spaces; None where it has them."""
+    point = ord(character)
+    if point < _UNSPACED[0][0]:
+        return None
+    return next((per_word for first, last, per_word in _UNSPACED if first <= point <= last), None)
+
+
+def rouge_l(first: Sequence[str], second: Sequence[str]) -> float:
+    """ROUGE-L F1 of two token lists (Lin 2004): 2 LCS / (len + len), 0 when either is empty."""
+    if not first or not second:
+        return 0.0
+    return 2 * LCSseq.similarity(first, second) / (len(first) + len(second))
+
+
+def _could_exceed(bound: float, first: int, second: int) -> bool:
+    """Whether ROUGE-L of texts of so many tokens can be above the bound: the shorter one is all that they can share."""
+    return 2 * min(first, second) > bound * (first + second)
+
+
+class TextPool:
+    """Texts that others are compared with by ROUGE-L."""
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self.texts: list[str] = []
+        self._encoded: list[str] = []
+        self._characters: dict[str, str] = {}  # a token as one character: compiled code compares strings fastest
+        self._with: dict[str, list[int]] = {}  # places of the texts that hold a token
+        for text in texts:
+            self.add(text)
+
+    def add(self, text: str) -> None:
+        encoded = self._encode(text)
+        for character in set(encoded):
+            self._with.setdefault(character, []).append(len(self.texts))
+        self.texts.append(text)
+        self._encoded.append(encoded)
+
+    def closest(self, text: str, above: float) -> tuple[str, float] | None:
+        """The text with the highest ROUGE-L F1 above `above`, the first of equals, and that number; None without."""
+        encoded = self._encode(text)
+        scores = {place: rouge_l(encoded, self._encoded[place]) for place in self._candidates(encoded, above)}
+        best = max(scores, key=lambda place: (scores[place], -place), default=None)
+        return None if best is None or scores[best] <= above else (self.texts[best], scores[best])
+
+    def _candidates(self, encoded: str, above: float) -> set[int]:
+        """Places of all texts that can come above.
+
+        2 LCS / (n + m) > t needs m > n t / (2 - t), so that more than n t / (2 - t) of the n tokens are shared, and at
+        least one of any n - that. Those that the fewest texts hold leave the fewest to compare.
+        """
+        shared = int(len(encoded) * above / (2 - above) - 1e-9) + 1
+        rarest = sorted(encoded, key=lambda character: len(self._with.get(character, ())))[: len(encoded) - shared + 1]
+        places = {place for character in rarest for place in self._with.get(character, ())}
+        return {place for place in places if _could_exceed(above, len(encoded), len(self._encoded[place]))}
+
+    def _encode(self, text: str) -> str:
+        """One character a token; beyond a million different tokens two may share one."""
+        characters = []
+        for token in tokens(text):
+            point = len(self._characters) % (_CODE_POINTS - len(_SURROGATES))
+            new = chr(point if point < _SURROGATES.start else point + len(_SURROGATES))
+            characters.append(self._characters.setdefault(token, new))
+        return "".join(characters)
