@@ -145,11 +145,11 @@ class Comparison(Record):
 
 
 class Observation(Record):
-    """What one item (a prompt, an instruction) adds to one metric; see components/metrics."""
+    """What one item (a prompt, an instruction) adds to one metric; see components/metrics. None is an unknown value."""
 
     metric: str
     item: str
-    values: list[FiniteFloat]
+    values: list[FiniteFloat | None]
 
 
 class Check(Record):

@@ -46,7 +46,14 @@ class Estimate(NamedTuple):
 def interval(metric: Metric, observed: Observed, how: Resampling) -> Estimate:
     """The metric of one model."""
     rows = _rows(observed, sorted(observed))
-    return _estimate(lambda drawn: metric.statistic(rows[drawn]), len(rows), metric.weighing(rows), how)
+    resampled = metric.resampled or metric.statistic
+    return _estimate(
+        lambda drawn: metric.statistic(rows[drawn]),
+        lambda drawn: resampled(rows[drawn]),
+        len(rows),
+        metric.weighing(rows),
+        how,
+    )
 
 
 def difference(metric: Metric, one: Observed, other: Observed, how: Resampling) -> Estimate:
@@ -64,9 +71,13 @@ def _compare(
 ) -> Estimate:
     items = sorted(one.keys() & other.keys())
     first, second = _rows(one, items), _rows(other, items)
-    weighing = min(metric.weighing(first), metric.weighing(second))
+    weighing, resampled = min(metric.weighing(first), metric.weighing(second)), metric.resampled or metric.statistic
     return _estimate(
-        lambda drawn: of(metric.statistic(first[drawn]), metric.statistic(second[drawn])), len(items), weighing, how
+        lambda drawn: of(metric.statistic(first[drawn]), metric.statistic(second[drawn])),
+        lambda drawn: of(resampled(first[drawn]), resampled(second[drawn])),
+        len(items),
+        weighing,
+        how,
     )
 
 
@@ -74,7 +85,7 @@ def _rows(observed: Observed, items: list[str]) -> Rows:
     return np.array([observed[item] for item in items], dtype=np.float64).reshape(len(items), -1 if items else 0)
 
 
-def _estimate(statistic: OnItems, items: int, weighing: int, how: Resampling) -> Estimate:
+def _estimate(statistic: OnItems, resampled_by: OnItems, items: int, weighing: int, how: Resampling) -> Estimate:
     if not items:
         return Estimate(None, None, None, 0)
     value = float(statistic(np.arange(items)))
@@ -82,7 +93,7 @@ def _estimate(statistic: OnItems, items: int, weighing: int, how: Resampling) ->
         return Estimate(None, None, None, items)
     draws, most = np.random.default_rng(how.seed), max(1, DRAWN_AT_ONCE // items)
     batches = [min(most, how.resamples - start) for start in range(0, how.resamples, most)]
-    resampled = np.concatenate([statistic(draws.integers(items, size=(batch, items))) for batch in batches])
+    resampled = np.concatenate([resampled_by(draws.integers(items, size=(batch, items))) for batch in batches])
     defined = resampled[~np.isnan(resampled)]
     if len(defined) < (1 - MOST_UNDEFINED) * how.resamples:
         return Estimate(value, None, None, weighing)

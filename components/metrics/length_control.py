@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from components.metrics.penalised import fit_path
+
 Array = NDArray[np.float64]
 FOLDS = 5
 GRID = np.logspace(-4, 4, 10)  # inverse strengths of the penalty; scikit-learn's own grid
@@ -39,13 +41,17 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Regression:
-    """What is fitted: [rows, terms], the preference and the weight of each row; and where to predict."""
+    """What is fitted: [rows, terms], the preference and the weight of each row; and where to predict.
+
+    `annotated` of the instructions have a preference, and are rows. The features and the predictions are those of all.
+    """
 
     terms: tuple[str, ...]
     features: Array
     preferences: Array
     weights: Array
     at_equal_length: Array  # [instructions, terms]
+    annotated: int
 
     def fit(
         self,
@@ -53,10 +59,18 @@ class Regression:
         rows: NDArray[np.intp] | slice = slice(None),
         draws: int | np.random.RandomState = SEED,
     ) -> Array:
-        """Coefficients [terms]. A preference p is two rows: a win of weight p and a loss of weight 1 - p."""
+        """Coefficients [terms]. A preference p is two rows: a win of weight p and a loss of weight 1 - p.
+
+        Rows of one side alone, wins or losses, are all wins to liblinear, and so to AlpacaEval, where a fold of the
+        cross-validation has no other; it also writes a line past Python to the terminal, unless a row of zeros, which
+        has no influence, stands for the other side.
+        """
         from sklearn.linear_model import LogisticRegression
 
         features, won, weights = self.features[rows], self.preferences[rows], self.weights[rows]
+        if one_sided(won):
+            features, won = np.vstack([features, np.zeros(len(self.terms))]), np.append(np.ones(len(won)), 0)
+            weights = np.append(weights, 1)
         model = LogisticRegression(
             C=regularisation, l1_ratio=1, solver="liblinear", fit_intercept=False, random_state=draws
         )
@@ -65,20 +79,38 @@ class Regression:
         return np.asarray(model.coef_[0], dtype=np.float64)
 
     def log_likelihood(self, coefficients: Array, rows: NDArray[np.intp]) -> float:
-        """The mean over the rows."""
+        """The mean over the rows, at these coefficients [terms]."""
         logits = self.features[rows] @ coefficients
         each = self.preferences[rows] * logits - np.logaddexp(0, logits)
         return float((self.weights[rows] * each).mean())
 
     def chosen_regularisation(self) -> float:
         """The C that predicts held-out rows best; the smallest of equals."""
-        from sklearn.model_selection import GroupKFold
-
         likelihoods = []  # [folds, grid]
-        for kept, held in GroupKFold(FOLDS).split(self.features, groups=np.arange(len(self.features))):
+        for kept, held in self._folds():
             draws = np.random.RandomState(SEED)  # goes on from one C to the next, as in LogisticRegressionCV
             likelihoods.append([self.log_likelihood(self.fit(c, kept, draws), held) for c in GRID])
         return float(GRID[int(np.argmax(np.mean(likelihoods, axis=0)))])
+
+    def quickly_chosen_regularisation(self) -> float:
+        """The same C but for near ties, without liblinear: for resamples."""
+        folds = self._folds()
+        weights, won = (np.tile(one, (len(folds), 1)) for one in (self.weights, self.preferences))
+        for fold, (kept, held) in enumerate(folds):
+            weights[fold, held] = 0
+            won[fold] = 1 if one_sided(self.preferences[kept]) else won[fold]
+        path = fit_path(self.features, won, weights, GRID)
+        likelihoods = [
+            [self.log_likelihood(coefficients[fold], held) for coefficients in path]
+            for fold, (_, held) in enumerate(folds)
+        ]
+        return float(GRID[int(np.argmax(np.mean(likelihoods, axis=0)))])
+
+    def _folds(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Rows to fit and rows to predict."""
+        from sklearn.model_selection import GroupKFold
+
+        return list(GroupKFold(FOLDS).split(self.features, groups=np.arange(len(self.features))))
 
     def predictions(self, coefficients: Array) -> Array:
         """Preferences [instructions] at equal length."""
@@ -94,12 +126,15 @@ def length_controlled_win_rate(
 ) -> Fitted | None:
     """The win rate at equal length; one value an instruction, preferences from 0 to 1, lengths in characters.
 
+    An instruction without a valid annotation has the preference nan: as in AlpacaEval its length, its difficulty and
+    its gamed rows count and it is predicted, but nothing is fitted to it.
+
     None where it is undefined: too few annotations for the cross-validation, or no variation in the length.
     Without a difficulty it is AlpacaEval's form length_controlled_minimal, with one length_controlled_noreg. With
     `gamed` too (df_gamed.csv: [rows, (preference, standardised length, difficulty)]) it is length_controlled_v1.
     """
     regression = _regression(preferences, model_lengths, reference_lengths, difficulty, gamed)
-    if regression is None or len(regression.at_equal_length) < FOLDS:
+    if regression is None or regression.annotated < FOLDS:
         return None
     regularisation = regression.chosen_regularisation()
     coefficients = regression.fit(regularisation)
@@ -114,12 +149,26 @@ def refit_win_rate(
     model_lengths: ArrayLike,
     reference_lengths: ArrayLike,
     difficulty: ArrayLike | None,
-    regularisation: float,
+    regularisation: float | None,
     gamed: ArrayLike | None = None,
 ) -> float:
-    """The same figure with the C of an earlier fit, for resamples (a millisecond at 805 items); nan if undefined."""
+    """The same figure for resamples, with the C of an earlier fit or, at None, chosen anew; nan if undefined."""
     regression = _regression(preferences, model_lengths, reference_lengths, difficulty, gamed)
-    return float(regression.predictions(regression.fit(regularisation)).mean()) if regression else math.nan
+    if regression is None or (regularisation is None and regression.annotated < FOLDS):
+        return math.nan
+    regularisation = regression.quickly_chosen_regularisation() if regularisation is None else regularisation
+    return float(regression.predictions(regression.fit(regularisation)).mean())
+
+
+def are_hard(preferences: ArrayLike) -> bool:
+    """Whether they are wins, losses and draws: then which penalty is chosen depends much on the instructions."""
+    known = _array(preferences)
+    return bool(np.isin(known[~np.isnan(known)], (0.0, 0.5, 1.0)).all())
+
+
+def one_sided(preferences: Array) -> bool:
+    """Whether there is no win at all, not even a part of one, or no loss."""
+    return not (preferences > 0).any() or not (preferences < 1).any()
 
 
 def _regression(
@@ -131,22 +180,24 @@ def _regression(
 ) -> Regression | None:
     """None where there is nothing to regress on: lengths that do not vary, or no win or no loss at all."""
     won, longer = _array(preferences), _array(model_lengths) - _array(reference_lengths)
-    if len(won) < 2 or not np.ptp(longer):
+    known = ~np.isnan(won)
+    if known.sum() < 2 or not np.ptp(longer):
         return None
     columns = {"length": np.tanh(longer / longer.std(ddof=1))}
     columns |= {} if difficulty is None else {"difficulty": _array(difficulty)}
-    columns |= {"model": np.ones(len(won))}
+    columns |= {"model": np.ones(len(longer))}
     features = np.stack(list(columns.values()), axis=1)
     others, others_won = _baselines(gamed, len(columns))
-    preferred = np.concatenate([others_won, won])
-    if not (preferred > 0).any() or not (preferred < 1).any():
+    preferred = np.concatenate([others_won, won[known]])
+    if one_sided(preferred):
         return None  # liblinear answers 50 % for a model that always loses
     return Regression(
         terms=tuple(columns),
-        features=np.concatenate([others, features]),
+        features=np.concatenate([others, features[known]]),
         preferences=preferred,
-        weights=np.concatenate([np.full(len(others), GAMED_WEIGHT), np.ones(len(won))]),
+        weights=np.concatenate([np.full(len(others), GAMED_WEIGHT), np.ones(int(known.sum()))]),
         at_equal_length=features * [term != "length" for term in columns],
+        annotated=int(known.sum()),
     )
 
 

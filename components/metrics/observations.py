@@ -1,7 +1,11 @@
-"""Observations: what a metric's value is made of, item by item. Stages keep them, the gate compares them."""
+"""Observations: what a metric's value is made of, item by item. Stages keep them, the gate compares them.
+
+An unknown value is nan where it is computed with and null in the records.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 from components.core.records import Observation
@@ -16,7 +20,7 @@ Values = dict[str, tuple[float, ...]]  # those of one metric by item, or of one 
 def observations(measured: Measured) -> list[Observation]:
     """As the records of a stage."""
     return [
-        Observation(id=f"{metric}/{item}", metric=metric, item=item, values=list(values))
+        Observation(id=f"{metric}/{item}", metric=metric, item=item, values=[_known(value) for value in values])
         for metric, observed in measured.items()
         for item, values in observed.items()
     ]
@@ -27,8 +31,13 @@ def read_measured(stages: Iterable[str]) -> dict[str, Values]:
     measured: dict[str, Values] = {}
     for uri in stages:
         for observation in read_records(uri, "observations", Observation):
-            measured.setdefault(observation.metric, {})[observation.item] = tuple(observation.values)
+            values = tuple(math.nan if value is None else value for value in observation.values)
+            measured.setdefault(observation.metric, {})[observation.item] = values
     return measured
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def figures(measured: Measured, how: Resampling) -> dict[str, float]:

@@ -50,31 +50,48 @@ def each(statistic: Callable[[Rows], float]) -> Statistic:
 def length_controlled(rows: Rows) -> float:
     """AlpacaEval's length-controlled win rate, fitted anew.
 
-    An item's values: its preference, the lengths of the model's and the reference's output in characters, the
-    regularisation that cross-validation chose, then, where known, the instruction's difficulty, and preference and
-    standardised length of each gamed baseline.
+    An item's values: its preference (nan without a valid annotation), the lengths of the model's and the reference's
+    output in characters, the regularisation that cross-validation chose, then, where known, the instruction's
+    difficulty, and preference and standardised length of each gamed baseline.
     """
+    return _length_controlled(rows, float(rows[0, 3])) if len(rows) else math.nan
+
+
+def length_controlled_resample(rows: Rows) -> float:
+    """The same of a resample. Of hard preferences its penalty is chosen anew, as on other instructions it would be."""
+    from components.metrics.length_control import are_hard
+
+    chosen_before = len(rows) and not are_hard(rows[:, 0])
+    return _length_controlled(rows, float(rows[0, 3]) if chosen_before else None) if len(rows) else math.nan
+
+
+def _length_controlled(rows: Rows, regularisation: float | None) -> float:
     from components.metrics.length_control import gamed_rows, refit_win_rate
 
-    if not len(rows):
-        return math.nan
+    measured = rows[:, 0], rows[:, 1], rows[:, 2]
     if rows.shape[1] == 4:
-        return refit_win_rate(rows[:, 0], rows[:, 1], rows[:, 2], None, float(rows[0, 3]))
+        return refit_win_rate(*measured, None, regularisation)
     gamed = gamed_rows(rows[:, 4], rows[:, 5:].reshape(len(rows), -1 if rows.shape[1] > 5 else 0, 2))
-    return refit_win_rate(rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 4], float(rows[0, 3]), gamed)
+    return refit_win_rate(*measured, rows[:, 4], regularisation, gamed)
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A measured figure; `meaning` is for people who read a verdict or a report."""
+    """A measured figure; `meaning` is for people who read a verdict or a report.
+
+    `resampled` is its statistic on resamples, where what is chosen once for the figure is chosen anew on each of them.
+    """
 
     name: str
     statistic: Statistic
     meaning: str
+    resampled: Statistic | None = None
 
     def weighing(self, rows: Rows) -> int:
-        """How many items weigh in: of a share, those that have something to count."""
-        return int((rows[:, 1] > 0).sum()) if self.statistic is ratio and len(rows) else len(rows)
+        """How many items weigh in: of a share, those that have something to count; else those that have a value."""
+        if not len(rows):
+            return 0
+        return int((rows[:, 1] > 0).sum() if self.statistic is ratio else (~np.isnan(rows[:, 0])).sum())
 
 
 _ALL = (
@@ -96,11 +113,22 @@ _ALL = (
     # its answers
     Metric("answer_length", mean, "characters of an answer"),
     Metric("win_rate", mean, "answers preferred to the reference (AlpacaEval)"),
-    Metric("lc_win_rate", each(length_controlled), "the same at equal length (AlpacaEval 2)"),
+    Metric(
+        "lc_win_rate",
+        each(length_controlled),
+        "the same at equal length (AlpacaEval 2)",
+        resampled=each(length_controlled_resample),
+    ),
     Metric("mt_bench", ratio, "rating of an answer to MT-Bench, 1 to 10"),
     Metric("net_win", mean, "prompts won less prompts lost against the model before, both orders"),
     Metric("exact_answers", mean, "answers equal to the reference answer"),
     Metric("exact_answers_greedy", mean, "greedy answers equal to the reference answer"),
+    # what DPO did to pairs of its round that it was not trained on (held out)
+    Metric("held_out_margin", mean, "DPO's implicit reward of the chosen answer less that of the rejected"),
+    Metric("held_out_accuracy", mean, "pairs whose margin is above 0"),
+    Metric("held_out_loss", mean, "DPO's loss in nats; ln 2 = 0.693 is the model before"),
+    Metric("held_out_chosen_drift", mean, "log-probability of the chosen answer less the model before's, in nats"),
+    Metric("held_out_rejected_drift", mean, "log-probability of the rejected answer less the model before's, in nats"),
 )
 ROUND = "round_"  # prefix of the same health figures on the candidates of a round
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}

@@ -104,31 +104,32 @@ def length_control(
 ) -> LengthControl | None:
     """None where it is undefined: too few annotations, lengths that do not vary, or no win or no loss at all.
 
-    An instruction without a valid annotation is left out; AlpacaEval would let its lengths and difficulty count.
+    As AlpacaEval does it, an instruction without a valid annotation adds its lengths, difficulty and gamed rows, and is
+    predicted; the regression is fitted to the others.
     """
-    preferred = {a.id: a.preference for a in annotations if a.preference is not None}
-    known = [instruction for instruction in instructions if instruction.id in preferred]
-    if not known:
+    if not any(a.preference is not None for a in annotations):
         return None
     from components.metrics.length_control import gamed_rows, length_controlled_win_rate
 
-    lengths = [(len(outputs[i.id].text), len(i.reference)) for i in known]
-    difficulty = [i.difficulty for i in known if i.difficulty is not None]
-    all_known = len(difficulty) == len(known)
+    by_id = {a.id: a.preference for a in annotations}
+    preferred = [math.nan if (p := by_id.get(i.id)) is None else p for i in instructions]
+    lengths = [(len(outputs[i.id].text), len(i.reference)) for i in instructions]
+    difficulty = [i.difficulty for i in instructions if i.difficulty is not None]
+    all_known = len(difficulty) == len(instructions)
     fitted = length_controlled_win_rate(
-        [preferred[i.id] for i in known],
+        preferred,
         [model for model, _ in lengths],
         [reference for _, reference in lengths],
         difficulty if all_known else None,
-        gamed_rows([i.difficulty or 0.0 for i in known], [i.gamed for i in known]),
+        gamed_rows(difficulty, [i.gamed for i in instructions]) if all_known else None,
     )
     if fitted is None:
         return None
     observed = {
-        i.id: (preferred[i.id], *map(float, length), fitted.regularisation)
+        i.id: (preference, *map(float, length), fitted.regularisation)
         + ((i.difficulty,) if all_known and i.difficulty is not None else ())
-        + tuple(value for baseline in i.gamed for value in baseline)
-        for i, length in zip(known, lengths, strict=True)
+        + tuple(value for baseline in i.gamed for value in baseline if all_known)
+        for i, preference, length in zip(instructions, preferred, lengths, strict=True)
     }
     metrics = {f"lc_{term}": value for term, value in fitted.coefficients.items()}
     if fitted.standard_error is not None:
