@@ -18,9 +18,14 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def rank() -> int:
+    """This process's number among all of them."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def is_main_process() -> bool:
     """Whether this is the one process that writes to the store and talks to the user."""
-    return os.environ.get("RANK", "0") == "0"
+    return rank() == 0
 
 
 def is_local_main_process() -> bool:
@@ -71,4 +76,4 @@ def seed_per_rank(seed: int) -> None:
     if world_size() > 1:
         from torch import manual_seed
 
-        manual_seed(seed + int(os.environ["RANK"]))
+        manual_seed(seed + rank())

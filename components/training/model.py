@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import AutoModelForCausalLM, PreTrainedModel, Trainer
 
 from components.training.distributed import is_main_process, world_size
 from components.training.settings import TrainingSettings
-from components.training.sharded import model_without_weights, sharded_reference, with_untouched_memory
+from components.training.sharded import model_without_weights, sharded_frozen, with_untouched_memory
 
 Model = PreTrainedModel | PeftModel
 
@@ -24,8 +24,13 @@ def is_sharded(settings: TrainingSettings) -> bool:
     return fsdp and world_size() > 1
 
 
+def in_bf16(settings: TrainingSettings) -> bool:
+    """Whether passes are computed in bf16. Weights that are trained are fp32 either way."""
+    return settings.precision == "bf16" or (settings.precision == "auto" and torch.cuda.is_available())
+
+
 def load_policy(folder: Path, settings: TrainingSettings) -> PreTrainedModel:
-    """The weights to train: fp32, but bf16 for the frozen ones under LoRA on a GPU (on CPUs bf16 is slower).
+    """The weights to train: fp32, but bf16 for the frozen ones under LoRA where passes are in bf16.
 
     Without LoRA, dropout is put on the attention weights of the policy; the reference of DPO never sees it, because it
     is asked with dropout off. Where weights are sharded the main process alone has them in its memory: the others get a
@@ -41,7 +46,19 @@ def load_reference(folder: Path, settings: TrainingSettings) -> PreTrainedModel 
     if settings.lora or not is_sharded(settings):
         return None
     empty = model_without_weights(folder, **_loading_options(settings))
-    return sharded_reference(empty, lambda: _load_weights(folder, settings))
+    return sharded_frozen(empty, lambda: _load_weights(folder, settings), in_bf16(settings))
+
+
+def load_saved(folder: Path, start: Path, settings: TrainingSettings) -> PreTrainedModel | None:
+    """The model that was saved in `folder` of the main process, frozen, as the next round will load it.
+
+    Sharded where the policy is, and then `start` gives the other processes its shape; else whole in the main process,
+    and None in the others.
+    """
+    if is_sharded(settings):
+        empty = model_without_weights(start, **_loading_options(settings))
+        return sharded_frozen(empty, lambda: _load_weights(folder, settings), in_bf16(settings))
+    return _load_weights(folder, settings) if is_main_process() else None
 
 
 def _load_weights(folder: Path, settings: TrainingSettings) -> PreTrainedModel:
@@ -52,7 +69,7 @@ def _load_weights(folder: Path, settings: TrainingSettings) -> PreTrainedModel:
 
 def _loading_options(settings: TrainingSettings) -> dict[str, Any]:
     if settings.lora:
-        return {"dtype": torch.bfloat16 if torch.cuda.is_available() else torch.float32}
+        return {"dtype": torch.bfloat16 if in_bf16(settings) else torch.float32}
     return {"dtype": torch.float32, "attention_dropout": settings.dropout}
 
 
@@ -88,17 +105,6 @@ def whole_model(trainer: Trainer, untrained: Callable[[], Model]) -> Model | Non
     model = untrained()
     model.load_state_dict(weights)
     return model
-
-
-def save_model(model: Model, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Merge an adapter into the weights and write model and tokenizer as one plain model folder."""
-    merged = model.merge_and_unload() if isinstance(model, PeftModel) else model
-    merged.config.attention_dropout = 0.0
-    merged.config.use_cache = True
-    if torch.cuda.is_available():
-        merged = merged.to(dtype=torch.bfloat16)  # type: ignore[call-arg]
-    merged.save_pretrained(folder, safe_serialization=True)
-    tokenizer.save_pretrained(folder)
 
 
 @contextmanager

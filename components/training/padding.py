@@ -7,9 +7,9 @@ that several ranks train on what one process trains on: the remaining examples, 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import cycle, islice
+from types import MappingProxyType
 from typing import Any
 
 from accelerate.data_loader import SeedableRandomSampler
@@ -19,7 +19,7 @@ from torch.utils.data import Sampler
 from transformers import Trainer
 from trl import DPOTrainer, SFTTrainer
 
-from components.training.distributed import world_size
+from components.training.distributed import rank, world_size
 from components.training.sharded import ShardingTrainer
 
 
@@ -82,9 +82,18 @@ class DistributedSFTTrainer(ShardingTrainer, SFTTrainer):
 
 
 class DistributedDPOTrainer(ShardingTrainer, DPOTrainer):
-    """Pads with micro-batches of weight 0: DPO's loss is a mean of the micro-batches' means."""
+    """Pads with micro-batches of weight 0: DPO's loss is a mean of the micro-batches' means.
+
+    `also_logged` joins what is logged next.
+    """
 
     _step, _micro_batch = -1, 0
+    also_logged: Mapping[str, float] = MappingProxyType({})
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        logs.update(self.also_logged)
+        self.also_logged = {}
+        super().log(logs, *args, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
         if LastStep(self).needs_padding:
@@ -102,9 +111,10 @@ class DistributedDPOTrainer(ShardingTrainer, DPOTrainer):
 
         Rank r holds the micro-batches r, r + ranks, r + 2 ranks, ... of a step.
         """
-        loss, last_step = super().compute_loss(model, inputs, *args, **kwargs), LastStep(self)
+        with self.accelerator.autocast():  # of the policy anyway; a reference of its own is to round as it does
+            loss, last_step = super().compute_loss(model, inputs, *args, **kwargs), LastStep(self)
         is_last = (self.state.global_step + 1) % last_step.steps_per_epoch == 0
         if not (model.training and last_step.empty and is_last):
             return loss
-        number = self._micro_batch * world_size() + int(os.environ["RANK"])
+        number = self._micro_batch * world_size() + rank()
         return loss * ((last_step.filled + last_step.empty) / last_step.filled if number < last_step.filled else 0.0)

@@ -37,6 +37,15 @@ class TrainingSettings(Settings):
     optimizer: str = "adamw_torch"
     lora: LoraSettings | None = Field(None, description="null trains all weights")
     checkpoint_every: int = Field(50, ge=1, description="steps")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto",
+        description="of the passes; weights, gradients and log-probabilities are fp32. auto: bf16 on GPUs, else fp32",
+    )
+    save_dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="of the weights that are handed over; bf16 loses a part of what small learning rates changed. "
+        "auto: fp32 where they were trained in fp32; bf16 for LoRA in bf16, whose frozen weights are bf16",
+    )
     sharding: Literal["auto", "none", "fsdp"] = Field(
         "auto", description="fsdp spreads weights over devices, none copies them to each; auto: fsdp on several GPUs"
     )

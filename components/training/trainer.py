@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase, Trainer
 
+from components.base_model.chat import control_tokens
 from components.core.errors import UserError
 from components.core.model_files import prime_model_cache, scratch_folder
 from components.core.records import Counts, CurvePoint, Manifest, Messages, Record
 from components.core.stage import Stage, read_manifest
 from components.training.checkpoints import CheckpointUploader, StepProgress, fetch_latest_checkpoint
 from components.training.distributed import barrier, broadcast_on_node, is_main_process, seed_per_rank, world_size
-from components.training.model import Model, is_sharded, save_model, whole_model
+from components.training.finite import FiniteCheck
+from components.training.model import in_bf16, is_sharded
+from components.training.saving import SavedModel
 from components.training.settings import TrainingSettings
 
 # Every layer's weights are spread over all devices and gathered while they are needed. They come from the main process
@@ -43,12 +47,13 @@ def trainer_arguments(settings: TrainingSettings, folder: Path) -> dict[str, Any
         "optim": settings.optimizer,
         "seed": settings.seed,
         "data_seed": settings.seed,  # one order of the examples, of which each rank takes its part
-        "bf16": gpu,
+        "bf16": in_bf16(settings),
         "gradient_checkpointing": gpu,
         "use_cpu": not gpu,
         "dataloader_pin_memory": gpu,
         "logging_steps": 1,
         "logging_first_step": True,
+        "logging_nan_inf_filter": False,  # it would log the mean of earlier losses in place of nan
         "save_steps": settings.checkpoint_every,
         "save_total_limit": 1,
         "report_to": [],
@@ -86,6 +91,7 @@ def workspace() -> Iterator[Path]:
 
 def train(trainer: Trainer, stage: Stage, label: str) -> None:
     """Run the trainer, from the latest checkpoint of an earlier attempt where there is one."""
+    trainer.add_callback(FiniteCheck(stage.name))
     trainer.add_callback(CheckpointUploader(stage, kept=trainer.args.save_total_limit or 1))
     if is_main_process():
         trainer.add_callback(StepProgress(label))
@@ -96,31 +102,24 @@ def train(trainer: Trainer, stage: Stage, label: str) -> None:
 def publish_model(
     stage: Stage,
     trainer: Trainer,
-    untrained: Callable[[], Model],
-    folder: Path,
+    saved: SavedModel,
     counts: Counts,
     metrics: Mapping[str, float],
     records: Mapping[str, Sequence[Record]] | None = None,
     last_step: int | None = None,
 ) -> Manifest:
-    """Save the merged model and its tokenizer, publish them with the loss curve up to `last_step` (None: all of it),
-    and leave a copy where serving looks for it.
-
-    The main process does so; `untrained` makes the model that sharded weights are put into.
+    """Publish the saved model with the loss curve up to `last_step` (None: all of it), and leave a copy where serving
+    looks for it. The main process does so.
     """
-    model = whole_model(trainer, untrained)
-    if model is not None:
-        model_folder = folder / "model"
-        tokenizer: Any = trainer.processing_class
-        save_model(model, tokenizer, model_folder)
+    if is_main_process():
         curve = [p for p in loss_curve(trainer.state.log_history) if last_step is None or p.step <= last_step]
         stage.publish(
             counts,
             {"curve": curve, **(records or {})},
-            folder=model_folder,
-            metrics={**metrics, "final_loss": curve[-1].values["loss"]},
+            folder=saved.folder,
+            metrics={**metrics, **saved.metrics, "final_loss": curve[-1].values["loss"]},
         )
-        prime_model_cache(stage.uri, model_folder)
+        prime_model_cache(stage.uri, saved.folder)
     barrier()
     return read_manifest(stage.uri)
 
@@ -138,13 +137,21 @@ def loss_curve(log_history: Sequence[Mapping[str, float]]) -> list[CurvePoint]:
     ]
 
 
+_control_tokens = lru_cache(maxsize=4)(control_tokens)  # asked for each example, and slow to list
+
+
 def rejection_reason(tokenizer: PreTrainedTokenizerBase, messages: Messages, max_length: int) -> str | None:
     """Why a conversation cannot be trained on, None when it can.
 
-    Text that spells the tokenizer's control tokens would be read as them, and could end its own turn.
+    Text that spells the tokenizer's control tokens would be read as them, and could end its own turn. A template may
+    also leave out a part of a text, as Qwen3's does with what stands before </think>.
     """
-    if any(token in message["content"] for message in messages for token in tokenizer.all_special_tokens):
+    texts = [message["content"] for message in messages]
+    if any(token in text for text in texts for token in _control_tokens(tokenizer)):
         return "holds control tokens"
+    written = str(tokenizer.apply_chat_template(messages, tokenize=False))
+    if any(text.strip() not in written for text in texts):
+        return "changed by the chat template"
     encoded: Any = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)
     return "longer than max_length" if len(encoded["input_ids"]) > max_length else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.base_model.base_model import load_tokenizer
-from components.core.errors import UserError
+from components.core.hashing import content_hash
 from components.core.model_files import model_folder
 from components.core.records import Counts, Manifest, Messages, Pair, Parent, Prompt
 from components.core.stage import Stage, parent, read_records
@@ -20,11 +21,11 @@ from components.training.dpo.settings import DpoSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-    from trl import DPOTrainer
 
     from components.training.dpo.early_stop import EarlyStop
+    from components.training.padding import DistributedDPOTrainer
 
-Rows = list[dict[str, Messages]]
+Row = dict[str, Messages]
 
 
 @dataclass(frozen=True)
@@ -65,28 +66,30 @@ def train_dpo(root: str, settings: DpoSettings, inputs: DpoInputs) -> Manifest:
 
 
 def _train(stage: Stage, settings: DpoSettings, inputs: DpoInputs, folder: Path) -> Manifest:
-    from components.training.dpo.start_loss import StartLossCheck, first_batch_loss
+    from components.metrics.bootstrap import Resampling
+    from components.metrics.observations import figures, observations
+    from components.training.dpo.watch import PairWatch
     from components.training.model import untrained_model
+    from components.training.saving import save_trained
     from components.training.trainer import publish_model, require_examples, train
 
     policy = local_main_process_first(lambda: model_folder(inputs.model))
     tokenizer = load_tokenizer(policy)
-    rows, counts = preference_rows(read_records(inputs.pairs, "pairs", Pair), tokenizer, settings.max_length)
-    require_examples(len(rows), counts, "Raise dpo.max_length.")
-    trainer = make_trainer(policy, tokenizer, rows, settings, folder)
-    check, early_stop = StartLossCheck(trainer), _early_stop(stage, settings, inputs, policy)
-    for callback in filter(None, (check, early_stop)):
+    usable, counts = usable_pairs(read_records(inputs.pairs, "pairs", Pair), tokenizer, settings.max_length)
+    pairs, held_out = split_held_out(usable, settings)
+    require_examples(len(pairs), counts, "Raise dpo.max_length.")
+    counts.kept = {"pairs": len(pairs), "held_out": len(held_out)}
+    trainer = make_trainer(policy, tokenizer, pairs, settings, folder, held_out)
+    watch, early_stop = PairWatch(trainer, settings, held_out), _early_stop(stage, settings, inputs, policy)
+    for callback in filter(None, (watch, early_stop)):
         trainer.add_callback(callback)
-    train(trainer, stage, f"DPO on {len(rows)} pairs (steps)")
+    train(trainer, stage, f"DPO on {len(pairs)} pairs (steps)")
     last_step = early_stop.restore(trainer) if early_stop else trainer.state.global_step
-    end_loss = first_batch_loss(trainer)
-    if end_loss == check.loss:
-        raise UserError("DPO changed nothing: the loss is where it started", "Raise dpo.learning_rate or dpo.epochs.")
-    metrics = {} if check.loss is None else {"start_loss": check.loss}
-    metrics |= {"end_loss": end_loss, "steps": float(last_step)}
-    comparisons = {"checkpoints": early_stop.comparisons} if early_stop else {}
-    untrained = partial(untrained_model, policy, settings)
-    return publish_model(stage, trainer, untrained, folder, counts, metrics, comparisons, last_step)
+    saved = save_trained(trainer, partial(untrained_model, policy, settings), policy, settings, folder / "model")
+    metrics, observed = watch.saved_figures(saved, policy)
+    metrics |= {"steps": float(last_step), **figures(observed, Resampling(seed=settings.seed))}
+    records = {"observations": observations(observed)} | ({"checkpoints": early_stop.comparisons} if early_stop else {})
+    return publish_model(stage, trainer, saved, counts, metrics, records, last_step)
 
 
 def _early_stop(stage: Stage, settings: DpoSettings, inputs: DpoInputs, policy: Path) -> EarlyStop | None:
@@ -98,28 +101,56 @@ def _early_stop(stage: Stage, settings: DpoSettings, inputs: DpoInputs, policy: 
     return EarlyStop(Validation(stage, settings.early_stop, prompts, policy, inputs.judge_endpoint), settings)
 
 
-def preference_rows(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[Rows, Counts]:
-    """Rows in TRL's prompt/chosen/rejected form; a pair with a side that cannot be trained on is dropped."""
+def usable_pairs(
+    pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> tuple[list[Pair], Counts]:
+    """Pairs without those that have a side which cannot be trained on."""
     from components.training.trainer import rejection_reason
 
-    rows: Rows = []
+    usable: list[Pair] = []
     dropped: Counter[str] = Counter()
     for pair in pairs:
-        prompt = [{"role": "user", "content": pair.prompt}]
-        sides = {"chosen": pair.chosen, "rejected": pair.rejected}
-        answers = {side: [{"role": "assistant", "content": text}] for side, text in sides.items()}
-        reasons = [rejection_reason(tokenizer, prompt + answer, max_length) for answer in answers.values()]
+        row = preference_row(pair)
+        reasons = [
+            rejection_reason(tokenizer, row["prompt"] + row[side], max_length) for side in ("chosen", "rejected")
+        ]
         if any(reasons):
             dropped[f"pair: {next(filter(None, reasons))}"] += 1
         else:
-            rows.append({"prompt": prompt, **answers})
-    return rows, Counts(kept={"pairs": len(rows)}, dropped=dict(dropped))
+            usable.append(pair)
+    return usable, Counts(kept={"pairs": len(usable)}, dropped=dict(dropped))
+
+
+def split_held_out(pairs: Sequence[Pair], settings: DpoSettings) -> tuple[list[Pair], list[Pair]]:
+    """Pairs to train on and pairs to watch, each in their order.
+
+    Which ones depends on their ids alone, so that trainings with another seed can be compared on the same.
+    """
+    wanted = max(math.ceil(settings.held_out * len(pairs)), settings.min_held_out) if settings.held_out else 0
+    by_hash = sorted(pairs, key=lambda pair: content_hash(pair.id))
+    watched = {pair.id for pair in by_hash[: min(wanted, len(pairs) // 2)]}
+    return [pair for pair in pairs if pair.id not in watched], [pair for pair in pairs if pair.id in watched]
+
+
+def preference_row(pair: Pair) -> Row:
+    """In TRL's prompt/chosen/rejected form."""
+    return {
+        "prompt": [{"role": "user", "content": pair.prompt}],
+        "chosen": [{"role": "assistant", "content": pair.chosen}],
+        "rejected": [{"role": "assistant", "content": pair.rejected}],
+    }
 
 
 def make_trainer(
-    policy: Path, tokenizer: PreTrainedTokenizerBase, rows: Rows, settings: DpoSettings, folder: Path
-) -> DPOTrainer:
-    """TRL's DPOTrainer. The reference's log-probabilities are computed beforehand from the untrained policy.
+    policy: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[Pair],
+    settings: DpoSettings,
+    folder: Path,
+    held_out: Sequence[Pair] = (),
+) -> DistributedDPOTrainer:
+    """TRL's DPOTrainer, with the held-out pairs as its `eval_dataset`. The reference's log-probabilities are computed
+    beforehand from the untrained policy.
 
     Several ranks compute them in each step instead: TRL keeps those computed beforehand on the disk of one node.
     """
@@ -146,7 +177,8 @@ def make_trainer(
             precompute_ref_log_probs=world_size() == 1,
             disable_dropout=False,
         ),
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=Dataset.from_list([preference_row(pair) for pair in pairs]),
+        eval_dataset=Dataset.from_list([preference_row(pair) for pair in held_out]) if held_out else None,
         processing_class=tokenizer,
         peft_config=lora_config(settings),
     )

@@ -28,6 +28,10 @@ class DpoSettings(TrainingSettings):
     beta: float = Field(0.1, gt=0)
     nll_weight: float = Field(0.0, ge=0, description="weight of the NLL of chosen answers (IRPO); 0 is the paper")
     ld_alpha: float | None = Field(None, ge=0, le=1, description="length-desensitised DPO; null is the paper")
+    held_out: float = Field(
+        0.05, ge=0, lt=1, description="share of the round's pairs that is watched and not trained on; 0 is the paper"
+    )
+    min_held_out: int = Field(16, ge=1, description="at least so many, but never more than half of the pairs")
     early_stop: EarlyStopSettings | None = Field(None, description="null trains to the end")
 
     @model_validator(mode="after")

@@ -40,6 +40,7 @@ def fine_tune(root: str, settings: SftSettings, base: str, seed_data: str, eft: 
 
 def _train(stage: Stage, settings: SftSettings, base: Path, examples: Sequence[Example], folder: Path) -> Manifest:
     from components.training.model import untrained_model
+    from components.training.saving import save_trained
     from components.training.trainer import publish_model, require_examples, train
 
     tokenizer = load_tokenizer(base)
@@ -47,7 +48,8 @@ def _train(stage: Stage, settings: SftSettings, base: Path, examples: Sequence[E
     require_examples(len(rows), counts, "Raise sft.max_length or give more seed data.")
     trainer = make_trainer(base, tokenizer, rows, settings, folder)
     train(trainer, stage, f"training on {len(rows)} examples (steps)")
-    return publish_model(stage, trainer, lambda: untrained_model(base, settings), folder, counts, {})
+    saved = save_trained(trainer, lambda: untrained_model(base, settings), base, settings, folder / "model")
+    return publish_model(stage, trainer, saved, counts, {})
 
 
 def training_rows(

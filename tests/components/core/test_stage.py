@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -116,3 +117,24 @@ def test_nothing_half_written_is_visible(tmp_path: Path) -> None:
     assert store.read("a/b") == b"first"
     assert store.names() == ["a/b"]
     assert find_manifest(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_metric_that_is_no_number_is_never_published(tmp_path: Path, value: float) -> None:
+    """No manifest, and none of the files that it would have named."""
+    made = stage(tmp_path)
+    with pytest.raises(UserError, match=r"sampling measured no number: margin is -?(nan|inf)"):
+        made.publish(Counts(), {"prompts": prompts("a")}, metrics={"steps": 3.0, "margin": value})
+    assert open_store(made.uri).names() == []
+
+
+@pytest.mark.parametrize("value", ["NaN", "null", "Infinity", "1e999"])
+def test_a_manifest_with_such_a_metric_is_never_read(tmp_path: Path, value: str) -> None:
+    """As earlier versions wrote them (nan as null), or another program."""
+    made = stage(tmp_path)
+    made.publish(Counts(), metrics={"margin": 0.25})
+    written = (open_store(made.uri).read(MANIFEST) or b"").decode()
+    open_store(made.uri).write(MANIFEST, written.replace("0.25", value).encode())
+    for read in (find_manifest, read_manifest, lambda _: stage(tmp_path)):
+        with pytest.raises(UserError, match=r"manifest.json is no valid manifest: metrics.margin"):
+            read(made.uri)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -68,7 +69,7 @@ class Toy:
             {"pairs": [Pair(id=str(n), prompt=f"add {n}", chosen=f"{n}" * (1 + n % 4), rejected=f"no {n}", **scores)
                        for n in range(pairs)]},
         )  # fmt: skip
-        settings = DpoSettings(**(COMMON | {"lora": LORA} | changes))
+        settings = DpoSettings(**(COMMON | {"lora": LORA, "held_out": 0} | changes))
         return TrainingRequest(
             kind="dpo", root=self.root, settings=settings.to_dict(), inputs={"model": self.model, "pairs": stage.uri}
         )
@@ -150,6 +151,7 @@ import os, sys
 from pathlib import Path
 from torch import distributed
 from components.base_model.base_model import load_tokenizer
+from components.core.records import Pair
 from components.training.dpo.dpo import make_trainer
 from components.training.dpo.settings import DpoSettings
 from components.training.model import load_policy
@@ -160,9 +162,9 @@ before = resident()
 policy = load_policy(folder, settings)
 grown = resident() - before
 size = sum(4 * one.numel() for one in policy.parameters())
-say = lambda text: [{"role": "assistant", "content": text}]
-rows = [{"prompt": [{"role": "user", "content": "add 1"}], "chosen": say("2"), "rejected": say("3")}] * 4
-trainer = make_trainer(folder, load_tokenizer(folder), rows, settings, Path(sys.argv[2]))
+scores = {"chosen_id": "a", "rejected_id": "b", "chosen_score": 5, "rejected_score": 1}
+pairs = [Pair(id="1", prompt="add 1", chosen="2", rejected="3", **scores)] * 4
+trainer = make_trainer(folder, load_tokenizer(folder), pairs, settings, Path(sys.argv[2]))
 held = sum(4 * one.to_local().numel() for one in trainer.ref_model.parameters())
 print(f"\\nrank {os.environ['RANK']} {grown / size} {held / size} {trainer.is_fsdp_enabled}", flush=True)
 distributed.destroy_process_group()
@@ -290,3 +292,45 @@ def test_what_is_finished_is_found_before_anything_is_started(toy: Toy) -> None:
     request = toy.sft(epochs=1)
     made = request.make()
     assert train_stage(request, {"nodes": 2, "gpus": 8}, {}, "", "run", "sft") == made  # neither is here
+
+
+def repeated_words(toy: Toy, **changes: Any) -> TrainingRequest:
+    """DPO with all weights on 16 pairs of 20 to 36 words, one word many times: long sums of log-probabilities."""
+    stage = Stage(toy.root, "pairs", PairsSettings(), {"toy": Parent(uri="toy", digest="repeated words")})
+    scores = {"chosen_id": "a", "rejected_id": "b", "chosen_score": 5, "rejected_score": 1}
+    pairs = [
+        Pair(id=str(n), prompt=f"say {n}", chosen="yes " * (20 + n), rejected="no " * (36 - n), **scores)
+        for n in range(16)
+    ]
+    stage.publish(Counts(), {"pairs": pairs})
+    values = COMMON | {"learning_rate": 1e-5, "min_learning_rate": 1e-6, "max_length": 512, "lora": None}
+    settings = DpoSettings(**(values | changes))
+    inputs = {"model": toy.model, "pairs": stage.uri}
+    return TrainingRequest(kind="dpo", root=toy.root, settings=settings.to_dict(), inputs=inputs)
+
+
+def change(request: TrainingRequest, start: Path) -> torch.Tensor:
+    """What training added to all weights, in one vector."""
+    before = AutoModelForCausalLM.from_pretrained(start).state_dict()
+    return torch.cat([(after - before[name]).flatten() for name, after in weights(request).items()])
+
+
+def test_sharded_bf16_has_the_curve_of_fp32(toy: Toy, other: Toy) -> None:
+    """Two ranks, parameters gathered in bf16, against one process in fp32.
+
+    They start at ln 2 exactly, as policy and reference round alike and log-probabilities are summed in fp32; bf16 sums
+    of some hundred nats would be multiples of 2 or 4. What is left is the rounding of activations to 8 bits.
+    """
+    alone = repeated_words(toy, precision="fp32")
+    shared = repeated_words(other, precision="bf16", sharding="fsdp")
+    one, two = alone.make(), made_by_two(shared)
+    first, *rest = zip(curve(alone), curve(shared), strict=True)
+    assert first[1].values["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert first[1].values["rewards/margins"] == 0
+    for fp32, bf16 in rest:
+        assert bf16.values["rewards/margins"] == pytest.approx(fp32.values["rewards/margins"], rel=0.15)
+        assert bf16.values["loss"] == pytest.approx(fp32.values["loss"], rel=0.1)
+    for name in ("start_loss", "end_loss", "end_margin", "held_out_margin", "held_out_chosen_drift", "held_out_loss"):
+        assert two.metrics[name] == pytest.approx(one.metrics[name], rel=0.15), name
+    trained, in_bf16 = (change(made, model_folder(toy.model)) for made in (alone, shared))
+    assert torch.cosine_similarity(trained, in_bf16, dim=0) > 0.95

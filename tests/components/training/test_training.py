@@ -17,12 +17,15 @@ from components.core.errors import UserError
 from components.core.model_files import model_folder
 from components.core.records import Counts, CurvePoint, Example, Manifest, Pair, Parent
 from components.core.stage import Stage, read_records
-from components.core.store import join
+from components.core.store import join, open_store
+from components.metrics.observations import read_measured
 from components.pairs.settings import PairsSettings
 from components.seed_data.settings import SeedDataSettings
 from components.training import trainer as training
-from components.training.dpo.dpo import DpoInputs, make_trainer, preference_rows, train_dpo
+from components.training.dpo.dpo import DpoInputs, make_trainer, split_held_out, train_dpo, usable_pairs
+from components.training.dpo.margins import policy_sums, reference_sums
 from components.training.dpo.settings import DpoSettings
+from components.training.saving import retained_change, save_model, save_trained
 from components.training.settings import LoraSettings
 from components.training.sft import sft as sft_stage
 from components.training.sft.settings import SftSettings
@@ -78,6 +81,7 @@ def sft_settings(**changes: Any) -> SftSettings:
 
 def dpo_settings(**changes: Any) -> DpoSettings:
     values = {"learning_rate": 1e-2, "min_learning_rate": 1e-3, "epochs": 2, "dropout": 0.1, "lora": LORA}
+    values |= {"held_out": 0}
     return DpoSettings(**{**values, **SMALL, **changes})
 
 
@@ -103,9 +107,8 @@ def test_long_examples_are_dropped_and_counted_never_cut(model: Path) -> None:
     rows, counts = training_rows(examples, load_tokenizer(model), 96)
     assert not rows
     assert counts == Counts(dropped={"eft: longer than max_length": 1})
-    kept, dropped = preference_rows(
-        [make_pairs()[0].model_copy(update={"rejected": "x" * 200})], load_tokenizer(model), 96
-    )
+    long = make_pairs()[0].model_copy(update={"rejected": "x" * 200})
+    kept, dropped = usable_pairs([long], load_tokenizer(model), 96)
     assert not kept
     assert dropped.dropped == {"pair: longer than max_length": 1}
 
@@ -152,8 +155,7 @@ def test_dpo_starts_at_ln_2_and_moves(model: Path, tmp_path: Path, lora: LoraSet
 def test_the_adapter_changes_the_logits_and_is_merged(model: Path, tmp_path: Path) -> None:
     """Adapter on and off differ after training; the published model, without an adapter, answers as with it on."""
     tokenizer = load_tokenizer(model)
-    rows, _ = preference_rows(make_pairs(), tokenizer, 96)
-    trainer = make_trainer(model, tokenizer, rows, dpo_settings(), tmp_path)
+    trainer = make_trainer(model, tokenizer, make_pairs(), dpo_settings(), tmp_path)
     trainer.train()
     ids = {"input_ids": torch.tensor([tokenizer("add 3")["input_ids"]])}
     with torch.no_grad():
@@ -161,7 +163,7 @@ def test_the_adapter_changes_the_logits_and_is_merged(model: Path, tmp_path: Pat
         on = trainer.model(**ids).logits
         with trainer.model.disable_adapter():
             off = trainer.model(**ids).logits
-        training.save_model(trainer.model, tokenizer, tmp_path / "merged")
+        save_model(trainer.model, tokenizer, tmp_path / "merged", model, torch.float32)
         merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()(**ids).logits
     assert (on - off).abs().max() > 1e-3
     torch.testing.assert_close(merged, on, atol=1e-4, rtol=1e-4)
@@ -170,8 +172,7 @@ def test_the_adapter_changes_the_logits_and_is_merged(model: Path, tmp_path: Pat
 def test_dpo_log_probabilities_are_summed_over_the_answer(model: Path, tmp_path: Path) -> None:
     """The reference log-probability of an answer, by hand: the sum over its tokens of log p(token | all before)."""
     tokenizer = load_tokenizer(model)
-    rows, _ = preference_rows(make_pairs()[:2], tokenizer, 96)
-    trainer = make_trainer(model, tokenizer, rows, dpo_settings(), tmp_path)
+    trainer = make_trainer(model, tokenizer, make_pairs()[:2], dpo_settings(), tmp_path)
     row = trainer.train_dataset[0]
     tokens = torch.tensor(row["prompt_ids"] + row["chosen_ids"])
     plain = AutoModelForCausalLM.from_pretrained(model).eval()
@@ -243,3 +244,154 @@ def test_the_batch_must_divide_among_the_devices(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(UserError, match="does not divide into 2 on 3 devices"):
         trainer_arguments(sft_settings(), tmp_path)
+
+
+def test_numbers_that_are_none_end_the_training_and_publish_nothing(model: Path, tmp_path: Path) -> None:
+    """After one step at a learning rate of 1e30 gradients overflow: step 2 is the last, before its checkpoint."""
+    root = str(tmp_path / "store")
+    with pytest.raises(UserError, match=r"sft went astray at step 2 of 10: grad_norm is nan") as error:
+        fine_tune(root, sft_settings(learning_rate=1e30, max_grad_norm=1e30), base(root, model), seeds(root))
+    assert "Lower sft.learning_rate" in error.value.remedy
+    assert not [name for name in open_store(root).names("sft/") if "manifest" in name or "checkpoint" in name]
+
+
+def test_weights_that_are_none_are_never_saved(model: Path, tmp_path: Path) -> None:
+    """As after the very last step, which no loss is computed from any more."""
+    tokenizer = load_tokenizer(model)
+    trainer = make_trainer(model, tokenizer, make_pairs(), dpo_settings(lora=None), tmp_path)
+    trainer.model.model.norm.weight.data[3] = math.nan
+    with pytest.raises(UserError, match=r"1 weights are not finite after step 0, model.norm.weight the first"):
+        save_trained(trainer, lambda: trainer.model, model, dpo_settings(lora=None), tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
+
+
+def test_what_is_retained_by_hand(model: Path, tmp_path: Path) -> None:
+    """A weight of 1 (a step of bf16 above it is 1/128): + 1/512 is rounded away, + 1/64 is kept, + 3/256 becomes 1/64.
+
+    Changes: 1/512 + 8/512 + 6/512 = 15/512; lost by rounding: 1/512 + 0 + 2/512 = 3/512; retained: 12/15. In fp32
+    nothing is lost; without a change there is no share.
+    """
+    trained = AutoModelForCausalLM.from_pretrained(model)
+    assert bool((trained.model.norm.weight == 1).all())
+    for parameter in trained.parameters():  # as stored in bf16, so that rounding alters nothing else
+        parameter.data = parameter.data.bfloat16().float()
+    trained.save_pretrained(tmp_path)
+    assert retained_change(trained, tmp_path, torch.bfloat16) == {}
+    trained.model.norm.weight.data[:3] += torch.tensor([1 / 512, 8 / 512, 6 / 512])
+    assert retained_change(trained, tmp_path, torch.bfloat16)["retained_change"] == pytest.approx(12 / 15)
+    assert retained_change(trained, tmp_path, torch.float32) == {"retained_change": 1.0}
+
+
+def test_a_small_learning_rate_survives_the_handing_over(model: Path, tmp_path: Path) -> None:
+    """Full DPO at the paper's 1e-6 in fp32, from weights that bf16 holds exactly: handed over in fp32 by default.
+
+    In bf16 most of the change is lost, and the margin that is told is that of the rounded model, loaded from its file.
+    """
+    bf16 = tmp_path / "bf16"
+    AutoModelForCausalLM.from_pretrained(model).bfloat16().save_pretrained(bf16)
+    load_tokenizer(model).save_pretrained(bf16)
+    root = str(tmp_path / "store")
+    inputs = DpoInputs(base(root, bf16), toy_pairs(root))
+    settings = {"lora": None, "learning_rate": 1e-6, "min_learning_rate": 1e-6, "dropout": 0}
+    kept = train_dpo(root, dpo_settings(**settings), inputs)
+    rounded = train_dpo(root, dpo_settings(save_dtype="bfloat16", **settings), inputs)
+    print(kept.metrics, rounded.metrics)
+    assert kept.metrics["retained_change"] == 1
+    assert rounded.metrics["retained_change"] < 0.9
+    stored = [
+        AutoModelForCausalLM.from_pretrained(model_folder(uri(root, made)), dtype="auto") for made in (kept, rounded)
+    ]
+    assert [one.dtype for one in stored] == [torch.float32, torch.bfloat16]
+    for made, of_file in zip((kept, rounded), stored, strict=True):
+        assert made.metrics["end_margin"] == pytest.approx(margin_by_hand(of_file.float(), bf16), abs=2e-5)
+    assert kept.metrics["end_margin"] != pytest.approx(rounded.metrics["end_margin"], rel=0.01)
+
+
+def margin_by_hand(policy: Any, reference: Path, beta: float = 0.1) -> float:
+    """DPO's margin, mean over the pairs: beta times the sum over the answers' tokens of the log-ratios."""
+    tokenizer, before = load_tokenizer(reference), AutoModelForCausalLM.from_pretrained(reference, dtype=torch.float32)
+
+    def log_ratio(prompt: str, answer: str) -> float:
+        messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+        tokens = tokenizer.apply_chat_template(messages, return_dict=False)
+        first = len(tokenizer.apply_chat_template(messages[:1], add_generation_prompt=True, return_dict=False))
+        with torch.no_grad():
+            now, then = (
+                one.eval()(torch.tensor([tokens])).logits[0].double().log_softmax(-1) for one in (policy, before)
+            )
+        return sum(float(now[n - 1, tokens[n]] - then[n - 1, tokens[n]]) for n in range(first, len(tokens)))
+
+    pairs = make_pairs()
+    return sum(beta * (log_ratio(p.prompt, p.chosen) - log_ratio(p.prompt, p.rejected)) for p in pairs) / len(pairs)
+
+
+def test_dpo_that_changes_nothing_is_refused(model: Path, tmp_path: Path) -> None:
+    """Judged on all watched pairs, after saving: steps of 1e-12 change nothing that anybody could see."""
+    bf16 = tmp_path / "bf16"
+    AutoModelForCausalLM.from_pretrained(model).bfloat16().save_pretrained(bf16)
+    load_tokenizer(model).save_pretrained(bf16)
+    root = str(tmp_path / "store")
+    settings = {"lora": None, "learning_rate": 1e-12, "min_learning_rate": 0, "save_dtype": "bfloat16"}
+    with pytest.raises(UserError, match="all 12 pairs have the log-probabilities that they started with"):
+        train_dpo(root, dpo_settings(**settings), DpoInputs(base(root, bf16), toy_pairs(root)))
+
+
+def test_held_out_pairs_are_split_by_their_ids() -> None:
+    """5 % of 1,000 are 50; of 100 at least 16; of 12 half; none where the share is 0. Another seed: the same ones."""
+    scores = {"chosen_id": "a", "rejected_id": "b", "chosen_score": 5, "rejected_score": 1}
+    pairs = [Pair(id=str(n), prompt=f"{n}", chosen="a", rejected="b", **scores) for n in range(1000)]
+    sizes = {n: len(split_held_out(pairs[:n], DpoSettings())[1]) for n in (1000, 100, 12)}
+    assert sizes == {1000: 50, 100: 16, 12: 6}
+    trained, held_out = split_held_out(pairs, DpoSettings(seed=5))
+    assert held_out == split_held_out(pairs, DpoSettings())[1]
+    assert sorted((*trained, *held_out), key=lambda pair: int(pair.id)) == pairs
+    assert split_held_out(pairs, DpoSettings(held_out=0)) == (pairs, [])
+
+
+def test_held_out_pairs_are_watched_and_not_trained_on(model: Path, tmp_path: Path) -> None:
+    """12 pairs, 6 held out, batches of 2: 6 steps; figures at each checkpoint and of the saved model, with intervals.
+
+    All pairs prefer a number to "no": what is learned on six holds for the others. Drift: the margin is beta times the
+    difference of the two.
+    """
+    root = str(tmp_path / "store")
+    settings = dpo_settings(held_out=0.05, batch_size=2, checkpoint_every=2, dropout=0)
+    made = train_dpo(root, settings, DpoInputs(base(root, model), toy_pairs(root)))
+    assert made.counts.kept == {"pairs": 6, "held_out": 6}
+    curve = read_records(uri(root, made), "curve", CurvePoint)
+    watched = {point.step: point.values for point in curve if "held_out/margin" in point.values}
+    assert list(watched) == [2, 4, 6]
+    assert watched[2]["held_out/margin"] < watched[6]["held_out/margin"]
+    metrics = made.metrics
+    assert metrics["held_out_margin"] == pytest.approx(watched[6]["held_out/margin"], abs=1e-4)
+    drift = metrics["held_out_chosen_drift"] - metrics["held_out_rejected_drift"]
+    assert metrics["held_out_margin"] == pytest.approx(0.1 * drift, abs=1e-6)
+    assert metrics["held_out_accuracy"] == 1
+    assert metrics["held_out_loss"] < math.log(2)
+    assert metrics["held_out_margin_items"] == 6
+    assert metrics["held_out_margin_low"] <= metrics["held_out_margin"] <= metrics["held_out_margin_high"]
+    observed = read_measured([uri(root, made)])
+    assert set(observed) == {
+        f"held_out_{name}" for name in ("margin", "accuracy", "loss", "chosen_drift", "rejected_drift")
+    }
+
+
+def test_log_probabilities_that_are_not_fp32_are_refused(model: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(model, load_tokenizer(model), make_pairs(), dpo_settings(), tmp_path)
+    real = trainer.model.forward
+
+    def rounded(*args: Any, **kwargs: Any) -> Any:
+        output = real(*args, **kwargs)
+        output.log_probs = output.log_probs.bfloat16()
+        return output
+
+    trainer.model.forward = rounded
+    with pytest.raises(RuntimeError, match="bfloat16 and not fp32"):
+        policy_sums(trainer, trainer.train_dataset)
+
+
+def test_sums_of_ld_alpha_are_those_of_the_loss(model: Path, tmp_path: Path) -> None:
+    """TRL's own sums of the reference, computed beforehand, on answers of different lengths."""
+    trainer = make_trainer(model, load_tokenizer(model), make_pairs(), dpo_settings(ld_alpha=0.5, lora=None), tmp_path)
+    ours, theirs = policy_sums(trainer, trainer.train_dataset), reference_sums(trainer, trainer.train_dataset)
+    assert torch.tensor(ours).allclose(torch.tensor(theirs), atol=1e-3)

@@ -50,6 +50,7 @@ def settings(**changes: Any) -> DpoSettings:
     )
     values = {"learning_rate": 1e-3, "min_learning_rate": 1e-4, "epochs": 6, "batch_size": 4, "micro_batch_size": 2}
     values |= {"max_length": 96, "checkpoint_every": 2, "lora": LoraSettings(rank=4, alpha=8), "early_stop": stop}
+    values |= {"held_out": 0}
     return DpoSettings(**(values | changes))
 
 
