@@ -10,13 +10,14 @@ from typing import Any
 
 from components.core.context import open_step
 from components.core.errors import UserError
+from components.core.progress import say
 from components.core.records import Counts, Example, Judgement, Manifest, Parent, SeedPrompt
 from components.core.sources import fetch
 from components.core.stage import Stage, parent, read_records
 from components.eft.file import read_judgements, targets_from_file
 from components.eft.ranks import require_five_point_scale, targets_from_ranks
 from components.eft.settings import EftSettings
-from components.eft.targets import Target, accept, cap_classes
+from components.eft.targets import Accepted, Target, accept, cap_classes
 from components.judging.judging import TextToJudge, judge_texts, parse_rate
 from components.judging.parser import ScoreFormat
 from components.judging.prompt import JudgePrompt
@@ -25,8 +26,9 @@ from components.serving.completions import Endpoint
 from components.serving.engines.served_model import ServedModel
 
 REMEDIES = {
-    "model": "Raise data.eft_prompts, eft.samples or eft.max_class_share, or use eft.source: ranks",
-    "ranks": "Raise data.eft_prompts or eft.max_class_share",
+    "model": "Raise eft.samples or eft.max_class_share, give EFT more prompts (data.eft_prompts, a lower data.ift), or "
+    "use eft.source: ranks",
+    "ranks": "Give EFT more prompts (data.eft_prompts, a lower data.ift), or raise eft.max_class_share",
     "file": "Use a file with more judgements, or raise eft.max_class_share",
 }
 
@@ -92,17 +94,40 @@ def make_eft(
 def _from_model(
     stage: Stage, settings: EftSettings, prompts: Sequence[SeedPrompt], judge_prompt: JudgePrompt, endpoint: Endpoint
 ) -> DraftTargets:
-    texts = [TextToJudge(p.id, reply.id, p.text, reply.text) for p in prompts for reply in p.replies]
-    judgements = judge_texts(stage, "judgements", texts, settings, settings.samples, judge_prompt, endpoint)
-    accepted = accept(prompts, judgements, judge_prompt.score_format)
-    metrics = parse_rate(judgements) | {"accept_rate": accepted.prompts / len(prompts)}
+    """Tries until each prompt is accepted, there are enough examples, or `samples` tries are spent."""
+    judgements: list[Judgement] = []
+    accepted, metrics = Accepted(), {}
+    for number in range(settings.samples):
+        left = [prompt for prompt in prompts if prompt.id not in accepted.prompts]
+        texts = [TextToJudge(p.id, reply.id, p.text, reply.text) for p in left for reply in p.replies]
+        judgements += judge_texts(stage, "judgements", texts, settings, 1, judge_prompt, endpoint, number)
+        accepted = accept(prompts, judgements, judge_prompt.score_format)
+        enough = len(_capped(accepted.targets, settings, judge_prompt.score_format))
+        metrics[f"accept_rate_try_{number + 1}"] = len(accepted.prompts) / len(prompts)
+        say(
+            f"EFT: after try {number + 1} of {settings.samples} the scores of {len(accepted.prompts)} of "
+            f"{len(prompts)} prompts are in human order: {enough} examples within max_class_share"
+        )
+        if len(accepted.prompts) == len(prompts) or enough == settings.max_examples:
+            break
+    metrics |= parse_rate(judgements) | {"accept_rate": len(accepted.prompts) / len(prompts)}
+    if accepted.targets:
+        metrics["judgements_per_target"] = len(judgements) / len(accepted.targets)
     return DraftTargets(accepted.targets, accepted.dropped, judgements, metrics)
+
+
+def _capped(targets: Sequence[Target], settings: EftSettings, score_format: ScoreFormat) -> list[Target]:
+    return cap_classes(targets, settings.max_class_share, settings.seed, score_format, settings.max_examples)
 
 
 def _publish(stage: Stage, settings: EftSettings, draft: DraftTargets, judge_prompt: JudgePrompt) -> Manifest:
     score_format = judge_prompt.score_format
-    targets = cap_classes(draft.targets, settings.max_class_share, settings.seed, score_format)
-    dropped = draft.dropped + Counter({"example: its score is too frequent": len(draft.targets) - len(targets)})
+    targets = _capped(draft.targets, settings, score_format)
+    surplus = len(cap_classes(draft.targets, settings.max_class_share, settings.seed, score_format)) - len(targets)
+    too_frequent = len(draft.targets) - len(targets) - surplus
+    dropped = draft.dropped + Counter(
+        {"example: its score is too frequent": too_frequent, "example: more than asked for": surplus}
+    )
     if len(targets) < settings.min_examples:
         raise _too_few(settings, draft, len(targets), dropped, score_format)
     examples = [

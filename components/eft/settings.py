@@ -11,7 +11,7 @@ class EftSettings(Generation):
     """Where the judge's first training targets come from.
 
     The paper samples them from the SFT baseline and keeps those that agree with the human ranks (Yuan et al. 2024,
-    section 3.1.1); how often it samples and how it caps the score classes is not published.
+    section 3.1.1): 1,630 examples are left. How often it samples and how it caps the score classes is not published.
     """
 
     # `file` counts by its digest; `min_examples` only decides whether the stage succeeds.
@@ -21,12 +21,24 @@ class EftSettings(Generation):
         "model", description="judgements of the SFT baseline; made up from the human ranks; or a file's"
     )
     file: str | None = Field(None, description="JSON Lines of instruction, response and judgement, for source: file")
-    samples: int = Field(3, ge=1, description="K, judgements sampled for each reply, for source: model")
+    samples: int = Field(
+        3,
+        ge=1,
+        description="most tries for source: model, a judgement of each reply in each, until one of each reply's can "
+        "be taken so that their scores are in human order",
+    )
     max_class_share: float = Field(0.4, gt=0, le=1, description="largest share of one score among the examples")
+    max_examples: int | None = Field(None, ge=1, description="no more than this are kept; null: all (the paper: 1630)")
     min_examples: int = Field(50, ge=1, description="fewer examples than this end the run")
 
     @model_validator(mode="after")
     def _file_fits_source(self) -> EftSettings:
         if (self.source == "file") != (self.file is not None):
             raise ValueError("`file` is to be given with `source: file`, and only then")
+        return self
+
+    @model_validator(mode="after")
+    def _no_fewer_than_are_needed(self) -> EftSettings:
+        if self.max_examples is not None and self.max_examples < self.min_examples:
+            raise ValueError(f"max_examples {self.max_examples} is less than min_examples {self.min_examples}")
         return self

@@ -4,19 +4,17 @@ section 3.1.1), and the cap on how often each score may occur among them."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
+from statistics import fmean
+from typing import NamedTuple
 
 from components.core.hashing import content_hash
-from components.core.records import Judgement, Reply, SeedPrompt
+from components.core.records import Judgement, SeedPrompt
 from components.core.texts import word_count
-from components.judging.judging import mean_scores
 from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat, parse_score
 
-# Means of K scores are sums of floats; different ones are at least 1/K of a score's step apart.
-TOLERANCE = 1e-6
 # A score without reasons before it is a poor thing to learn (the reasons come first in the judge prompt).
 FEWEST_WORDS = 8
 
@@ -34,76 +32,106 @@ class Target:
 
 @dataclass
 class Accepted:
-    """The targets, how many prompts they come from, and what was dropped by reason."""
+    """The targets, the ids of the prompts that they come from, and what was dropped by reason."""
 
     targets: list[Target] = field(default_factory=list)
-    prompts: int = 0
+    prompts: set[str] = field(default_factory=set)
     dropped: Counter[str] = field(default_factory=Counter)
+
+
+class Sample(NamedTuple):
+    """A judgement that is fit to be learned, with its score."""
+
+    score: float
+    text: str
 
 
 def accept(
     prompts: Sequence[SeedPrompt], judgements: Sequence[Judgement], score_format: ScoreFormat = BUILT_IN_FORMAT
 ) -> Accepted:
-    """One target a reply, of the prompts whose mean scores put the replies into exactly the human order."""
-    means = mean_scores(judgements)
-    samples: dict[str, list[Judgement]] = {}
+    """One target a reply, of the prompts where one sample a reply can be chosen so that the scores fall in human order.
+
+    What is compared with the humans is what is learned: the scores of the targets of a prompt differ and fall from its
+    best reply to its worst.
+    """
+    samples: dict[str, list[Sample]] = {}
     for judgement in judgements:
-        samples.setdefault(judgement.candidate_id, []).append(judgement)
+        if fit := fit_to_learn(judgement, score_format):
+            samples.setdefault(judgement.candidate_id, []).append(fit)
     accepted = Accepted()
     for prompt in prompts:
-        reason = disagreement(prompt.replies, means)
-        if reason:
-            accepted.dropped[f"prompt: {reason}"] += 1
+        by_reply = [samples.get(reply.id, []) for reply in prompt.replies]
+        chosen = in_human_order(by_reply)
+        if chosen is None:
+            accepted.dropped[f"prompt: {_disagreement(by_reply)}"] += 1
             continue
-        accepted.prompts += 1
-        for reply in prompt.replies:
-            best = closest(samples[reply.id], means[reply.id], score_format)
-            if best is None or best.score is None:
-                accepted.dropped["example: no sample gives reasons and ends on its score"] += 1
-            else:
-                accepted.targets.append(Target(reply.id, prompt.text, reply.text, best.completion.strip(), best.score))
+        accepted.prompts.add(prompt.id)
+        for reply, sample in zip(prompt.replies, chosen, strict=True):
+            accepted.targets.append(Target(reply.id, prompt.text, reply.text, sample.text, sample.score))
     return accepted
 
 
-def disagreement(replies: Sequence[Reply], means: Mapping[str, float]) -> str | None:
-    """Why the mean scores do not give the replies' order (best first); None where they do."""
-    if any(reply.id not in means for reply in replies):
-        return "a reply has no parsed judgement"
-    gaps = [means[better.id] - means[worse.id] for better, worse in pairwise(replies)]
-    if any(gap < -TOLERANCE for gap in gaps):
-        return "scores disagree with the human order"
-    return "scores tie" if any(gap <= TOLERANCE for gap in gaps) else None
+def fit_to_learn(judgement: Judgement, score_format: ScoreFormat = BUILT_IN_FORMAT) -> Sample | None:
+    """The sample if it is whole, gives reasons and ends on its score: what follows the score would be learned too."""
+    text = judgement.completion.strip()
+    ends_on = parse_score((text.splitlines() or [""])[-1], score_format=score_format).value
+    if judgement.score is None or judgement.finish_reason != "stop" or ends_on != judgement.score:
+        return None
+    return Sample(judgement.score, text) if word_count(text) >= FEWEST_WORDS else None
 
 
-def closest(samples: Sequence[Judgement], mean: float, score_format: ScoreFormat = BUILT_IN_FORMAT) -> Judgement | None:
-    """The sample to learn from: the nearest to the mean, the first among equals, None where none is fit for it.
+def in_human_order(by_reply: Sequence[Sequence[Sample]], ties: bool = False) -> list[Sample] | None:
+    """One sample a reply (best reply first) with strictly falling scores; None where there is no such choice.
 
-    Fit is a whole sample that gives reasons and ends on its score: what follows the score would be learned as well.
+    Of several choices the one whose scores are nearest to the means of their replies' samples: what the model thinks as
+    a rule, not what it once happened to say. `ties` allows equal scores.
     """
-    distances: list[tuple[float, Judgement]] = []
-    for sample in samples:
-        last_line = (sample.completion.strip().splitlines() or [""])[-1]
-        ends_on_score = parse_score(last_line, score_format=score_format).value == sample.score
-        gives_reasons = word_count(sample.completion) >= FEWEST_WORDS
-        if sample.score is not None and sample.finish_reason == "stop" and ends_on_score and gives_reasons:
-            distances.append((abs(sample.score - mean), sample))
-    least = min((distance for distance, _ in distances), default=0.0)
-    return next((sample for distance, sample in distances if distance <= least + TOLERANCE), None)
+    paths: list[tuple[float, list[Sample]]] = [(0.0, [])]  # the nearest choice so far that ends on each sample
+    for samples in by_reply:
+        mean = fmean(sample.score for sample in samples) if samples else 0.0
+        longer = []
+        for sample in samples:
+            before = [path for path in paths if not path[1] or _falls(path[1][-1], sample, ties)]
+            if before:
+                distance, path = min(before, key=lambda one: one[0])
+                longer.append((distance + abs(sample.score - mean), [*path, sample]))
+        paths = longer
+    return min(paths, key=lambda one: one[0])[1] if paths else None
+
+
+def _falls(better: Sample, worse: Sample, ties: bool) -> bool:
+    return better.score > worse.score or (ties and better.score == worse.score)
+
+
+def _disagreement(by_reply: Sequence[Sequence[Sample]]) -> str:
+    """Why no choice is in human order."""
+    if not all(by_reply):
+        return "a reply has no judgement that gives reasons and ends on its score"
+    return "scores tie" if in_human_order(by_reply, ties=True) else "scores disagree with the human order"
 
 
 def cap_classes(
-    targets: Sequence[Target], share: float, seed: int, score_format: ScoreFormat = BUILT_IN_FORMAT
+    targets: Sequence[Target],
+    share: float,
+    seed: int,
+    score_format: ScoreFormat = BUILT_IN_FORMAT,
+    most: int | None = None,
 ) -> list[Target]:
     """The largest selection, in the given order, in which no score class has more than `share` of the whole.
+
+    With `most` it has at most so many targets, and no class more than `share` of those.
 
     A class is a point of the scale with the scores nearest to it. Which targets of too large a class stay is decided by
     a hash of seed and id. With fewer classes than 1 / share no selection can hold, and the result is empty.
     """
     classes = {target.id: score_format.nearest(target.score) for target in targets}
-    room = dict.fromkeys(score_format.points, class_limit(Counter(classes.values()), share))
+    limit = class_limit(Counter(classes.values()), share)
+    if most is not None:
+        limit = min(limit, int(Fraction(str(share)) * most))
+    room = dict.fromkeys(score_format.points, limit)
     kept: set[str] = set()
     for target in sorted(targets, key=lambda target: content_hash([seed, target.id])):
-        if room[classes[target.id]]:
+        if room[classes[target.id]] and (most is None or len(kept) < most):
             room[classes[target.id]] -= 1
             kept.add(target.id)
     return [target for target in targets if target.id in kept]

@@ -96,9 +96,10 @@ def judge_texts(
     samples: int,
     judge_prompt: JudgePrompt,
     endpoint: Endpoint,
+    first: int = 0,
 ) -> list[Judgement]:
-    """`samples` judgements of each text, in the order of the texts."""
-    by_id = {f"{text.candidate_id}/{k}": text for text in texts for k in range(samples)}
+    """`samples` judgements of each text, in the order of the texts; their numbers (and seeds) count from `first`."""
+    by_id = {f"{text.candidate_id}/{k}": text for text in texts for k in range(first, first + samples)}
     prompts = {text.candidate_id: judge_prompt.fill(text.prompt, text.text) for text in texts}
     sampling = generation.sampling()
     requests = [

@@ -63,7 +63,7 @@ def _counts(turns: FirstTurns, splits: Splits) -> Counts:
 def _requested(settings: SeedDataSettings) -> dict[str, int]:
     return {
         "ift": settings.ift,
-        "eft": settings.eft_prompts,
+        "eft": settings.eft_prompts or 1,
         "eval": settings.eval_prompts,
         "validation": settings.validation_prompts,
     }
@@ -90,6 +90,12 @@ def _remedy(turns: FirstTurns, settings: SeedDataSettings) -> str:
         return (
             f"{ranked} prompts in {settings.language!r} have {settings.min_replies} ranked replies: use a file with "
             "human ranks (such as OpenAssistant's ready trees), or change data.language or data.min_replies."
+        )
+    if settings.eft_prompts is None:
+        return (
+            f"{ranked} prompts have {settings.min_replies} or more ranked replies: lower data.ift (now {settings.ift}) "
+            f"or data.eval_prompts (now {settings.eval_prompts}), "
+            "or give data.eft_prompts a number, which is served first."
         )
     return (
         f"{ranked} prompts have {settings.min_replies} or more ranked replies: lower data.eval_prompts (now "

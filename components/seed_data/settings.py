@@ -16,7 +16,12 @@ class SeedDataSettings(Settings):
     messages: str = Field(description="path, s3://bucket/key, builtin:demo, or hub data set owner/name[/path/in/repo]")
     language: str = Field("en", min_length=1, description="OpenAssistant's code of the language to keep")
     ift: int = Field(3200, ge=1, description="prompts with their best reply")
-    eft_prompts: int = Field(572, ge=1, description="prompts whose replies the judge learns to score")
+    eft_prompts: int | None = Field(
+        None,
+        ge=1,
+        description="prompts whose replies the judge learns to score, drawn before IFT's; null: all ranked ones in no "
+        "other set",
+    )
     eval_prompts: int = Field(190, ge=1, description="prompts held out to measure the judge")
     validation_prompts: int = Field(0, ge=0, description="prompts for dpo.early_stop (the paper: 253)")
     min_replies: int = Field(2, ge=2, description="ranked replies that a prompt needs for EFT and evaluation")

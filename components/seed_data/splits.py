@@ -29,20 +29,28 @@ class Splits:
 
 def split(prompts: Sequence[SeedPrompt], settings: SeedDataSettings) -> Splits:
     """Draw evaluation and EFT from the prompts with enough ranked replies, then IFT from all others with a best reply,
-    then validation from what is left.
+    then validation from what is left, first from prompts that EFT cannot use. Without a number of its own EFT comes
+    last and takes all that it can use.
 
     Prompts are drawn in the order of a hash of seed and id: which prompts come first does not depend on the file's
     order, nor on the other prompts.
     """
     order = sorted(prompts, key=lambda prompt: content_hash([settings.seed, prompt.id]))
     ranked = [prompt for prompt in order if len(prompt.replies) >= settings.min_replies]
-    reserved = ranked[: settings.eval_prompts + settings.eft_prompts]
+    reserved = ranked[: settings.eval_prompts + (settings.eft_prompts or 0)]
     taken = {prompt.id for prompt in reserved}
     rest = [prompt for prompt in order if prompt.id not in taken]
     ift = [prompt for prompt in rest if prompt.replies[0].rank == 0][: settings.ift]
     taken = {prompt.id for prompt in ift}
     left = [prompt for prompt in rest if prompt.id not in taken]
-    validation = left[: settings.validation_prompts]
+    validation = sorted(left, key=lambda prompt: len(prompt.replies) >= settings.min_replies)
+    validation = validation[: settings.validation_prompts]
+    taken = {prompt.id for prompt in validation}
+    left = [prompt for prompt in left if prompt.id not in taken]
+    eft = reserved[settings.eval_prompts :]
+    if settings.eft_prompts is None:
+        eft = [prompt for prompt in left if len(prompt.replies) >= settings.min_replies]
+        left = [prompt for prompt in left if len(prompt.replies) < settings.min_replies]
     dropped = Counter(
         {
             "reply: IFT takes the best one alone": sum(len(prompt.replies) - 1 for prompt in ift),
@@ -51,10 +59,10 @@ def split(prompts: Sequence[SeedPrompt], settings: SeedDataSettings) -> Splits:
     )
     return Splits(
         ift=[Example(id=p.id, kind="ift", prompt=p.text, completion=p.replies[0].text) for p in ift],
-        eft=reserved[settings.eval_prompts :],
+        eft=eft,
         eval=reserved[: settings.eval_prompts],
         validation=[Prompt(id=p.id, text=p.text) for p in validation],
-        dropped=dropped + _unused(left[settings.validation_prompts :], settings.min_replies),
+        dropped=dropped + _unused(left, settings.min_replies),
     )
 
 

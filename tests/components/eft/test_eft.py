@@ -49,10 +49,11 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[TextToJudge, i
 
     def install(write: Callable[[TextToJudge, int], str]) -> list[int]:
         def judge_texts(
-            stage: Stage, kind: str, texts: Sequence[TextToJudge], generation: EftSettings, samples: int, *_: Any
+            stage: Stage, kind: str, texts: Sequence[TextToJudge], generation: EftSettings, samples: int, *where: Any
         ) -> list[Judgement]:
             calls.append(len(texts) * samples)
-            return [judgement(text, n, write(text, n)) for text in texts for n in range(samples)]
+            first: int = where[-1]
+            return [judgement(text, n, write(text, n)) for text in texts for n in range(first, first + samples)]
 
         monkeypatch.setattr(eft, "judge_texts", judge_texts)
         return calls
@@ -100,7 +101,7 @@ def test_a_finished_stage_is_found_again(root, seed_data, judge):
     first = make_eft(root, settings, seed_data, PROMPT, "http://unused")
     again = make_eft(root, settings, seed_data, PROMPT)
     assert (again.key, again.digest) == (first.key, first.digest)
-    assert len(calls) == 1
+    assert len(calls) == 1  # one try: every prompt was accepted
 
 
 def test_the_judge_prompt_is_part_of_the_identity(root, seed_data):
@@ -126,10 +127,59 @@ def test_a_models_judgements_are_kept_where_they_agree(root, seed_data, judge):
     assert kept["prompts"] + dropped["prompt: scores tie"] == 10
     assert manifest.metrics["accept_rate"] == kept["prompts"] / 10
     assert manifest.metrics["parse_rate"] == 1
-    assert manifest.tokens == 7 * calls[0]
+    assert manifest.tokens == 7 * sum(calls)
     judgements = read_records(join(root, "eft", manifest.key), "judgements", Judgement)
-    assert len(judgements) == calls[0]
+    assert len(judgements) == sum(calls)
     assert {e.id for e in examples(root, manifest)}.isdisjoint(even)
+
+
+def test_tries_go_on_for_the_prompts_that_are_not_accepted_yet(root, seed_data, judge, capsys):
+    """The model says 3 to the replies of even prompts in the first two tries, and then what people say.
+
+    Try 1 judges all replies, 2 and 3 those of the even prompts alone, and 4 never happens. The targets of a prompt are
+    in human order by themselves.
+    """
+    ranks = _human_ranks()
+
+    def write(text: TextToJudge, n: int) -> str:
+        known = n == 2 or int(text.candidate_id.split("-")[1]) % 2
+        return (
+            f"Relevant, but this is only a fake judge speaking.\nScore: {5 - ranks[text.candidate_id] if known else 3}"
+        )
+
+    calls = judge(write)
+    manifest = make_eft(
+        root, EftSettings(min_examples=1, samples=4, max_class_share=1), seed_data, PROMPT, "http://unused"
+    )
+    assert len(calls) == 3 and calls[0] > calls[1] == calls[2] > 0
+    made = examples(root, manifest)
+    assert len(made) == calls[0]
+    assert all(int(one.completion.rpartition("Score: ")[2]) == 5 - ranks[one.id] for one in made)
+    odd = (calls[0] - calls[1]) / calls[0]
+    rates = [manifest.metrics[f"accept_rate_try_{n}"] for n in (1, 2, 3)]
+    assert rates[0] == rates[1] == pytest.approx(odd, abs=0.1) and rates[2] == manifest.metrics["accept_rate"] == 1
+    assert manifest.metrics["judgements_per_target"] == sum(calls) / len(made)
+    assert "after try 3 of 4 the scores of 10 of 10 prompts are in human order" in capsys.readouterr().err
+
+
+def test_tries_end_where_there_are_enough_examples(root, seed_data, judge):
+    """10 of at most 10 wanted, after the first try; no class has more than 4 of them."""
+    ranks = _human_ranks()
+    calls = judge(
+        lambda text, n: f"Relevant, says this fake judge of the reply.\nScore: {5 - ranks[text.candidate_id]}"
+    )
+    settings = EftSettings(min_examples=10, max_examples=10, samples=5)
+    manifest = make_eft(root, settings, seed_data, PROMPT, "http://unused")
+    assert len(calls) == 1
+    assert manifest.counts.kept["examples"] == 10
+    assert calls[0] == 10 + sum(manifest.counts.dropped.values())
+    assert manifest.counts.dropped["example: more than asked for"] > 0
+    assert max(value for name, value in manifest.metrics.items() if name.startswith("share_of_score_")) <= 0.4
+
+
+def test_more_examples_than_asked_for_must_be_possible():
+    with pytest.raises(ValidationError, match="max_examples 40 is less than min_examples 50"):
+        EftSettings(max_examples=40)
 
 
 def _human_ranks() -> dict[str, int]:
@@ -143,7 +193,7 @@ def test_a_judge_that_cannot_be_parsed_ends_in_one_error(root, seed_data, judge)
     with pytest.raises(UserError) as caught:
         make_eft(root, EftSettings(), seed_data, PROMPT, "http://unused")
     assert "0 EFT examples are left, eft.min_examples is 50" in caught.value.problem
-    assert "10 prompt: a reply has no parsed judgement" in caught.value.problem
+    assert "10 prompt: a reply has no judgement that gives reasons and ends on its score" in caught.value.problem
     assert "eft.source: ranks" in caught.value.remedy
 
 
@@ -202,7 +252,7 @@ def test_two_score_classes_cannot_hold_the_share(root, tmp_path):
     path = tmp_path / "messages"
     path.write_text("\n".join(json.dumps(row) for row in rows))
     seed = make_seed_data(root, SeedDataSettings(messages=str(path), ift=2, eft_prompts=8, eval_prompts=2))
-    with pytest.raises(UserError, match="max_class_share = 0.4: 8 of score 1, 8 of score 5.*or eft.max_class_share"):
+    with pytest.raises(UserError, match="max_class_share = 0.4: 8 of score 1, 8 of score 5.*raise eft.max_class_share"):
         from_ranks(root, join(root, "seed_data", seed.key), min_examples=1)
 
 

@@ -83,6 +83,12 @@ def test_an_empty_split_says_what_to_lower(ten, tmp_path):
     assert not (tmp_path / "store").exists()
 
 
+def test_where_ift_leaves_nothing_for_eft_it_says_what_to_lower(ten, tmp_path):
+    everything = SeedDataSettings(messages=ten, ift=3200, eval_prompts=2)
+    with pytest.raises(UserError, match="lower data.ift .now 3200. or data.eval_prompts .now 2., or give data.eft_pro"):
+        make_seed_data(str(tmp_path / "store"), everything)
+
+
 def test_data_without_ranks_says_so(thread, json_lines, tmp_path):
     path = json_lines(thread("p", [None, None]))
     with pytest.raises(UserError, match="2 reply: not ranked.* 0 prompts in 'en' have 2 ranked replies"):

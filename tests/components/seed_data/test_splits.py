@@ -18,7 +18,9 @@ def prompt(id: str, ranks: Sequence[int]) -> SeedPrompt:
     )
 
 
-def settings(ift: int = 3, eft: int = 2, held_out: int = 2, seed: int = 0, min_replies: int = 2) -> SeedDataSettings:
+def settings(
+    ift: int = 3, eft: int | None = 2, held_out: int = 2, seed: int = 0, min_replies: int = 2
+) -> SeedDataSettings:
     return SeedDataSettings(
         messages="-", ift=ift, eft_prompts=eft, eval_prompts=held_out, seed=seed, min_replies=min_replies
     )
@@ -89,3 +91,27 @@ def test_a_scarce_file_serves_evaluation_then_eft_then_ift():
 def test_min_replies_decides_what_eft_may_use():
     splits = split([prompt("two", (0, 1)), prompt("three", (0, 1, 2))], settings(min_replies=3))
     assert ids(splits) == [{"two"}, set(), {"three"}]
+
+
+def test_without_a_number_eft_takes_all_ranked_prompts_that_the_others_leave():
+    """Of 12: two held out, three for IFT, one for validation that EFT could not use; nothing ranked is left over."""
+    prompts = [prompt(f"p{n}", (0, 1)) for n in range(12)] + [prompt("single", (1,))]
+    chosen = settings(eft=None).model_copy(update={"validation_prompts": 1})
+    splits = split(prompts, chosen)
+    assert splits.sizes() == {"eval": 2, "ift": 3, "eft": 7, "validation": 1}
+    assert [one.id for one in splits.validation] == ["single"]
+    assert splits.dropped == {
+        "reply: IFT takes the best one alone": 3,
+        "reply: validation takes prompts alone": 1,
+    }
+
+
+@given(st.lists(RANKS, max_size=15), st.integers(1, 6), st.integers(1, 6), st.integers(0, 3), st.integers(0, 3))
+def test_then_too_every_message_is_counted(ranks, ift, held_out, validation, seed):
+    prompts = [prompt(f"p{n}", each) for n, each in enumerate(ranks)]
+    chosen = settings(ift, None, held_out, seed).model_copy(update={"validation_prompts": validation})
+    splits = split(prompts, chosen)
+    parts = [*ids(splits), {one.id for one in splits.validation}]
+    assert sum(map(len, parts)) == len(set().union(*parts))
+    kept = 2 * len(splits.ift) + sum(1 + len(p.replies) for p in [*splits.eft, *splits.eval]) + len(splits.validation)
+    assert kept + splits.dropped.total() == sum(1 + len(p.replies) for p in prompts)
