@@ -32,6 +32,13 @@ class Launch:
     arguments: Callable[[ServedModel, ServingSettings], list[str]]
 
 
+def _dtype(settings: ServingSettings) -> str:
+    """What auto means, told to engines that would go by the files: there weights may lie in fp32, and are then served
+    in fp16."""
+    auto = "bfloat16" if settings.pod.gpus else "float32"
+    return auto if settings.dtype == "auto" else settings.dtype
+
+
 def _transformers(model: ServedModel, settings: ServingSettings) -> list[str]:
     return [
         f"--model={model.path}",
@@ -44,7 +51,7 @@ def _transformers(model: ServedModel, settings: ServingSettings) -> list[str]:
 
 
 def _tgi(model: ServedModel, settings: ServingSettings) -> list[str]:
-    """Text Generation Inference's launcher. It has no fp32, and finds the data type by itself where none is named."""
+    """Text Generation Inference's launcher. It has no fp32, and takes no data type beside a quantization."""
     arguments = [
         f"--model-id={model.path}",
         f"--port={PORT}",
@@ -53,7 +60,8 @@ def _tgi(model: ServedModel, settings: ServingSettings) -> list[str]:
         f"--max-input-tokens={settings.max_total_tokens - 1}",
         f"--max-concurrent-requests={QUEUE}",
     ]
-    arguments += [f"--dtype={settings.dtype}"] if settings.dtype == "bfloat16" and not settings.quantize else []
+    in_bf16 = _dtype(settings) == "bfloat16" and not settings.quantize
+    arguments += ["--dtype=bfloat16"] if in_bf16 else []
     return arguments + ([f"--quantize={settings.quantize}"] if settings.quantize else [])
 
 
@@ -71,7 +79,7 @@ def _vllm(model: ServedModel, settings: ServingSettings) -> list[str]:
         f"--port={PORT}",
         f"--tensor-parallel-size={max(1, settings.pod.gpus)}",
         f"--max-model-len={settings.max_total_tokens}",
-        f"--dtype={settings.dtype}",
+        f"--dtype={_dtype(settings)}",
         "--generation-config=vllm",
     ]
     return arguments + ([f"--quantization={settings.quantize}"] if settings.quantize else [])
