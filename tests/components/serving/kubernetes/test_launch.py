@@ -25,7 +25,7 @@ GPU = {"pod": {"gpus": 2}}
 
 @pytest.mark.parametrize("engine", ["tgi", "vllm"])
 def test_a_model_is_served_in_bf16_whatever_its_files_hold(engine: str) -> None:
-    """Rounds hand weights over in fp32: there TGI, and vLLM's own auto, would take fp16, which M0 was not trained in."""
+    """Rounds hand weights over in fp32: there TGI, and vLLM's own auto, would take fp16."""
     for dtype in ("auto", "bfloat16"):
         settings = ServingSettings(dtype=dtype, **GPU)
         assert "--dtype=bfloat16" in LAUNCHES[engine].arguments(MODEL, settings)
