@@ -107,7 +107,8 @@ def test_a_stage_that_is_no_longer_what_the_model_was_made_from_says_so(chain: d
     )
     open_store(chain["prompts"]).write("manifest.json", b"{}")
     problems = {one.role: one.problem for one in lineage(chain["m2"]) if one.problem}
-    assert problems == {"pairs": "is now other", "prompts": "cannot be read (ValidationError)"}
+    broken = f"{chain['prompts']}/manifest.json is no valid manifest: stage: Field required"
+    assert problems == {"pairs": "is now other", "prompts": broken}
     assert lineage(chain["m2"], "registered")[0].problem.startswith("is now ")
 
 
