@@ -34,7 +34,8 @@ def gate_model(
     previous, state = RunState.from_dict(before), _state_after(before, made, measured_by)
     with open_step(state.run, f"gate and register {state.name.upper()}") as context:
         settings = GateSettings(**context.recipe["gate"], registered_name=context.recipe["name"])
-        measured = [*measured_by["stages"], *filter(None, [state.judgements])]
+        # the training itself observed something, too: DPO its held-out pairs
+        measured = [*measured_by["stages"], *filter(None, [state.judgements]), state.model]
         candidate = GatedModel(state.model, measured, previous.measurements(), state.baselines)
         gate = context.make(
             f"{state.name}/gate", lambda: pass_gate(context.store, settings, candidate, context.tracking_uri)
