@@ -158,7 +158,7 @@ def measured_differently(candidate: Sequence[str], champion: Sequence[str]) -> s
         if ours[stage].settings != theirs[stage].settings:
             return f"the settings of {stage} differ"
         digests, others = ({k: v.digest for k, v in side[stage].parents.items()} for side in (ours, theirs))
-        for role in ("seed_data", "instructions", "annotator"):
+        for role in ("seed_data", "instructions", "annotator", "template"):
             if digests.get(role) != others.get(role):
                 return f"{stage} used another {role.replace('_', ' ')}"
     return ""

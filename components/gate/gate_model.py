@@ -14,6 +14,7 @@ from components.gate.gate import GatedModel, compare_models, pass_gate, read_dec
 from components.gate.register import apply_verdict
 from components.gate.settings import GatePolicy, GateSettings
 from components.gate.verdict import verdict_lines, verdict_table
+from components.metrics.labels import COMPARABLE, alpaca_eval_label
 from components.metrics.statistics import headline
 from components.registry.registry import TrainedModel
 
@@ -104,7 +105,9 @@ def _show(name: str, gate: str, figures: Mapping[str, float], page: str, metrics
     for metric, value in known.items():
         metrics.log_metric(metric, value)
     rows = [(metric, f"{value:.3f}", _interval(figures, metric)) for metric, value in known.items()]
-    write_page(page, title, *verdict, Table("figures", ("metric", "value", "95 % interval"), rows))
+    label = alpaca_eval_label(figures)
+    note = f"win_rate, lc_win_rate: {label}. {COMPARABLE}" if label else ""
+    write_page(page, title, *verdict, Table("figures", ("metric", "value", "95 % interval"), rows, note))
 
 
 def _interval(figures: Mapping[str, float], metric: str) -> str:

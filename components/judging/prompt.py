@@ -61,7 +61,12 @@ class JudgePrompt:
 
 def neutralise(text: str) -> str:
     """Untrusted text that can neither close its slot nor write a chat template's control tokens."""
-    return _CONTROL.sub(lambda match: _ESCAPES[match[0]], _TAG.sub("&lt;", text))
+    return without_control_tokens(_TAG.sub("&lt;", text))
+
+
+def without_control_tokens(text: str) -> str:
+    """Untrusted text that begins or ends no turn."""
+    return _CONTROL.sub(lambda match: _ESCAPES[match[0]], text)
 
 
 def built_in_judge_prompt() -> JudgePrompt:

@@ -9,6 +9,7 @@ chooses, and liblinear as the solver, whose tolerance decides between strengths 
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,8 +64,10 @@ class Regression:
 
         Rows of one side alone, wins or losses, are all wins to liblinear, and so to AlpacaEval, where a fold of the
         cross-validation has no other; it also writes a line past Python to the terminal, unless a row of zeros, which
-        has no influence, stands for the other side.
+        has no influence, stands for the other side. Where it runs out of iterations, AlpacaEval's figure is what it has
+        come to, and so is ours: the warning, one a fit, would fill the terminal.
         """
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
         features, won, weights = self.features[rows], self.preferences[rows], self.weights[rows]
@@ -75,7 +78,9 @@ class Regression:
             C=regularisation, l1_ratio=1, solver="liblinear", fit_intercept=False, random_state=draws
         )
         outcomes = np.repeat([1, 0], len(won))
-        model.fit(np.tile(features, (2, 1)), outcomes, np.concatenate([won * weights, (1 - won) * weights]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(np.tile(features, (2, 1)), outcomes, np.concatenate([won * weights, (1 - won) * weights]))
         return np.asarray(model.coef_[0], dtype=np.float64)
 
     def log_likelihood(self, coefficients: Array, rows: NDArray[np.intp]) -> float:

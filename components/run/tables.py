@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.core.page import Table
+from components.metrics.labels import COMPARABLE, alpaca_eval_label, lc_form
 
 MODEL_COLUMNS = ("model", "parsed", "accuracy", "win rate", "LC", "win/tie/loss", "length", "verdict", "version")
 MODEL_NOTE = (
     "parsed: judgements with a valid score. accuracy: pairs of human replies that the judge orders as people did, "
     "score ties left out. win rate, LC: against reference answers, and at equal length (AlpacaEval 2). win/tie/loss: "
     "against the model before, both orders agreeing (none: no verdict). length: mean characters. *: champion."
+)
+CONTAMINATION_NOTE = (
+    "Prompts that no model is trained on, since they are the same as a text of the evaluation set or too close to it "
+    "(ROUGE-L above prompts.novelty)."
 )
 DRIFT_NOTE = "Of the model as a judge and of its round. change: the last model's value less the first's."
 
@@ -22,18 +27,23 @@ def model_table(summary: Mapping[str, Any]) -> Table:
     rows = []
     for model in summary["models"]:
         metrics = model["metrics"]
-        shares = (metrics.get(name) for name in ("parse_rate", "pairwise_accuracy", "win_rate", "lc_win_rate"))
+        shares = (metrics.get(name) for name in ("parse_rate", "pairwise_accuracy", "win_rate"))
         rows.append(
             (
                 str(model["name"]).upper() + ("*" if model["name"] in champion else ""),
                 *(format_figure(share, share=True) for share in shares),
+                f"{format_figure(metrics.get('lc_win_rate'), share=True)} {lc_form(metrics)}".rstrip(),
                 _head_to_head(metrics),
                 "-" if "answer_length" not in metrics else f"{metrics['answer_length']:.0f}",
                 model["verdict"] or "-",
                 str(model["version"] or "not registered"),
             )
         )
-    return Table("models", MODEL_COLUMNS, rows, MODEL_NOTE)
+    labels = sorted({label for model in summary["models"] if (label := alpaca_eval_label(model["metrics"]))})
+    note = " ".join(
+        [MODEL_NOTE, *(f"AlpacaEval here: {label}." for label in labels), *([COMPARABLE] if labels else [])]
+    )
+    return Table("models", MODEL_COLUMNS, rows, note)
 
 
 def drift_table(summary: Mapping[str, Any]) -> Table | None:
@@ -48,6 +58,16 @@ def drift_table(summary: Mapping[str, Any]) -> Table | None:
     return Table("drift", ("what drifts", *models, "change"), rows, DRIFT_NOTE)
 
 
+def contamination_table(summary: Mapping[str, Any]) -> Table | None:
+    """One row an evaluation set; None where nothing was compared."""
+    entries = summary.get("contamination") or []
+    if not entries:
+        return None
+    sources = list(entries[0]["dropped"])
+    rows = [(entry["set"], str(entry["texts"]), *(str(entry["dropped"][one]) for one in sources)) for entry in entries]
+    return Table("contamination", ("evaluation set", "texts", *sources), rows, CONTAMINATION_NOTE)
+
+
 def verdict_lines(summary: Mapping[str, Any]) -> list[str]:
     """What the gate said of each model, in words."""
     return [
@@ -58,9 +78,9 @@ def verdict_lines(summary: Mapping[str, Any]) -> list[str]:
 
 
 def summary_page(summary: Mapping[str, Any]) -> list[Table | list[str]]:
-    """The verdicts and both tables, for the KFP UI."""
-    drift = drift_table(summary)
-    return [verdict_lines(summary), model_table(summary), *([drift] if drift else [])]
+    """The verdicts and all tables, for the KFP UI."""
+    more = [table for table in (drift_table(summary), contamination_table(summary)) if table]
+    return [verdict_lines(summary), model_table(summary), *more]
 
 
 def _head_to_head(metrics: Mapping[str, float]) -> str:

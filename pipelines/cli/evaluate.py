@@ -18,6 +18,7 @@ from components.core.stage import read_manifest, read_records
 from components.core.store import join
 from components.gate.gate import read_decision
 from components.gate.verdict import verdict_markdown
+from components.metrics.labels import COMPARABLE, alpaca_eval_label
 from components.registry.references import ModelReference, resolve
 from pipelines.compile import compile_pipeline
 from pipelines.graph.evaluation import evaluation_pipeline
@@ -82,6 +83,9 @@ def write_reports(comparison: Comparison, figures: dict[str, Any], folder: Path)
     """`report.md`, `report.json` (verdict, rules, all figures of both models) and `junit.xml` (one test a rule)."""
     folder.mkdir(parents=True, exist_ok=True)
     markdown = verdict_markdown(comparison.title, comparison.decision, comparison.checks)
+    labels = [f"* {name}: {label}" for name, metrics in figures.items() if (label := alpaca_eval_label(metrics))]
+    if labels:
+        markdown += "\n".join(["", "Win rates against reference outputs:", "", *labels, "", COMPARABLE, ""])
     (folder / "report.md").write_text(markdown)
     report = {
         "model": comparison.model.to_dict(),

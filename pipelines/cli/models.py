@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.core.errors import UserError
+from components.metrics.labels import lc_form
 from components.registry.champion import promote, roll_back
 from components.registry.client import DIGEST, MLFLOW_RUN, VERDICT, not_there, registry
 from components.registry.lineage import Ancestor, lineage
@@ -134,14 +135,15 @@ def _rows(client: MlflowClient, model: RegisteredModel) -> Rows:
     for version in sorted(versions, key=lambda version: int(version.version)):
         aliases = [alias for alias, number in model.aliases.items() if str(number) == str(version.version)]
         figures = _figures(client, version)
-        shares = (figures.get(name) for name in FIGURES)
+        shares = [figures.get(name) for name in FIGURES]
         created = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
         rows.append(
             (
                 str(version.version),
                 "\n".join(sorted(aliases)),
                 version.tags.get(VERDICT, "-"),
-                *("-" if share is None else f"{100 * share:.1f} %" for share in shares),
+                *("-" if share is None else f"{100 * share:.1f} %" for share in shares[:-1]),
+                "-" if shares[-1] is None else f"{100 * shares[-1]:.1f} % {lc_form(figures)}".rstrip(),
                 version.tags.get(DIGEST, "-")[:12],
                 f"{created:%Y-%m-%d %H:%M}",
             )

@@ -17,7 +17,9 @@ from components.evaluation.alpaca_eval.files import write_alpaca_eval_files
 from components.evaluation.alpaca_eval.head_to_head import compare, tally
 from components.evaluation.alpaca_eval.preferences import annotate
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
+from components.evaluation.alpaca_eval.template import OWN, Template, annotator_template
 from components.metrics.bootstrap import Resampling
+from components.metrics.labels import LC_FORMS, OFFICIAL_TEMPLATE
 from components.metrics.observations import Values, figures, observations
 from components.serving.completions import Endpoint, answering_model
 
@@ -52,13 +54,14 @@ def make_annotations(
     """
     inputs = {"evaluation": parent(evaluation), "annotator": annotator.parent()}
     inputs |= {"opponent": parent(opponent)} if opponent else {}
-    inputs |= {"instructions": parent(instructions)} if instructions else {}
+    template = annotator_template(settings.template)
+    inputs |= {"instructions": parent(instructions), "template": template.parent()} if instructions else {}
     stage = Stage(root, "annotation", settings, inputs)
     if stage.manifest:
         return stage.manifest
     instruction_set = read_records(instructions, "instructions", Instruction) if instructions else []
     outputs = {output.prompt_id: output for output in read_records(evaluation, "outputs", Candidate)}
-    annotations = annotate(stage, instruction_set, outputs, settings, annotator.endpoint)
+    annotations = annotate(stage, instruction_set, outputs, settings, annotator.endpoint, template)
     answers = read_records(evaluation, "answers", Candidate)
     opponents = read_records(opponent, "answers", Candidate) if opponent else []
     comparisons = compare(stage, answers, opponents, settings, annotator.endpoint)
@@ -74,7 +77,7 @@ def make_annotations(
             {"annotations": annotations, "comparisons": comparisons, "observations": observations(observed)},
             folder=Path(folder) if instruction_set else None,
             metrics=figures(observed, Resampling(seed=settings.seed))
-            | alpaca_eval_metrics(annotations)
+            | alpaca_eval_metrics(annotations, template)
             | head_to_head_metrics(outcomes)
             | (lengths.metrics if lengths else {}),
             tokens=sum(made.tokens for made in annotations) + sum(made.tokens for made in comparisons),
@@ -131,14 +134,16 @@ def length_control(
         + tuple(value for baseline in i.gamed for value in baseline if all_known)
         for i, preference, length in zip(instructions, preferred, lengths, strict=True)
     }
-    metrics = {f"lc_{term}": value for term, value in fitted.coefficients.items()}
+    form = "minimal" if not all_known else "v1" if any(i.gamed for i in instructions) else "noreg"
+    metrics = {f"lc_{term}": value for term, value in fitted.coefficients.items()} | {LC_FORMS[form]: 1.0}
     if fitted.standard_error is not None:
         metrics["lc_win_rate_standard_error"] = fitted.standard_error
     return LengthControl(observed, metrics)
 
 
-def alpaca_eval_metrics(annotations: Sequence[Annotation]) -> dict[str, float]:
-    """How many of how many were judged, and the standard error of the win rate as AlpacaEval computes it."""
+def alpaca_eval_metrics(annotations: Sequence[Annotation], template: Template = OWN) -> dict[str, float]:
+    """How many of how many were judged, the standard error of the win rate as AlpacaEval computes it, and whether the
+    annotator was asked in AlpacaEval's own words (1 or 0)."""
     if not annotations:
         return {}
     preferred = [a.preference for a in annotations if a.preference is not None]
@@ -146,6 +151,7 @@ def alpaca_eval_metrics(annotations: Sequence[Annotation]) -> dict[str, float]:
         warn(f"the annotator gave a valid answer to {len(preferred)} of {len(annotations)} questions only")
     metrics = {"instructions": float(len(annotations)), "instructions_judged": float(len(preferred))}
     if preferred:
+        metrics[OFFICIAL_TEMPLATE] = float(template.official)
         metrics["discrete_win_rate"] = fmean(1.0 if p > 0.5 else 0.5 if p == 0.5 else 0.0 for p in preferred)
     if len(preferred) > 1:
         metrics["win_rate_standard_error"] = stdev(preferred) / math.sqrt(len(preferred))

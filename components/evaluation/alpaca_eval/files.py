@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import math
@@ -59,36 +60,36 @@ def file_name(name: str) -> str:
     return re.sub(r"[/\\:]+", "_", name).strip("_.")
 
 
-def read_difficulty(path: Path) -> dict[int, float]:
+def read_difficulty(path: Path, texts: Sequence[str] = ()) -> dict[int, float]:
     """The difficulty of the instructions by their place in the set, from 0.
 
-    Reads instruction_difficulty.csv and df_gamed.csv, which repeats it. Raises UserError when it is neither.
+    Reads instruction_difficulty.csv and df_gamed.csv, which repeats it. Where the file has the column instruction, a
+    row's place is that of its text in `texts`. Raises UserError when it is neither, or a number is none.
     """
     difficulty: dict[int, float] = {}
-    for line, row in _rows(path):
-        try:
-            index, value = int(row["index"]), float(row["instruction_difficulty"])
-        except ValueError as error:
-            raise UserError(f"line {line} of {path.name} holds no place and difficulty: {error}", CSV_FORM) from error
-        if not math.isfinite(value):
-            raise UserError(f"line {line} of {path.name} has the difficulty {value}", CSV_FORM)
-        if difficulty.setdefault(index, value) != value:
-            raise UserError(f"line {line} of {path.name} gives instruction {index} another difficulty", CSV_FORM)
+    for line, row, place in _rows(path, texts):
+        value = _number(path, line, row, "instruction_difficulty")
+        if difficulty.setdefault(place, value) != value:
+            raise UserError(f"line {line} of {path.name} gives instruction {place} another difficulty", CSV_FORM)
     if not difficulty:
         raise UserError(f"{path.name} holds no instruction", CSV_FORM)
     return difficulty
 
 
-def read_gamed(path: Path) -> dict[int, list[tuple[float, float]]]:
+def read_gamed(path: Path, texts: Sequence[str] = ()) -> dict[int, list[tuple[float, float]]]:
     """Preference and standardised length of the gamed baselines, by place in the set; none outside df_gamed.csv."""
     gamed: dict[int, list[tuple[float, float]]] = {}
-    for line, row in _rows(path):
+    for line, row, place in _rows(path, texts):
         if not {"preference", "std_delta_len"} <= row.keys():
             return {}
-        try:
-            gamed.setdefault(int(row["index"]), []).append((float(row["preference"]), float(row["std_delta_len"])))
-        except ValueError as error:
-            raise UserError(f"line {line} of {path.name} holds no annotation: {error}", CSV_FORM) from error
+        preference = _number(path, line, row, "preference")
+        if not 0 <= preference <= 1:
+            raise UserError(
+                f"line {line} of {path.name} has the preference {preference:g}, which is not between 0 and 1",
+                "df_gamed.csv counts from 0 to 1. Where 1 is for the reference and 2 for the model, as in AlpacaEval's "
+                "annotations.json, subtract 1 from each.",
+            )
+        gamed.setdefault(place, []).append((preference, _number(path, line, row, "std_delta_len")))
     most = max(map(len, gamed.values()), default=0)
     for index, baselines in gamed.items():
         if len(baselines) < most:
@@ -96,16 +97,59 @@ def read_gamed(path: Path) -> dict[int, list[tuple[float, float]]]:
     return gamed
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows with their line numbers; the first column is the index where none has that name."""
+def gives_texts(path: Path) -> bool:
+    """Whether the rows name their instructions by text, so that their order does not matter."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        return "instruction" in next(csv.reader(file), [])
+
+
+def _number(path: Path, line: int, row: Mapping[str, str], column: str) -> float:
+    try:
+        value = float(row[column])
+    except ValueError as error:
+        raise UserError(f"line {line} of {path.name} holds no {column}: {error}", CSV_FORM) from error
+    if not math.isfinite(value):
+        raise UserError(f"line {line} of {path.name} has the {column} {value}", CSV_FORM)
+    return value
+
+
+def _rows(path: Path, texts: Sequence[str]) -> Iterator[tuple[int, dict[str, str], int]]:
+    """The rows with their line numbers and places; the first column is the index where none has that name."""
+    require_no_mark(path)
+    places = {text: place for place, text in enumerate(texts)}
     try:
         with path.open(newline="", encoding="utf-8") as file:
             table = csv.DictReader(file, restval="")
             header = list(table.fieldnames or [])
             if "instruction_difficulty" not in header:
                 raise UserError(f"{path.name} has no column instruction_difficulty", CSV_FORM)
-            if "index" not in header:
+            if "index" not in header and "instruction" not in header:
                 table.fieldnames = ["index", *header[1:]]
-            yield from ((table.line_num, row) for row in table)
+            for row in table:
+                yield table.line_num, row, _place(path, table.line_num, row, places)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path.name} is no CSV: {error}", CSV_FORM) from error
+
+
+def _place(path: Path, line: int, row: Mapping[str, str], places: Mapping[str, int]) -> int:
+    if "instruction" in row and places:
+        if row["instruction"] not in places:
+            raise UserError(
+                f"line {line} of {path.name} has an instruction that is not in the set ({row['instruction'][:60]!r})",
+                "Use the file that belongs to the instruction set, or leave instructions.difficulty out.",
+            )
+        return places[row["instruction"]]
+    try:
+        return int(row["index"])
+    except (KeyError, ValueError) as error:
+        raise UserError(f"line {line} of {path.name} holds no place in the set: {error}", CSV_FORM) from error
+
+
+def require_no_mark(path: Path) -> None:
+    """Raises UserError where a byte order mark, as Excel and Notepad write it, stands before the text."""
+    with path.open("rb") as file:
+        if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
+            raise UserError(
+                f"{path.name} begins with a byte order mark (BOM), which would be a part of its first name",
+                "Save it as UTF-8 without BOM.",
+            )

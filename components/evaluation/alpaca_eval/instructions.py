@@ -13,11 +13,22 @@ from components.core.errors import UserError
 from components.core.records import Counts, Instruction, Manifest
 from components.core.sources import Source, fetch
 from components.core.stage import Stage
-from components.evaluation.alpaca_eval.files import read_difficulty, read_gamed
+from components.evaluation.alpaca_eval.files import gives_texts, read_difficulty, read_gamed, require_no_mark
 from components.evaluation.alpaca_eval.settings import InstructionsSettings
 
 BUILT_IN = Path(__file__).with_name("builtin")
 FORM = 'AlpacaEval\'s form is a JSON list of objects: [{"instruction": ..., "output": ..., "generator": ...}, ...].'
+
+
+OTHER_SET = (
+    "Use the file that belongs to the whole instruction set (instructions.count takes the first ones of it), add a "
+    "column instruction with the texts, or leave instructions.difficulty out."
+)
+# The first ones of AlpacaEval's 805, by which its order is known.
+ALPACA_EVAL_BEGINS = (
+    "What are the names of some famous actors that started their careers on Broadway?",
+    "How did US states get their names?",
+)
 
 
 def import_instructions(root: str, settings: InstructionsSettings) -> Manifest:
@@ -37,8 +48,10 @@ def import_instructions(root: str, settings: InstructionsSettings) -> Manifest:
         if stage.manifest:
             return stage.manifest
         instructions = match(sources["reference"], sources.get("instructions"))
-        difficulty = read_difficulty(sources["difficulty"].path) if "difficulty" in sources else {}
-        gamed = read_gamed(sources["difficulty"].path) if "difficulty" in sources else {}
+        texts = [instruction.text for instruction in instructions]
+        difficulty = read_difficulty(sources["difficulty"].path, texts) if "difficulty" in sources else {}
+        gamed = read_gamed(sources["difficulty"].path, texts) if "difficulty" in sources else {}
+        require_same_set(texts, difficulty, "difficulty" in sources and gives_texts(sources["difficulty"].path))
     chosen = instructions[: settings.count]
     counts = Counts(kept={"instructions": len(chosen)})
     if len(instructions) > len(chosen):
@@ -76,6 +89,22 @@ def match(reference: Source, instructions: Source | None) -> list[Instruction]:
     return matched
 
 
+def require_same_set(texts: Sequence[str], difficulty: Mapping[int, float], by_text: bool) -> None:
+    """Raises UserError where these cannot be the instructions' difficulties: another number of them, or, where they are
+    known by place alone, AlpacaEval's instructions in another order than AlpacaEval's."""
+    if not difficulty:
+        return
+    problem, number = "", len(texts)
+    if missing := sorted(set(range(number)) - difficulty.keys()):
+        problem = f"the difficulty of {len(missing)} instructions is unknown (first: number {missing[0]})"
+    elif more := len(difficulty) - number:
+        problem = f"there are difficulties of {more} instructions more than the {number} of the set"
+    elif not by_text and any(text in texts and texts[place] != text for place, text in enumerate(ALPACA_EVAL_BEGINS)):
+        problem = "the instructions are AlpacaEval's in another order, and the difficulties are by place"
+    if problem:
+        raise UserError(problem, OTHER_SET)
+
+
 def with_difficulty(
     instructions: Sequence[Instruction],
     difficulty: Mapping[int, float],
@@ -84,12 +113,6 @@ def with_difficulty(
     """The instructions with AlpacaEval's estimate of their difficulty, by their place in the set (from 0)."""
     if not difficulty:
         return list(instructions)
-    missing = [i.id for i in instructions if int(i.id) not in difficulty]
-    if missing:
-        raise UserError(
-            f"the difficulty of {len(missing)} instructions is unknown (first: number {missing[0]})",
-            "Use the file that belongs to the instruction set, or leave instructions.difficulty out.",
-        )
     return [
         i.model_copy(update={"difficulty": difficulty[int(i.id)], "gamed": gamed.get(int(i.id), [])})
         for i in instructions
@@ -97,8 +120,9 @@ def with_difficulty(
 
 
 def _entries(source: Source, keys: Sequence[str]) -> list[Mapping[str, Any]]:
+    require_no_mark(source.path)
     try:
-        entries = json.loads(source.path.read_text())
+        entries = json.loads(source.path.read_text(encoding="utf-8"))
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{source.name} is no JSON: {error}", FORM) from error
     if not isinstance(entries, list) or not entries:

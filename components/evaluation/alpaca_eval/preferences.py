@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from components.core.hashing import seed_from
 from components.core.records import Annotation, Candidate, Instruction
 from components.core.stage import Stage
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
-from components.judging.prompt import neutralise
+from components.evaluation.alpaca_eval.template import OWN, Template
 from components.serving.client import PROMPT_TOO_LONG, Completion, Request
 from components.serving.completions import Endpoint, complete
 
-TEMPLATE = Path(__file__).with_name("annotator_prompt.txt").read_text()
 FIRST, SECOND = "m", "M"  # AlpacaEval's identifiers
-_OUTPUT_TAG = re.compile(r"<(?=\s*/?\s*output)", re.IGNORECASE)
 
 
 def annotate(
@@ -26,6 +22,7 @@ def annotate(
     outputs: Mapping[str, Candidate],
     settings: AnnotationSettings,
     endpoint: Endpoint,
+    template: Template = OWN,
 ) -> list[Annotation]:
     """One annotation of every instruction; `outputs` are the model's by instruction id.
 
@@ -33,7 +30,7 @@ def annotate(
     does.
     """
     different = [i for i in instructions if outputs[i.id].text != i.reference.strip()]
-    requests = [_request(i, outputs[i.id].text, settings) for i in different]
+    requests = [_request(i, outputs[i.id].text, settings, template) for i in different]
 
     def make(request: Request, answer: Completion) -> Annotation:
         return _annotation(request, answer, settings)
@@ -45,20 +42,17 @@ def annotate(
 
 
 def annotator_prompt(instruction: str, first: str, second: str) -> str:
-    """The filled prompt; all three texts are untrusted."""
-    texts = {"instruction": instruction, "first": first, "second": second}
-    slots = {name: _OUTPUT_TAG.sub("&lt;", neutralise(text)) for name, text in texts.items()}
-    # one pass over the template: a slot's name inside a text is left alone
-    return re.sub(r"\{(\w+)\}", lambda slot: slots[slot[1]], TEMPLATE)
+    """Our own template, filled; all three texts are untrusted."""
+    return OWN.messages(instruction, first, second)[0]["content"]
 
 
-def _request(instruction: Instruction, output: str, settings: AnnotationSettings) -> Request:
+def _request(instruction: Instruction, output: str, settings: AnnotationSettings, template: Template) -> Request:
     texts = [instruction.reference, output]
     if _switched(settings.seed, instruction.id):
         texts.reverse()
-    prompt = annotator_prompt(instruction.text, *texts)
+    messages = template.messages(instruction.text, *texts)
     seed = seed_from(settings.seed, "annotation", instruction.id)
-    return Request(instruction.id, [{"role": "user", "content": prompt}], settings.preference_sampling(), seed)
+    return Request(instruction.id, messages, settings.preference_sampling(), seed)
 
 
 def _annotation(request: Request, answer: Completion, settings: AnnotationSettings) -> Annotation:

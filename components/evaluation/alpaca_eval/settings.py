@@ -34,6 +34,11 @@ class AnnotationSettings(Settings):
     form: Literal["auto", "weighted", "plain"] = Field(
         "auto", description="weighted takes the probabilities of the annotator's answer; auto: where it gives them"
     )
+    template: str = Field(
+        "",
+        description="the annotator's, in AlpacaEval's form, as {file: alpaca_eval_clf.txt}; empty: that of alpaca_eval "
+        "where it is installed, else our own",
+    )
     top_logprobs: int = Field(5, ge=2, le=20, description="AlpacaEval and TGI: 5")
     head_to_head: bool = Field(True, description="compare with the model before, too")
     comparison_temperature: float = Field(0.0, ge=0, description="of a head-to-head verdict; 0 is greedy")

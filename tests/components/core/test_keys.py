@@ -23,6 +23,7 @@ from components.gate.settings import GatePolicy, GateSettings
 from components.judging.settings import JudgingSettings
 from components.pairs.settings import PairsSettings
 from components.prompts.settings import PromptsSettings
+from components.run.evaluation_texts import EvaluationTextsSettings
 from components.sampling.settings import SamplingSettings
 from components.seed_data.settings import SeedDataSettings
 from components.training.dpo.settings import DpoSettings
@@ -40,8 +41,9 @@ KEYS: dict[str, tuple[Settings, str]] = {
     "dpo": (DpoSettings(), "8408b57cfcaf834d"),
     "instructions": (InstructionsSettings(reference="reference.json"), "c9a98b3954ccd643"),
     "questions": (QuestionsSettings(questions="questions.jsonl"), "45315ffaea32c098"),
+    "evaluation_texts": (EvaluationTextsSettings(novelty=0.7), "?"),
     "evaluation": (EvaluationSettings(), "8cd39602e61c31f1"),
-    "annotation": (AnnotationSettings(), "97361d536630c870"),
+    "annotation": (AnnotationSettings(), "f43c3c4068373d55"),
     "mt_bench_answers": (AnswerSettings(), "79d180ea0d8bf96d"),
     "mt_bench": (GradingSettings(), "137f1c2e2f1b8849"),
     "benchmarks": (BenchmarksSettings(), "6feec11d308f7ac2"),

@@ -358,6 +358,9 @@ def test_liblinears_warnings_do_not_reach_the_terminal(capfd: pytest.CaptureFixt
         warnings.simplefilter("error")
         fitted = length_controlled_win_rate(one_win, data.model, data.reference, data.difficulty)
         refit_win_rate(one_win, data.model, data.reference, None, None)
+        # lengths that hardly vary: liblinear runs out of iterations
+        coins, lengths = np.random.default_rng(0).integers(2, size=20).astype(float), np.full(20, 14.0)
+        assert length_controlled_win_rate(coins, lengths, 11.0 + (np.arange(20) >= 10))
     assert fitted
     assert capfd.readouterr() == ("", "")
 

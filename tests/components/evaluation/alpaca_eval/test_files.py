@@ -169,6 +169,29 @@ def test_difficulties_alone_bring_no_baselines(tmp_path: Path) -> None:
     assert gamed_rows([0.5], [[]]) is None
 
 
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ("brief,0,1.9,-1,0.5\n", "line 2 .* preference 1.9, which is not between 0 and 1"),  # from 1 to 2
+        ("brief,0,0.9,-1,0.5\nbrief,1,-0.1,-1,0.5\n", "line 3 .* preference -0.1"),
+        ("brief,0,nan,-1,0.5\n", "line 2 .* preference nan"),
+        ("brief,0,,-1,0.5\n", "line 2 .* holds no preference"),
+        ("brief,0,0.9,inf,0.5\n", "line 2 .* std_delta_len inf"),
+        ("brief,0,0.9,long,0.5\n", "line 2 .* holds no std_delta_len"),
+    ],
+)
+def test_a_gamed_row_that_is_no_annotation_is_refused(tmp_path: Path, rows: str, problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        read_gamed(difficulty_file(tmp_path, GAMED + rows))
+
+
+def test_a_byte_order_mark_is_named(tmp_path: Path) -> None:
+    path = difficulty_file(tmp_path, "\ufeffinstruction_difficulty,index\n0.5,0\n")
+    for read in (read_difficulty, read_gamed):
+        with pytest.raises(UserError, match="byte order mark"):
+            read(path)
+
+
 def test_an_instruction_that_one_baseline_did_not_answer_is_refused(tmp_path: Path) -> None:
     path = difficulty_file(tmp_path, GAMED + BASELINES + "brief,2,0.9,-1,0.5\n")
     with pytest.raises(UserError, match="instruction 2 by 1 of 2 baselines"):

@@ -12,7 +12,7 @@ from components.core.errors import UserError
 from components.core.records import Instruction, Manifest
 from components.core.stage import read_records
 from components.core.store import join
-from components.evaluation.alpaca_eval.instructions import BUILT_IN, import_instructions
+from components.evaluation.alpaca_eval.instructions import ALPACA_EVAL_BEGINS, BUILT_IN, import_instructions
 from components.evaluation.alpaca_eval.settings import InstructionsSettings
 
 Entries = list[dict[str, Any]]
@@ -93,6 +93,56 @@ def test_difficulties_must_cover_the_set(tmp_path: Path) -> None:
     assert found[0].difficulty == 0.5
     with pytest.raises(UserError, match="difficulty of 1 instructions is unknown"):
         imported(tmp_path, [entry("a"), entry("b")], difficulty=difficulty)
+
+
+def test_difficulties_of_another_set_are_refused(tmp_path: Path) -> None:
+    """By place alone nobody sees whose they are, but their number tells: of a part of the set, each is another's."""
+    difficulty = written(tmp_path, "difficulty.csv", "index,instruction_difficulty\n0,0.5\n1,0.1\n2,0.2\n")
+    with pytest.raises(UserError, match="1 instructions more than the 2 of the set"):
+        imported(tmp_path, [entry("a"), entry("b")], difficulty=difficulty)
+    found = records(tmp_path, imported(tmp_path, [entry("a"), entry("b"), entry("c")], difficulty=difficulty, count=2))
+    assert [one.difficulty for one in found] == [0.5, 0.1]
+
+
+BEGINS = [entry(text) for text in (*ALPACA_EVAL_BEGINS, "another")]
+
+
+def test_alpaca_evals_instructions_in_another_order_are_refused(tmp_path: Path) -> None:
+    difficulty = written(tmp_path, "difficulty.csv", "index,instruction_difficulty\n0,0.5\n1,0.1\n2,0.2\n")
+    assert [one.difficulty for one in records(tmp_path, imported(tmp_path, BEGINS, difficulty=difficulty))] == [
+        0.5,
+        0.1,
+        0.2,
+    ]
+    with pytest.raises(UserError, match="in another order"):
+        imported(tmp_path, BEGINS[::-1], difficulty=difficulty)
+
+
+def test_difficulties_are_matched_by_text_where_the_file_has_it(tmp_path: Path) -> None:
+    """In whatever order; df_gamed.csv's form, with two baselines."""
+    known = [("another", 0.9, 3), (f'"{ALPACA_EVAL_BEGINS[1]}"', 0.8, 2), (f'"{ALPACA_EVAL_BEGINS[0]}"', 0.7, 1)]
+    rows = [
+        f"{model},9,{text},{preference},{length},{hard}\n"
+        for model, length in (("brief", -1), ("verbose", 1))
+        for text, preference, hard in known
+    ]
+    header = "model,index,instruction,preference,std_delta_len,instruction_difficulty\n"
+    difficulty = written(tmp_path, "difficulty.csv", header + "".join(rows))
+    for asked in (BEGINS, BEGINS[::-1]):
+        found = {one.text: one for one in records(tmp_path, imported(tmp_path, asked, difficulty=difficulty))}
+        assert [found[one["instruction"]].difficulty for one in BEGINS] == [1, 2, 3]
+        assert found["another"].gamed == [(0.9, -1), (0.9, 1)]
+    with pytest.raises(UserError, match="line 2 of .* an instruction that is not in the set .'another'"):
+        imported(tmp_path, BEGINS[:2], difficulty=difficulty)
+    with pytest.raises(UserError, match="difficulty of 1 instructions is unknown"):
+        imported(tmp_path, [*BEGINS, entry("a fourth")], difficulty=difficulty)
+
+
+def test_a_byte_order_mark_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "marked.json"
+    path.write_text(json.dumps([entry("a")]), encoding="utf-8-sig")
+    with pytest.raises(UserError, match=r"byte order mark"):
+        import_instructions(str(tmp_path / "store"), InstructionsSettings(reference=str(path)))
 
 
 def test_the_demos_set_holds_twelve_different_instructions() -> None:
