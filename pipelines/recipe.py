@@ -31,6 +31,7 @@ from components.seed_data.settings import SeedDataSettings
 from components.serving.settings import ServingSettings
 from components.training.dpo.settings import DpoSettings
 from components.training.sft.settings import SftSettings
+from pipelines.plan.checks import mistakes
 
 SHIPPED = Path(__file__).parent / "recipes"
 PATHS = (
@@ -131,6 +132,12 @@ class Recipe(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        if found := mistakes(self):
+            raise ValueError("\n".join(found))
+        return self
+
 
 def _inside(raw: Any, path: Sequence[str]) -> Any:
     """The value at the end of the path; None where there is none."""
@@ -184,10 +191,11 @@ def recipe_from(raw: dict[str, Any], overrides: Sequence[str] = (), name: str = 
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
-        mistakes = [_explain(mistake) for mistake in error.errors() if not _told_elsewhere(mistake, error.errors())]
-        count = "one mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        told = [mistake for mistake in error.errors() if not _told_elsewhere(mistake, error.errors())]
+        lines = [line for mistake in told for line in _explain(mistake)]
+        count = "one mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
         raise UserError(
-            "\n".join([f"the recipe {name} has {count}:", *mistakes, ""]), "Correct them in the file or with --set."
+            "\n".join([f"the recipe {name} has {count}:", *lines, ""]), "Correct them in the file or with --set."
         ) from error
 
 
@@ -259,8 +267,8 @@ def _told_elsewhere(mistake: Any, mistakes: Sequence[Any]) -> bool:
     return False
 
 
-def _explain(mistake: Any) -> str:
-    """One of pydantic's errors as a line: the setting, what is wrong with it, the remedy."""
+def _explain(mistake: Any) -> list[str]:
+    """One of pydantic's errors as a line: the setting, what is wrong, the remedy; as several where it holds several."""
     location, message = mistake["loc"], str(mistake["msg"]).removeprefix("Value error, ")
     if mistake["type"] == "extra_forbidden":
         known = _known_names(location[:-1])
@@ -270,7 +278,7 @@ def _explain(mistake: Any) -> str:
         message = "is missing; add it"
     elif not isinstance(mistake["input"], dict):
         message = f"{message[0].lower()}{message[1:]}, not {mistake['input']!r}"
-    return f"  {'.'.join(map(str, location)) or 'recipe'}: {message}"
+    return [f"  {'.'.join(map(str, location)) or 'recipe'}: {line}" for line in message.split("\n")]
 
 
 def _known_names(location: Sequence[str | int]) -> list[str]:

@@ -57,7 +57,9 @@ LAYERS: list[list[str]] = [
     ["components/gate"],
     ["components/run"],
     # what a person writes down, and what becomes of it: one package for Kubeflow Pipelines
+    ["pipelines/plan"],
     ["pipelines/recipe.py", "pipelines/lint.py", "pipelines/runs.py"],
+    ["pipelines/scale.py"],
     ["pipelines/graph"],
     ["pipelines/compile.py"],
     # where it runs, and how it is asked for

@@ -17,6 +17,9 @@ class PodSettings(Settings):
 
     gpus: int = Field(0, ge=0)
     gpu_type: str = Field("nvidia.com/gpu", description="the resource's name")
+    gpu_memory: str | None = Field(
+        None, pattern=_QUANTITY, description="that one GPU has, 80Gi for example: a recipe that needs more is refused"
+    )
     cpu: str | None = Field(None, pattern=_QUANTITY, description="as Kubernetes writes it: 4, 500m")
     memory: str | None = Field(None, pattern=_QUANTITY, description="request and limit, as Kubernetes writes it: 200Gi")
     shared_memory: str | None = Field(None, pattern=_QUANTITY, description="size of /dev/shm, where GPUs meet")

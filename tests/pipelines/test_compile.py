@@ -23,7 +23,7 @@ TRAINING = ("sft", "dpo")
 POD = [
     "resources.gpus=8",
     "resources.cpu='32'",
-    "resources.memory=1.5Gi",
+    "resources.memory=100.5Gi",
     "resources.shared_memory=64Gi",
     "resources.node_selector={pool: training}",
     "resources.tolerations=[{key: gpu, operator: Exists, effect: NoExecute, tolerationSeconds: 60}]",
@@ -78,7 +78,7 @@ def test_the_pods_of_all_steps_are_refused_root_and_get_their_environment_by_ref
 
 
 def test_only_steps_that_train_take_gpus_and_go_where_they_are(asked: list[dict[str, Any]]) -> None:
-    """1.5 Gi is 1610612736 bytes, as KFP wants it: it knows no fractions."""
+    """100.5 Gi is 107911053312 bytes, as KFP wants it: it knows no fractions."""
     spec, platform = asked
     for name, pod in executors(platform).items():
         resources = executors(spec)[name]["container"].get("resources")
@@ -90,7 +90,7 @@ def test_only_steps_that_train_take_gpus_and_go_where_they_are(asked: list[dict[
         assert resources["accelerator"]["resourceCount"] == "8"
         assert resources["resourceCpuRequest"] == "32"
         assert "resourceCpuLimit" not in resources
-        assert resources["resourceMemoryRequest"] == resources["resourceMemoryLimit"] == "1610612736"
+        assert resources["resourceMemoryRequest"] == resources["resourceMemoryLimit"] == "107911053312"
         assert pod["nodeSelector"]["labels"] == {"pool": "training"}
         toleration = {"key": "gpu", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": "60"}
         assert pod["tolerations"] == [toleration]

@@ -97,7 +97,7 @@ def test_early_stop_with_sharded_weights_is_refused_before_the_run(more: list[st
 
 @pytest.mark.parametrize("more", [["resources.gpus=2", "dpo.sharding=none"], ["resources.gpus=1"]])
 def test_early_stop_with_whole_weights_is_not_refused(more: list[str]) -> None:
-    assert load_recipe("llama3-8b", [*EARLY_STOP, *more]).dpo.early_stop
+    assert load_recipe("llama3-8b", [*EARLY_STOP, *more, "resources.gpu_memory=200Gi"]).dpo.early_stop
 
 
 @pytest.mark.parametrize("override", ["sampling", "=3", "a..b=1", "name.x=1", "rounds=[1"])

@@ -25,7 +25,9 @@ from pipelines.recipe import load_recipe, shipped_recipes
 from tests.helpers.chart import CHART, helm, pick, render
 
 RUNNERS = ("kubeflow", "job")
+BATCHES = ["sft.batch_size=32", "dpo.batch_size=32"]  # for 8 or 16 GPUs
 ASKED = [
+    *BATCHES,
     "resources.gpus=8",
     "resources.memory=200Gi",
     "resources.shared_memory=16Gi",
@@ -125,6 +127,7 @@ def test_another_recipe_under_a_run_s_name_never_gets_the_old_one(runner: str) -
 def test_gpus_that_a_job_holds_beside_its_servers_are_told() -> None:
     """8 of the trainer and 2 replicas with 4 each are 16. On several nodes the pod itself holds none."""
     pods = ["--set=resources.gpus=8", "--set=serving.replicas=2", "--set=serving.pod.gpus=4"]
+    pods += [f"--set={batch}" for batch in BATCHES]
     _, told = printed("demo", "--runner=job", *pods)
     (line,) = told.splitlines()
     assert "16 in all" in line and "Kubeflow (--runner kubeflow) frees them between steps" in line

@@ -1,0 +1,166 @@
+"""A recipe as a whole: settings that are right each by itself and wrong together, found when it is read (issue 12)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pipelines.plan.memory import BF16, FP32, RESERVE, bytes_of, training_memory
+from pipelines.plan.shapes import Shape, shape_of
+
+if TYPE_CHECKING:
+    from components.judging.settings import JudgingSettings
+    from components.serving.settings import Generation
+    from pipelines.recipe import Recipe
+
+CHARACTERS = 4  # of English in a token, about; a recipe has no tokenizer
+GB = 1e9
+
+
+def mistakes(recipe: Recipe) -> list[str]:
+    """Each with the settings that do not fit, and what would; else they show days after the run has begun."""
+    shape = shape_of(recipe.model.base)
+    found = [*_batches(recipe), *_contexts(recipe, shape), *_judge_prompts(recipe), *_training_texts(recipe)]
+    found += _pods(recipe)
+    return found + (list(_sizes(recipe, shape)) if shape else [])
+
+
+def gpus_of(recipe: Recipe) -> int:
+    """Processes that train together."""
+    return recipe.resources.nodes * max(1, recipe.resources.gpus)
+
+
+def _batches(recipe: Recipe) -> Iterator[str]:
+    """batch = micro-batch x GPUs x nodes x accumulation."""
+    pods = recipe.resources
+    for name, settings in (("sft", recipe.sft), ("dpo", recipe.dpo)):
+        held = settings.micro_batch_size * gpus_of(recipe)
+        if settings.batch_size % held:
+            yield (
+                f"{name}.batch_size {settings.batch_size} is no multiple of {held}, which {name}.micro_batch_size "
+                f"{settings.micro_batch_size} on resources.nodes {pods.nodes} x resources.gpus {pods.gpus} is: change "
+                "one of them"
+            )
+
+
+def _contexts(recipe: Recipe, shape: Shape | None) -> Iterator[str]:
+    """What a server holds: the prompt and the answer of every request."""
+    total = recipe.serving.max_total_tokens
+    if shape and total > shape.positions:
+        yield f"serving.max_total_tokens {total} is more than the model's {shape.positions} positions: lower it"
+    for name, generation in _generations(recipe).items():
+        if generation.max_tokens >= total:
+            yield (
+                f"{name}.max_tokens {generation.max_tokens} leaves serving.max_total_tokens {total} no room for a "
+                "prompt: lower the one or raise the other"
+            )
+    prompt = 0 if recipe.prompts.source == "file" else recipe.prompts.max_tokens
+    if prompt + recipe.sampling.max_tokens > total > recipe.sampling.max_tokens:
+        yield (
+            f"serving.max_total_tokens {total} does not hold a prompt (prompts.max_tokens {prompt}) and its answer "
+            f"(sampling.max_tokens {recipe.sampling.max_tokens}): raise it to {prompt + recipe.sampling.max_tokens}"
+        )
+    if recipe.mt_bench and 2 * recipe.mt_bench.answers.max_tokens >= total:
+        yield (
+            f"serving.max_total_tokens {total} does not hold the two answers of MT-Bench "
+            f"(mt_bench.answers.max_tokens {recipe.mt_bench.answers.max_tokens}): raise it or lower them"
+        )
+
+
+def _generations(recipe: Recipe) -> dict[str, Generation]:
+    """Sections that ask a model of the run, by name."""
+    early_stop = recipe.dpo.early_stop
+    sections: dict[str, Generation | None] = {
+        "prompts": recipe.prompts if recipe.prompts.source != "file" else None,
+        "sampling": recipe.sampling,
+        "judging": recipe.judging,
+        "eft": recipe.eft if recipe.eft.source == "model" else None,
+        "evaluation.answers": recipe.evaluation.answers,
+        "evaluation.judging": recipe.evaluation.judging,
+        "dpo.early_stop.answers": early_stop.answers if early_stop else None,
+        "dpo.early_stop.judging": early_stop.judging if early_stop else None,
+    }
+    taken_over = {recipe.sampling.max_tokens, recipe.judging.max_tokens}  # told once, where it was said
+    return {
+        name: section
+        for name, section in sections.items()
+        if section and (section in (recipe.sampling, recipe.judging) or section.max_tokens not in taken_over)
+    }
+
+
+def prompt_tokens(judging: JudgingSettings) -> int:
+    """Of the judge prompt by itself, about."""
+    return (len(judging.prompt) - len("{instruction}{response}")) // CHARACTERS
+
+
+def _judge_prompts(recipe: Recipe) -> Iterator[str]:
+    """A judge reads its prompt and an answer, and writes a judgement."""
+    total, early_stop = recipe.serving.max_total_tokens, recipe.dpo.early_stop
+    judges = {"judging": (recipe.judging, recipe.sampling.max_tokens)}
+    if recipe.evaluation.judging.prompt != recipe.judging.prompt:
+        judges["evaluation.judging"] = (recipe.evaluation.judging, 0)
+    if early_stop and early_stop.judging.prompt != recipe.judging.prompt:
+        judges["dpo.early_stop.judging"] = (early_stop.judging, early_stop.answers.max_tokens)
+    for name, (judging, answer) in judges.items():
+        prompt = prompt_tokens(judging)
+        if prompt + answer + judging.max_tokens >= total > judging.max_tokens:
+            yield (
+                f"serving.max_total_tokens {total} holds no judge prompt ({name}.prompt, some {prompt} tokens), "
+                f"an answer of up to {answer} and {name}.max_tokens {judging.max_tokens}: raise it or shorten them"
+            )
+
+
+def _training_texts(recipe: Recipe) -> Iterator[str]:
+    """Texts that are made must be short enough to be trained on, and those trained on short enough to be asked."""
+    total = recipe.serving.max_total_tokens
+    for name, settings in (("sft", recipe.sft), ("dpo", recipe.dpo)):
+        if settings.max_length > total:
+            yield (
+                f"{name}.max_length {settings.max_length} is more than serving.max_total_tokens {total}: it would "
+                "be trained on texts that it can never be asked; lower the one or raise the other"
+            )
+    judged = prompt_tokens(recipe.judging) + (recipe.eft.max_tokens if recipe.eft.source == "model" else 0)
+    if judged >= recipe.sft.max_length:
+        yield (
+            f"sft.max_length {recipe.sft.max_length} does not hold an EFT example: judge prompt and judgement take "
+            f"about {judged} tokens; raise it"
+        )
+    made = recipe.sampling.max_tokens + (0 if recipe.prompts.source == "file" else recipe.prompts.max_tokens)
+    if min(made, total) > recipe.dpo.max_length:
+        yield (
+            f"dpo.max_length {recipe.dpo.max_length} does not hold the longest pairs: prompts and answers of "
+            f"prompts.max_tokens and sampling.max_tokens take {made} tokens; raise it"
+        )
+
+
+def _pods(recipe: Recipe) -> Iterator[str]:
+    """GPUs that a pod's other settings speak of."""
+    for name, pod in {"resources": recipe.resources, "serving.pod": recipe.serving.pod}.items():
+        if pod.gpu_memory and not pod.gpus:
+            yield f"{name}.gpu_memory is given and {name}.gpus is 0: set {name}.gpus"
+
+
+def _sizes(recipe: Recipe, shape: Shape) -> Iterator[str]:
+    """The model against the GPUs and the memory of its pods."""
+    pods, server = recipe.resources, recipe.serving.pod
+    room, server_room = (bytes_of(pod.gpu_memory or "0") * (1 - RESERVE) for pod in (pods, server))
+    for name, settings in (("sft", recipe.sft), ("dpo", recipe.dpo)):
+        needed = training_memory(shape, settings, gpus_of(recipe), pairs=name == "dpo").total
+        if pods.gpu_memory and needed > room:
+            yield (
+                f"{name} needs about {needed / GB:.0f} GB on each of {gpus_of(recipe)} GPUs, and resources.gpu_memory "
+                f"{pods.gpu_memory} has {room / GB:.0f} GB to use: take more or larger GPUs, lower "
+                f"{name}.max_length or {name}.micro_batch_size, or set {name}.lora"
+            )
+    lora = recipe.sft.lora is not None and recipe.dpo.lora is not None
+    read = shape.parameters * (BF16 if lora else FP32)
+    if pods.gpus and pods.memory and bytes_of(pods.memory) < read:
+        yield f"resources.memory {pods.memory} does not hold the {read / GB:.0f} GB of weights that one process reads"
+    if server.gpus > 1 and shape.heads % server.gpus:
+        yield f"serving.pod.gpus {server.gpus} does not divide the model's {shape.heads} attention heads"
+    share = BF16 * shape.parameters / max(1, server.gpus)
+    if server.gpu_memory and not recipe.serving.quantize and share > server_room:
+        yield (
+            f"serving.pod.gpus {server.gpus} of serving.pod.gpu_memory {server.gpu_memory} do not hold the model's "
+            f"{BF16 * shape.parameters / GB:.0f} GB in bf16: raise serving.pod.gpus or set serving.quantize"
+        )

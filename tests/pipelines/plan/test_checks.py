@@ -1,0 +1,141 @@
+"""Settings that are right each by itself and wrong together are refused when the recipe is read, all at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from components.core.errors import UserError
+from pipelines.plan.checks import mistakes
+from pipelines.recipe import load_recipe, shipped_recipes
+from tests.helpers.tiny_model import make_tiny_model
+
+PAPER, SMALL, DEMO = "llama2-70b-paper", "llama3-8b", "demo"
+
+# One of each kind: the recipe, what is changed, and the beginning of the only mistake.
+WRONG = {
+    "batch 16 on 32 ranks, as the recipe of the paper once was": (
+        PAPER,
+        ["resources.nodes=4", "sft.batch_size=32"],
+        "dpo.batch_size 16 is no multiple of 32, which dpo.micro_batch_size 1 on resources.nodes 4 x resources.gpus 8",
+    ),
+    "a micro-batch that does not divide among GPUs": (
+        SMALL,
+        ["sft.micro_batch_size=4"],
+        "sft.batch_size 16 is no multiple of 32",
+    ),
+    "early stop with sharded weights": (
+        SMALL,
+        ["dpo.early_stop={every: 100}", "data.validation_prompts=10"],
+        "dpo.early_stop cannot answer with weights that are sharded over 8 GPUs",
+    ),
+    "a context longer than the model's": (
+        PAPER,
+        ["serving.max_total_tokens=8192"],
+        "serving.max_total_tokens 8192 is more than the model's 4096 positions",
+    ),
+    "trained on texts longer than can be asked": (
+        DEMO,
+        ["sft.max_length=4096"],
+        "sft.max_length 4096 is more than serving.max_total_tokens 2048",
+    ),
+    "answers as long as the context": (
+        DEMO,
+        ["evaluation.answers.max_tokens=2048"],
+        "evaluation.answers.max_tokens 2048 leaves serving.max_total_tokens 2048 no room",
+    ),
+    "a prompt and its answer longer than the context": (
+        DEMO,
+        ["sampling.max_tokens=1600", "prompts.max_tokens=500", "dpo.max_length=2048", "judging.max_tokens=16"],
+        "serving.max_total_tokens 2048 does not hold a prompt (prompts.max_tokens 500) and its answer",
+    ),
+    "a judge prompt with an answer and a judgement longer than the context": (
+        DEMO,
+        ["judging.max_tokens=1900"],
+        "serving.max_total_tokens 2048 holds no judge prompt (judging.prompt, some",
+    ),
+    "EFT examples longer than is trained on": (
+        SMALL,
+        ["sft.max_length=512"],
+        "sft.max_length 512 does not hold an EFT example",
+    ),
+    "pairs longer than is trained on": (
+        SMALL,
+        ["dpo.max_length=1024"],
+        "dpo.max_length 1024 does not hold the longest pairs",
+    ),
+    "two turns of MT-Bench longer than the context": (
+        PAPER,
+        ["mt_bench.answers.max_tokens=2048"],
+        "serving.max_total_tokens 4096 does not hold the two answers of MT-Bench",
+    ),
+    "GPUs too small to train on": (
+        PAPER,
+        ["resources.gpu_memory=100Gi"],
+        "dpo needs about 108 GB on each of 16 GPUs, and resources.gpu_memory 100Gi has 99 GB to use",
+    ),
+    "the whole model on each GPU": (
+        SMALL,
+        ["dpo.sharding=none"],
+        "dpo needs about",
+    ),
+    "GPUs too small to serve on": (
+        PAPER,
+        ["serving.pod.gpus=1"],
+        "serving.pod.gpus 1 of serving.pod.gpu_memory 80Gi do not hold the model's 138 GB in bf16",
+    ),
+    "heads that do not divide among a server's GPUs": (
+        PAPER,
+        ["serving.pod.gpus=6"],
+        "serving.pod.gpus 6 does not divide the model's 64 attention heads",
+    ),
+    "a pod that does not hold the weights": (
+        PAPER,
+        ["resources.memory=200Gi"],
+        "resources.memory 200Gi does not hold the 276 GB of weights",
+    ),
+    "memory of no GPU": (
+        DEMO,
+        ["resources.gpu_memory=80Gi"],
+        "resources.gpu_memory is given and resources.gpus is 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_each_kind_of_wrong_combination_is_refused(kind: str) -> None:
+    recipe, changes, beginning = WRONG[kind]
+    with pytest.raises(UserError) as refused:
+        load_recipe(recipe, changes)
+    told = refused.value.problem.splitlines()
+    assert told[0].endswith("has one mistake:")
+    assert told[1].startswith(f"  recipe: {beginning}")
+
+
+def test_several_are_told_at_once() -> None:
+    with pytest.raises(UserError, match="has 3 mistakes:"):
+        load_recipe(PAPER, ["resources.nodes=4", "serving.pod.gpus=6"])
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipes_fit(name: str) -> None:
+    assert mistakes(load_recipe(name)) == []
+
+
+def test_the_paper_also_fits_32_gpus_of_80_gb_with_a_batch_of_32() -> None:
+    changes = ["resources.nodes=4", "resources.gpu_memory=80Gi", "sft.batch_size=32", "dpo.batch_size=32"]
+    assert load_recipe(PAPER, changes).resources.nodes == 4
+
+
+def test_a_model_of_ones_own_is_measured_by_its_config(tmp_path: Path) -> None:
+    """The tiny model has 4 heads, which 3 GPUs cannot share, and 4,096 positions."""
+    base = f"model.base={make_tiny_model(tmp_path)}"
+    with pytest.raises(UserError, match=r"serving\.pod\.gpus 3 does not divide the model's 4 attention heads"):
+        load_recipe(DEMO, [base, "serving.pod.gpus=3"])
+    with pytest.raises(UserError, match="more than the model's 4096 positions"):
+        load_recipe(DEMO, [base, "serving.max_total_tokens=5000"])
+
+
+def test_a_model_of_unknown_size_is_not_held_against_gpus() -> None:
+    assert load_recipe(PAPER, ["model.base=someone/a-model", "resources.gpu_memory=8Gi"]).resources.gpu_memory == "8Gi"
