@@ -89,6 +89,7 @@ class RunData:
     base: str = ""
     writer: str = ""
     annotator: str = ""
+    evaluation_texts: str = ""
 
 
 @dataclass(frozen=True)

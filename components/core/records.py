@@ -198,6 +198,13 @@ class Question(Record):
     answer: str
 
 
+class EvaluationText(Record):
+    """A text that models are measured with, which nothing that they are trained on may repeat."""
+
+    set: str = Field(description="which evaluation it belongs to, as the report names it")
+    text: str
+
+
 class CurvePoint(Record):
     """What the trainer logged at one step; `id` is the step."""
 

@@ -40,6 +40,7 @@ VERSIONS = {
     "dpo": 3,
     "instructions": 1,
     "questions": 2,
+    "evaluation_texts": 1,
     "evaluation": 3,
     "annotation": 2,
     "mt_bench_answers": 1,

@@ -98,11 +98,6 @@ def rouge_l(first: Sequence[str], second: Sequence[str]) -> float:
     return 2 * LCSseq.similarity(first, second) / (len(first) + len(second))
 
 
-def _could_exceed(bound: float, first: int, second: int) -> bool:
-    """Whether ROUGE-L of texts of so many tokens can be above the bound: the shorter one is all that they can share."""
-    return 2 * min(first, second) > bound * (first + second)
-
-
 class TextPool:
     """Texts that others are compared with by ROUGE-L."""
 
@@ -132,12 +127,14 @@ class TextPool:
         """Places of all texts that can come above.
 
         2 LCS / (n + m) > t needs m > n t / (2 - t), so that more than n t / (2 - t) of the n tokens are shared, and at
-        least one of any n - that. Those that the fewest texts hold leave the fewest to compare.
+        least one of any n - that. Those that the fewest texts hold leave the fewest to compare. Nor does a text come
+        above where sharing all of the shorter one is too little.
         """
         shared = int(len(encoded) * above / (2 - above) - 1e-9) + 1
         rarest = sorted(encoded, key=lambda character: len(self._with.get(character, ())))[: len(encoded) - shared + 1]
         places = {place for character in rarest for place in self._with.get(character, ())}
-        return {place for place in places if _could_exceed(above, len(encoded), len(self._encoded[place]))}
+        own, lengths = len(encoded), {place: len(self._encoded[place]) for place in places}
+        return {place for place, other in lengths.items() if 2 * min(own, other) > above * (own + other)}
 
     def _encode(self, text: str) -> str:
         """One character a token; beyond a million different tokens two may share one."""

@@ -22,6 +22,7 @@ from components.judging.judging import TextToJudge, judge_texts, parse_rate
 from components.judging.parser import ScoreFormat
 from components.judging.prompt import JudgePrompt
 from components.judging.settings import JudgingSettings
+from components.seed_data.contamination import read_evaluation_texts
 from components.serving.completions import Endpoint
 from components.serving.engines.served_model import ServedModel
 
@@ -38,8 +39,9 @@ def make_examples(before: dict[str, Any], model: str) -> str:
     with open_step(before["run"], "write EFT examples") as context:
         settings, seeds = context.section("eft", EftSettings), before["data"]["seed_data"]
         judge_prompt = context.section("judging", JudgingSettings).judge_prompt()
-        by_model = (ServedModel(context, "sft", model), model) if settings.source == "model" else ()
-        return context.make("eft", lambda: make_eft(context.store, settings, seeds, judge_prompt, *by_model))
+        judge: Endpoint = ServedModel(context, "sft", model) if settings.source == "model" else ""
+        texts = before["data"].get("evaluation_texts", "")
+        return context.make("eft", lambda: make_eft(context.store, settings, seeds, judge_prompt, judge, model, texts))
 
 
 @dataclass
@@ -59,10 +61,12 @@ def make_eft(
     judge_prompt: JudgePrompt,
     endpoint: Endpoint = "",
     model: str = "",
+    evaluation_texts: str = "",
 ) -> Manifest:
     """The EFT stage: records "eft" (Example), and with `source: model` the "judgements" they were chosen from.
 
-    `model` is the stage of the model that answers at `endpoint`; both are for `source: model` alone. Raises UserError
+    `model` is the stage of the model that answers at `endpoint`; both are for `source: model` alone. A file's examples
+    are compared with the stage `evaluation_texts` (the seed data were when they were made). Raises UserError
     when fewer than `min_examples` are left.
     """
     inputs = {
@@ -73,15 +77,16 @@ def make_eft(
         source = files.enter_context(fetch(settings.file)) if settings.file else None
         if source:
             inputs["file"] = source.parent()
+            inputs |= {"evaluation_texts": parent(evaluation_texts)} if evaluation_texts else {}
         if model and settings.source == "model":
             inputs["model"] = parent(model)
         stage = Stage(root, "eft", settings, inputs)
         if stage.manifest:
             return stage.manifest
         if source:
-            held_out = [prompt.text for prompt in read_records(seed_data, "eval", SeedPrompt)]
             written = read_judgements(source.path, source.name)
-            draft = DraftTargets(*targets_from_file(written, held_out, judge_prompt.score_format))
+            evaluation = read_evaluation_texts(evaluation_texts, seed_data)
+            draft = DraftTargets(*targets_from_file(written, evaluation, judge_prompt.score_format))
         elif settings.source == "ranks":
             require_five_point_scale(judge_prompt.score_format)
             draft = DraftTargets(targets_from_ranks(read_records(seed_data, "eft", SeedPrompt), settings.seed))
@@ -96,13 +101,14 @@ def _from_model(
 ) -> DraftTargets:
     """Tries until each prompt is accepted, there are enough examples, or `samples` tries are spent."""
     judgements: list[Judgement] = []
+    limits = (settings.max_class_share, settings.seed, judge_prompt.score_format, settings.max_examples)
     accepted, metrics = Accepted(), {}
     for number in range(settings.samples):
         left = [prompt for prompt in prompts if prompt.id not in accepted.prompts]
         texts = [TextToJudge(p.id, reply.id, p.text, reply.text) for p in left for reply in p.replies]
         judgements += judge_texts(stage, "judgements", texts, settings, 1, judge_prompt, endpoint, number)
         accepted = accept(prompts, judgements, judge_prompt.score_format)
-        enough = len(_capped(accepted.targets, settings, judge_prompt.score_format))
+        enough = len(cap_classes(accepted.targets, *limits))
         metrics[f"accept_rate_try_{number + 1}"] = len(accepted.prompts) / len(prompts)
         say(
             f"EFT: after try {number + 1} of {settings.samples} the scores of {len(accepted.prompts)} of "
@@ -116,14 +122,11 @@ def _from_model(
     return DraftTargets(accepted.targets, accepted.dropped, judgements, metrics)
 
 
-def _capped(targets: Sequence[Target], settings: EftSettings, score_format: ScoreFormat) -> list[Target]:
-    return cap_classes(targets, settings.max_class_share, settings.seed, score_format, settings.max_examples)
-
-
 def _publish(stage: Stage, settings: EftSettings, draft: DraftTargets, judge_prompt: JudgePrompt) -> Manifest:
     score_format = judge_prompt.score_format
-    targets = _capped(draft.targets, settings, score_format)
-    surplus = len(cap_classes(draft.targets, settings.max_class_share, settings.seed, score_format)) - len(targets)
+    limits = (settings.max_class_share, settings.seed, score_format)
+    targets = cap_classes(draft.targets, *limits, settings.max_examples)
+    surplus = len(cap_classes(draft.targets, *limits)) - len(targets)
     too_frequent = len(draft.targets) - len(targets) - surplus
     dropped = draft.dropped + Counter(
         {"example: its score is too frequent": too_frequent, "example: more than asked for": surplus}

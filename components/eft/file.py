@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from components.core.data_files import read_json_lines
 from components.core.errors import UserError
 from components.core.hashing import short_id
-from components.core.texts import normalised
 from components.eft.targets import Target
 from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat, parse_score
+from components.seed_data.contamination import TOO_CLOSE, EvaluationTexts
 
 FilledText = Annotated[str, Field(min_length=1)]
 
@@ -46,17 +46,16 @@ def read_judgements(path: Path, name: str) -> list[WrittenJudgement]:
 
 
 def targets_from_file(
-    judgements: Iterable[WrittenJudgement], held_out: Collection[str], score_format: ScoreFormat = BUILT_IN_FORMAT
+    judgements: Iterable[WrittenJudgement], evaluation: EvaluationTexts, score_format: ScoreFormat = BUILT_IN_FORMAT
 ) -> tuple[list[Target], Counter[str]]:
-    """Targets, and what was dropped by reason. `held_out` are the prompts that the judge will be measured on."""
-    evaluation_prompts = {normalised(text) for text in held_out}
+    """Targets, and what was dropped by reason. `evaluation` are the texts that models will be measured on."""
     targets: dict[str, Target] = {}
     dropped: Counter[str] = Counter()
     for written in judgements:
         id = short_id(written.instruction, written.response)
         score = parse_score(written.judgement, score_format=score_format)
-        if normalised(written.instruction) in evaluation_prompts:
-            dropped["example: its prompt is held out for evaluation"] += 1
+        if name := evaluation.too_close(written.instruction):
+            dropped[f"example: {TOO_CLOSE}{name}"] += 1
         elif score.value is None:
             dropped[f"example: judgement unparsed: {score.unparsed}"] += 1
         elif id in targets:

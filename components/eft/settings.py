@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from components.core.errors import UserError
 from components.serving.settings import Generation
 
 
@@ -42,3 +43,12 @@ class EftSettings(Generation):
         if self.max_examples is not None and self.max_examples < self.min_examples:
             raise ValueError(f"max_examples {self.max_examples} is less than min_examples {self.min_examples}")
         return self
+
+
+def require_eft_replies(settings: EftSettings, replies: int) -> None:
+    """Raises UserError where the seed data's EFT replies are too few, before a model is trained to judge them."""
+    if settings.source != "file" and replies < settings.min_examples:
+        raise UserError(
+            f"the prompts for EFT have {replies} ranked replies, eft.min_examples is {settings.min_examples}",
+            "Give EFT more prompts (data.eft_prompts, a lower data.ift, a larger file), or lower eft.min_examples.",
+        )

@@ -3,6 +3,7 @@ section 3.1.1), and the cap on how often each score may occur among them."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -91,16 +92,13 @@ def in_human_order(by_reply: Sequence[Sequence[Sample]], ties: bool = False) -> 
         mean = fmean(sample.score for sample in samples) if samples else 0.0
         longer = []
         for sample in samples:
-            before = [path for path in paths if not path[1] or _falls(path[1][-1], sample, ties)]
+            least = sample.score if ties else math.nextafter(sample.score, math.inf)
+            before = [path for path in paths if not path[1] or path[1][-1].score >= least]
             if before:
                 distance, path = min(before, key=lambda one: one[0])
                 longer.append((distance + abs(sample.score - mean), [*path, sample]))
         paths = longer
     return min(paths, key=lambda one: one[0])[1] if paths else None
-
-
-def _falls(better: Sample, worse: Sample, ties: bool) -> bool:
-    return better.score > worse.score or (ties and better.score == worse.score)
 
 
 def _disagreement(by_reply: Sequence[Sequence[Sample]]) -> str:

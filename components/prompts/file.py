@@ -13,20 +13,27 @@ from components.core.records import Counts, Manifest, Prompt
 from components.core.sources import fetch
 from components.core.stage import Stage, parent, read_records
 from components.prompts.settings import PromptsSettings
+from components.seed_data.contamination import TOO_CLOSE, EvaluationTexts, read_evaluation_texts
 
 
-def take_prompts(root: str, settings: PromptsSettings, earlier: Sequence[str]) -> Manifest:
+def take_prompts(
+    root: str, settings: PromptsSettings, earlier: Sequence[str], seed_data: str = "", evaluation_texts: str = ""
+) -> Manifest:
     """The prompts stage of a round with `source: file`; `earlier` are the prompts stages of the rounds before.
 
-    Raises UserError when the file has fewer than `count` prompts left.
+    Prompts too close to an evaluation text, or to a prompt that the seed data hold out, are dropped. Raises
+    UserError when the file has fewer than `count` prompts left.
     """
     with fetch(str(settings.file)) as source:
         inputs = {"file": source.parent()}
         inputs |= {f"earlier_{number}": parent(uri) for number, uri in enumerate(earlier, 1)}
+        inputs |= {"seed_data": parent(seed_data)} if seed_data else {}
+        inputs |= {"evaluation_texts": parent(evaluation_texts)} if evaluation_texts else {}
         stage = Stage(root, "prompts", settings, inputs)
         if stage.manifest:
             return stage.manifest
         prompts, dropped = _read_prompts(source.path, source.name)
+    prompts = _without_evaluation_texts(prompts, dropped, read_evaluation_texts(evaluation_texts, seed_data))
     used = {prompt.id for uri in earlier for prompt in read_records(uri, "prompts", Prompt)}
     unseen = [prompt for prompt in prompts if prompt.id not in used]
     if len(unseen) < settings.count:
@@ -38,6 +45,15 @@ def take_prompts(root: str, settings: PromptsSettings, earlier: Sequence[str]) -
     dropped["prompt: left for later rounds"] = len(unseen) - settings.count
     kept = unseen[: settings.count]
     return stage.publish(Counts(kept={"prompts": len(kept)}, dropped=dict(+dropped)), {"prompts": kept})
+
+
+def _without_evaluation_texts(
+    prompts: Sequence[Prompt], dropped: Counter[str], evaluation: EvaluationTexts
+) -> list[Prompt]:
+    """The others are counted as dropped, by evaluation set."""
+    too_close = {prompt.id: evaluation.too_close(prompt.text) for prompt in prompts}
+    dropped.update(f"prompt: {TOO_CLOSE}{name}" for name in too_close.values() if name)
+    return [prompt for prompt in prompts if not too_close[prompt.id]]
 
 
 def _read_prompts(path: Path, name: str) -> tuple[list[Prompt], Counter[str]]:

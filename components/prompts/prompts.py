@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from components.prompts.cleaning import clean
 from components.prompts.file import take_prompts
 from components.prompts.filters import ENGLISH, NoveltyPool, mean_novelty, rejection_reason
 from components.prompts.settings import PromptsSettings
+from components.seed_data.contamination import TOO_CLOSE, EvaluationTexts, read_evaluation_texts
 from components.serving.client import Completion, Request
 from components.serving.completions import Endpoint, complete
 from components.serving.engines.served_model import ServedModel
@@ -41,20 +42,21 @@ def make_all_prompts(before: dict[str, Any], rounds: int) -> list[str]:
         writer = ServedModel(context, "writer", data["writer"])
         prompts: list[str] = []
         for number in range(1, rounds + 1):
-            prompts.append(make_round_prompts(context, number, data["seed_data"], prompts, writer))
+            prompts.append(make_round_prompts(context, number, data, prompts, writer))
         writer.stop()
         return prompts
 
 
 def make_round_prompts(
-    context: RunContext, number: int, seed_data: str, earlier: Sequence[str], writer: ServedModel
+    context: RunContext, number: int, data: Mapping[str, str], earlier: Sequence[str], writer: ServedModel
 ) -> str:
-    """Returns the URI of round `number`'s prompts; `earlier` are those of the rounds before it."""
+    """Returns the URI of round `number`'s prompts; `data` is the run's (RunData), `earlier` those of earlier rounds."""
     settings, root = context.section("prompts", PromptsSettings), context.store
+    seed_data, texts = data["seed_data"], data.get("evaluation_texts", "")
     if settings.source == "file":
-        return context.make(f"m{number}/prompts", lambda: take_prompts(root, settings, earlier))
+        return context.make(f"m{number}/prompts", lambda: take_prompts(root, settings, earlier, seed_data, texts))
     return context.make(
-        f"m{number}/prompts", lambda: write_prompts(root, settings, writer.model, seed_data, earlier, writer)
+        f"m{number}/prompts", lambda: write_prompts(root, settings, writer.model, seed_data, earlier, writer, texts)
     )
 
 
@@ -66,6 +68,7 @@ class TaskPool:
     earlier: list[str]  # generated in the rounds before
     novelty: NoveltyPool
     language: str = ENGLISH
+    evaluation: EvaluationTexts = field(default_factory=EvaluationTexts)
     accepted: list[Prompt] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
 
@@ -76,6 +79,8 @@ class TaskPool:
             self.dropped["prompt: the writer refused"] += 1
             return
         reason = rejection_reason(text, attempt.finish_reason, self.language)
+        if not reason and (name := self.evaluation.too_close(text)):
+            reason = TOO_CLOSE + name
         if reason or not self.novelty.is_novel(text):
             self.dropped[f"prompt: {reason or 'not novel'}"] += 1
             return
@@ -84,14 +89,22 @@ class TaskPool:
 
 
 def write_prompts(
-    root: str, settings: PromptsSettings, writer: str, seed_data: str, earlier: Sequence[str], endpoint: Endpoint
+    root: str,
+    settings: PromptsSettings,
+    writer: str,
+    seed_data: str,
+    earlier: Sequence[str],
+    endpoint: Endpoint,
+    evaluation_texts: str = "",
 ) -> Manifest:
     """The prompts stage of a round; `earlier` are the prompts stages of the rounds before.
 
-    Raises UserError when the writer's attempts are spent before `count` prompts are accepted.
+    Prompts too close to an evaluation text, or to a prompt that the seed data hold out, are dropped. Raises
+    UserError when the writer's attempts are spent before `count` prompts are accepted.
     """
     inputs = {"writer": parent(writer), "seed_data": parent(seed_data)}
     inputs |= {f"earlier_{number}": parent(uri) for number, uri in enumerate(earlier, 1)}
+    inputs |= {"evaluation_texts": parent(evaluation_texts)} if evaluation_texts else {}
     stage = Stage(root, "prompts", settings, inputs)
     if stage.manifest:
         return stage.manifest
@@ -99,6 +112,7 @@ def write_prompts(
     before = [prompt.text for uri in earlier for prompt in read_records(uri, "prompts", Prompt)]
     language = read_manifest(seed_data).settings.get("language", ENGLISH)
     pool = TaskPool(seeds, before, NoveltyPool(seeds + before, settings.novelty), language)
+    pool.evaluation = read_evaluation_texts(evaluation_texts, seed_data)
     tokens = _write_until_enough(stage, settings, pool, endpoint)
     surplus = len(pool.accepted) - settings.count
     if surplus > 0:

@@ -16,6 +16,7 @@ from components.core.progress import say
 from components.core.stage import read_manifest
 from components.core.step import step
 from components.core.store import join
+from components.eft.settings import EftSettings, require_eft_replies
 from components.evaluation.alpaca_eval.instructions import import_instructions
 from components.evaluation.alpaca_eval.settings import InstructionsSettings
 from components.evaluation.exact_answers.questions import import_questions
@@ -23,6 +24,7 @@ from components.evaluation.exact_answers.settings import QuestionsSettings
 from components.gate.register import retry_unregistered
 from components.kubernetes.removal import end_training
 from components.registry.client import check_tracking
+from components.run.evaluation_texts import collect_evaluation_texts
 from components.run.report import summarise
 from components.run.tables import summary_page
 from components.seed_data.seed_data import make_seed_data
@@ -50,10 +52,12 @@ def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
 
 
 def import_data(context: RunContext) -> RunData:
-    """Seed data; instructions and questions where the recipe has them."""
+    """Instructions and questions where the recipe has them, and seed data that repeat none of them.
+
+    Raises UserError where the seed data cannot give as many EFT examples as the recipe insists on.
+    """
     root = context.store
     seeds = context.section("data", SeedDataSettings)
-    seed_data = context.make("seed-data", lambda: make_seed_data(root, seeds))
     instructions = questions = ""
     if wanted := context.optional("instructions", InstructionsSettings):
         instructions = context.make("instructions", lambda: import_instructions(root, wanted))
@@ -61,7 +65,10 @@ def import_data(context: RunContext) -> RunData:
         # how they are asked is no part of which they are
         which = QuestionsSettings(**{name: exact[name] for name in QuestionsSettings.model_fields if name in exact})
         questions = context.make("questions", lambda: import_questions(root, which))
-    return RunData(seed_data, instructions, questions)
+    texts = context.make("evaluation-texts", lambda: collect_evaluation_texts(context, instructions, questions))
+    seed_data = context.make("seed-data", lambda: make_seed_data(root, seeds, texts))
+    require_eft_replies(context.section("eft", EftSettings), read_manifest(seed_data).counts.kept["eft replies"])
+    return RunData(seed_data, instructions, questions, evaluation_texts=texts)
 
 
 def hand_over_run(run: str, part: int) -> None:

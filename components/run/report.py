@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from components.core.journal import read_journal
 from components.core.store import join, open_store
+from components.seed_data.contamination import HELD_OUT, TOO_CLOSE
 
 Metrics = Mapping[str, float]
 BASELINES = ("m0", "sft")  # what a run starts from
+
+# What is compared with the evaluation texts, by the name of its stage without the model's.
+COMPARED = {"seed-data": "seed data", "eft": "EFT examples", "prompts": "new prompts"}
 
 
 def summarise(root: str, run: str) -> dict[str, Any]:
@@ -30,6 +35,7 @@ def summarise(root: str, run: str) -> dict[str, Any]:
         "models": models,
         "rounds": judged,
         "drift": drift(models, judged),
+        "contamination": contamination(stages),
         "stopped_by": next((model["name"] for model in models if model["verdict"] == "stop"), None),
         "stages": stages,
     }
@@ -47,6 +53,34 @@ def rounds(stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if kind == "pairs":
             metrics[name]["pairs"] = stage["counts"]["kept"]["pairs"]
     return [{"name": name, "metrics": metrics[name]} for name in sorted(metrics, key=_order)]
+
+
+def contamination(stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One entry an evaluation set: its texts, and what was too close to them and dropped, by what it was dropped from.
+
+    Empty where nothing was compared.
+    """
+    texts: dict[str, int] = {}
+    dropped: dict[str, Counter[str]] = {}
+    for stage in stages:
+        counts = stage["counts"]
+        if stage["name"] == "evaluation-texts":
+            texts |= counts["kept"]
+        elif stage["name"] == "seed-data":
+            texts[HELD_OUT] = counts["kept"]["eval"]
+        source = COMPARED.get(stage["name"].rpartition("/")[2])
+        for reason, number in counts["dropped"].items():
+            _, found, name = reason.partition(TOO_CLOSE)
+            if found and source:
+                dropped.setdefault(name, Counter())[source] += number
+    made = {stage["name"].rpartition("/")[2] for stage in stages}
+    if "evaluation-texts" not in made:
+        return []
+    sources = [source for kind, source in COMPARED.items() if kind in made]
+    return [
+        {"set": name, "texts": number, "dropped": {source: dropped.get(name, Counter())[source] for source in sources}}
+        for name, number in texts.items()
+    ]
 
 
 def _order(name: str) -> int:

@@ -27,7 +27,7 @@ def sample_model(name: str, before: dict[str, Any], model: str, prompts: list[st
         policy, number = ServedModel(context, name, model), int(name[1:])
         prompts = prompts or before["prompts"]
         if context.recipe["prompts"]["source"] == "policy":
-            written = make_round_prompts(context, number, before["data"]["seed_data"], prompts, policy)
+            written = make_round_prompts(context, number, before["data"], prompts, policy)
             prompts = [*prompts, written]
         settings, own = context.section("sampling", SamplingSettings), prompts[number - 1]
         candidates = context.make(

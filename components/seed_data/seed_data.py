@@ -9,7 +9,8 @@ from components.core.errors import UserError
 from components.core.progress import warn
 from components.core.records import Counts, Manifest
 from components.core.sources import Source, fetch
-from components.core.stage import Stage
+from components.core.stage import Stage, parent
+from components.seed_data.contamination import read_evaluation_texts
 from components.seed_data.first_turns import FirstTurns, first_turns
 from components.seed_data.messages import read_messages
 from components.seed_data.settings import SeedDataSettings
@@ -18,17 +19,22 @@ from components.seed_data.splits import Splits, split
 BUILT_IN = Path(__file__).with_name("builtin")
 
 
-def make_seed_data(root: str, settings: SeedDataSettings) -> Manifest:
+def make_seed_data(root: str, settings: SeedDataSettings, evaluation_texts: str = "") -> Manifest:
     """The seed data stage: records "ift" (Example), "eft" and "eval" (SeedPrompt), "validation" (Prompt).
+
+    `evaluation_texts` is the stage of the texts that models are measured with: what comes too close to one of them, or
+    to a prompt that is held out here, is not trained on. Without it nothing is compared.
 
     Splits that come out smaller than asked for are warned about. Raises UserError when the data cannot be read or a
     split is empty.
     """
     with fetch(settings.messages, BUILT_IN) as source:
-        stage = Stage(root, "seed_data", settings, {"messages": source.parent()})
+        inputs = {"messages": source.parent()}
+        inputs |= {"evaluation_texts": parent(evaluation_texts)} if evaluation_texts else {}
+        stage = Stage(root, "seed_data", settings, inputs)
         if stage.manifest:
             return stage.manifest
-        turns, splits = _select(source, settings)
+        turns, splits = _select(source, settings, evaluation_texts)
     _check_sizes(source.name, turns, splits, settings)
     requested = {f"{name}_asked": size for name, size in _requested(settings).items()}
     return stage.publish(
@@ -44,11 +50,12 @@ def describe(messages: str, settings: SeedDataSettings) -> Counts:
         return _counts(*_select(source, settings))
 
 
-def _select(source: Source, settings: SeedDataSettings) -> tuple[FirstTurns, Splits]:
+def _select(source: Source, settings: SeedDataSettings, evaluation_texts: str = "") -> tuple[FirstTurns, Splits]:
     turns = first_turns(read_messages(source.path, source.name), settings.language)
     if not turns.read:
         raise UserError(f"{source.name} holds no messages", "Check that it is the right file and that it is whole.")
-    return turns, split(turns.prompts, settings)
+    evaluation = read_evaluation_texts(evaluation_texts) if evaluation_texts else None
+    return turns, split(turns.prompts, settings, evaluation)
 
 
 def _counts(turns: FirstTurns, splits: Splits) -> Counts:

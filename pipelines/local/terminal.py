@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from components.core import page
-from components.run.tables import drift_table, model_table, verdict_lines
+from components.run.tables import contamination_table, drift_table, model_table, verdict_lines
 
 SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal
 
@@ -126,8 +126,8 @@ def show_summary(console: Console, summary: dict[str, Any]) -> None:
     console.print(_rich_table(summary["run"], model_table(summary)))
     for line in verdict_lines(summary):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    if drift := drift_table(summary):
-        console.print(_rich_table("", drift))
+    for table in filter(None, (drift_table(summary), contamination_table(summary))):
+        console.print(_rich_table("", table))
     if summary["stopped_by"]:
         console.print(f"[yellow]the gate stopped the run at {summary['stopped_by'].upper()}[/yellow]")
     stages = summary["stages"]

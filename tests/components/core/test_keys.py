@@ -41,7 +41,7 @@ KEYS: dict[str, tuple[Settings, str]] = {
     "dpo": (DpoSettings(), "8408b57cfcaf834d"),
     "instructions": (InstructionsSettings(reference="reference.json"), "c9a98b3954ccd643"),
     "questions": (QuestionsSettings(questions="questions.jsonl"), "45315ffaea32c098"),
-    "evaluation_texts": (EvaluationTextsSettings(novelty=0.7), "?"),
+    "evaluation_texts": (EvaluationTextsSettings(novelty=0.7), "2ff6a9a98563c029"),
     "evaluation": (EvaluationSettings(), "8cd39602e61c31f1"),
     "annotation": (AnnotationSettings(), "f43c3c4068373d55"),
     "mt_bench_answers": (AnswerSettings(), "79d180ea0d8bf96d"),

@@ -8,6 +8,7 @@ import pytest
 
 from components.core.errors import UserError
 from components.eft.file import WrittenJudgement, read_judgements, targets_from_file
+from components.seed_data.contamination import HELD_OUT, EvaluationTexts
 
 
 def written(instruction: str, response: str = "r", judgement: str = "Good enough.\nScore: 3") -> WrittenJudgement:
@@ -15,7 +16,8 @@ def written(instruction: str, response: str = "r", judgement: str = "Good enough
 
 
 def test_each_line_is_a_target_with_its_parsed_score():
-    targets, dropped = targets_from_file([written("a"), written("b", judgement="Fine. Score: 4.5\n")], [])
+    judgements = [written("a"), written("b", judgement="Fine. Score: 4.5\n")]
+    targets, dropped = targets_from_file(judgements, EvaluationTexts())
     assert [(t.instruction, t.score) for t in targets] == [("a", 3.0), ("b", 4.5)]
     assert targets[1].judgement == "Fine. Score: 4.5"
     assert not dropped
@@ -23,6 +25,8 @@ def test_each_line_is_a_target_with_its_parsed_score():
 
 def test_what_is_not_used_is_counted():
     """Held-out prompts stay out, in whatever case; the second judgement of a response and unparsed ones too."""
+    evaluation = EvaluationTexts()
+    evaluation.add(HELD_OUT, "held  OUT?")
     judgements = [
         written("Held out?"),
         written("a"),
@@ -30,10 +34,10 @@ def test_what_is_not_used_is_counted():
         written("b", judgement="Score: 45"),
         written("c", judgement="I like it"),
     ]
-    targets, dropped = targets_from_file(judgements, ["held  OUT?"])
+    targets, dropped = targets_from_file(judgements, evaluation)
     assert [t.instruction for t in targets] == ["a"]
     assert dropped == {
-        "example: its prompt is held out for evaluation": 1,
+        "example: too close to held-out prompts": 1,
         "example: same instruction and response": 1,
         "example: judgement unparsed: not a number from 0 to 5": 1,
         "example: judgement unparsed: no score": 1,

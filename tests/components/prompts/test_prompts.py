@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from components.core.errors import UserError
-from components.core.records import Counts, Example, Manifest, Prompt
+from components.core.records import Counts, EvaluationText, Example, Manifest, Observation, Parent, Prompt, SeedPrompt
 from components.core.settings import Settings
 from components.core.stage import Stage, read_records
 from components.core.store import join
@@ -244,3 +244,22 @@ def test_seed_data_of_another_language_decide_the_filters_and_what_the_writer_is
     assert this.written(made) == ["Напиши короткое письмо соседу о цветах.", answers[2]]
     assert made.counts.dropped == {"prompt: not novel": 1}
     assert "in the language of these tasks" in script.bodies[0]["messages"][-1]["content"]
+
+
+def test_a_written_prompt_too_close_to_an_evaluation_text_is_dropped(tmp_path: Path, serve: Serve) -> None:
+    """The first repeats an evaluation text but for one word of five, the second a prompt that is held out."""
+    answers = ["Please name four common rivers", "Why is the sky blue?", "Name three sorts of bread"]
+    this = a_round(tmp_path)
+    seeds = Stage(str(tmp_path), "seed_data", Settings(), {"other": Parent(uri="-", digest="-")})
+    held_out = SeedPrompt(id="h", text="why is the SKY blue", replies=[])
+    seeds.publish(Counts(), {"ift": read_records(this.seed_data, "ift", Example), "eval": [held_out]})
+    texts = Stage(str(tmp_path), "evaluation_texts", Settings(), {})
+    limit = Observation(id="novelty", metric="novelty", item="", values=[0.7])
+    text_ = EvaluationText(id="0", set="MT-Bench", text="Name four common rivers.")
+    texts.publish(Counts(), {"texts": [text_], "limits": [limit]})
+    settings = PromptsSettings(concurrency=1, count=1, wave=3)
+    endpoint = serve(writes(lambda number: answers[number - 1]))
+    made = write_prompts(this.root, settings, this.writer, seeds.uri, [], endpoint, texts.uri)
+    assert this.written(made) == [answers[2]]
+    assert made.counts.dropped == {"prompt: too close to MT-Bench": 1, "prompt: too close to held-out prompts": 1}
+    assert set(made.parents) == {"writer", "seed_data", "evaluation_texts"}

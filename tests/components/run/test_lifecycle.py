@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,13 @@ import pytest
 
 from components.core.context import RunContext, RunData, RunState, open_step, read_context
 from components.core.errors import UserError
-from components.core.stage import read_manifest
+from components.core.records import Example, Prompt, SeedPrompt
+from components.core.stage import read_manifest, read_records
+from components.core.step import step
+from components.prompts.prompts import make_round_prompts
 from components.run.lifecycle import import_data
+from components.run.report import summarise
+from components.run.tables import contamination_table
 
 DATA = {"messages": "builtin:demo", "ift": 4, "eft_prompts": 2, "eval_prompts": 2, "seed": 1}
 
@@ -19,7 +25,7 @@ DATA = {"messages": "builtin:demo", "ift": 4, "eft_prompts": 2, "eval_prompts": 
 def context(store: Path, **recipe: Any) -> RunContext:
     where = dict.fromkeys(("endpoint", "judge_endpoint", "annotator_endpoint"), "")
     images = {"worker_image": "w", "trainer_image": "t", "engine_image": ""}
-    common = {"name": "toy", "data": DATA, "evaluation": {}}
+    common = {"name": "toy", "data": DATA, "evaluation": {}, "eft": {"min_examples": 1}}
     return RunContext(
         store=str(store), run="r", recipe=common | recipe, tracking_uri="x", engine="embedded", **where, **images
     )
@@ -73,3 +79,79 @@ def test_a_model_is_held_against_the_one_before_if_that_is_a_judge(
     """The SFT baseline judges no candidates: it is M1's opponent, but nothing that M1's gate could compare."""
     state = RunState("r", RunData("s"), "m1", "model", "e", annotation, "c", judgements)
     assert state.measurements() == measurements
+
+
+def test_what_repeats_an_evaluation_text_is_not_trained_on_and_the_report_says_so(tmp_path: Path) -> None:
+    """Seed data, in which one prompt stands among AlpacaEval's, one among the exact questions, one in MT-Bench.
+
+    Then a file of prompts with one that repeats AlpacaEval and one that repeats a held-out prompt.
+    """
+    rows = []
+    for n in range(12):
+        words = " ".join(f"word{n}{letter}" for letter in "abcdef")
+        common = {"lang": "en", "text": words}
+        rows.append(common | {"message_id": f"p{n}", "role": "prompter"})
+        rows += [
+            common | {"message_id": f"p{n}-{r}", "parent_id": f"p{n}", "role": "assistant", "rank": r} for r in (0, 1)
+        ]
+    messages = tmp_path / "messages.jsonl"
+    messages.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"messages": str(messages), "ift": 3, "eval_prompts": 2}
+    plain = import_data(context(tmp_path / "plain", data=data))
+    seeds = plain.seed_data
+    first, second, third = [example.prompt for example in read_records(seeds, "ift", Example)]
+    [held_out, _] = [one.text for one in read_records(seeds, "eval", SeedPrompt)]
+
+    alpaca = [{"instruction": f"{first}!", "output": "o"}, {"instruction": "Name four rivers", "output": "o"}]
+    (tmp_path / "alpaca.json").write_text(json.dumps(alpaca))
+    (tmp_path / "q.jsonl").write_text(json.dumps({"question": second.upper(), "answer": "5"}) + "\n")
+    (tmp_path / "mt" / "mt_bench" / "reference_answer").mkdir(parents=True)
+    question = {"question_id": 1, "category": "math", "turns": ["unseen", f"so: {third}"]}
+    (tmp_path / "mt" / "mt_bench" / "question.jsonl").write_text(json.dumps(question) + "\n")
+    (tmp_path / "mt" / "mt_bench" / "reference_answer" / "gpt-4.jsonl").write_text("")
+    (tmp_path / "mt" / "judge_prompts.jsonl").write_text("")
+    (tmp_path / "prompts.jsonl").write_text(
+        "".join(json.dumps({"prompt": text}) + "\n" for text in (f"{first} please", held_out, "Name three trees"))
+    )
+    measured = context(
+        tmp_path / "store",
+        data=data,
+        instructions={"reference": str(tmp_path / "alpaca.json")},
+        evaluation={"exact_answers": {"questions": str(tmp_path / "q.jsonl")}},
+        mt_bench={"questions": str(tmp_path / "mt")},
+        prompts={"source": "file", "file": str(tmp_path / "prompts.jsonl"), "count": 1},
+    )
+    made = import_data(measured)
+    trained = [example.prompt for example in read_records(made.seed_data, "ift", Example)]
+    trained += [one.text for one in read_records(made.seed_data, "eft", SeedPrompt)]
+    assert len(trained) == 12 - 2 - 3
+    assert not {first, second, third} & set(trained)
+    writer: Any = None
+    prompts = make_round_prompts(measured, 1, asdict(made), [], writer)
+    assert [one.text for one in read_records(prompts, "prompts", Prompt)] == ["Name three trees"]
+    summary = summarise(measured.store, measured.run)
+    table = contamination_table(summary)
+    assert table is not None
+    assert table.columns == ("evaluation set", "texts", "seed data", "new prompts")
+    assert sorted(table.rows) == [
+        ("AlpacaEval's instructions", "2", "1", "1"),
+        ("MT-Bench's questions", "2", "1", "0"),
+        ("exact questions", "1", "1", "0"),
+        ("held-out prompts", "2", "0", "1"),
+    ]
+
+
+def test_another_threshold_or_another_set_makes_other_seed_data(tmp_path: Path) -> None:
+    """The key of the seed data follows what they were compared with, though nothing was dropped."""
+    (tmp_path / "q.jsonl").write_text(json.dumps({"question": "2 + 3?", "answer": "5"}) + "\n")
+    plain, stricter = (import_data(context(tmp_path, prompts={"novelty": n})).seed_data for n in (0.7, 0.5))
+    exact = {"exact_answers": {"questions": f"{tmp_path}/q.jsonl"}}
+    assert len({plain, stricter, import_data(context(tmp_path, evaluation=exact)).seed_data}) == 3
+    assert import_data(context(tmp_path)).seed_data == plain
+
+
+def test_too_few_replies_for_eft_are_told_before_anything_is_trained(tmp_path: Path) -> None:
+    """Two EFT prompts with at most 4 replies each."""
+    with pytest.raises(SystemExit), step("import data"):
+        import_data(context(tmp_path, eft={"min_examples": 9}))
+    import_data(context(tmp_path, eft={"min_examples": 9, "source": "file", "file": "f"}))
