@@ -33,13 +33,9 @@ class EftSettings(Generation):
     min_examples: int = Field(50, ge=1, description="fewer examples than this end the run")
 
     @model_validator(mode="after")
-    def _file_fits_source(self) -> EftSettings:
+    def _settings_fit_together(self) -> EftSettings:
         if (self.source == "file") != (self.file is not None):
             raise ValueError("`file` is to be given with `source: file`, and only then")
-        return self
-
-    @model_validator(mode="after")
-    def _no_fewer_than_are_needed(self) -> EftSettings:
         if self.max_examples is not None and self.max_examples < self.min_examples:
             raise ValueError(f"max_examples {self.max_examples} is less than min_examples {self.min_examples}")
         return self

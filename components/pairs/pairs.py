@@ -160,8 +160,8 @@ def _extremes(
     rho, low, high = settings.length_control[0], min(means.values()), max(means.values())
     near_best = [c for c in group if means[c.id] >= (1 - rho) * high + rho * low - SCORE_TOLERANCE]
     near_worst = [c for c in group if means[c.id] <= (1 - rho) * low + rho * high + SCORE_TOLERANCE]
-
-    def order(candidate: Candidate, sign: int) -> tuple[int, str]:
-        return (sign * len(candidate.text) if rho else 0, content_hash([settings.seed, "tie", candidate.id]))
-
-    return min(near_best, key=lambda c: order(c, 1)), min(near_worst, key=lambda c: order(c, -1))
+    length = {c.id: len(c.text) if rho else 0 for c in group}
+    drawn = {c.id: content_hash([settings.seed, "tie", c.id]) for c in group}
+    chosen = min(near_best, key=lambda c: (length[c.id], drawn[c.id]))
+    rejected = min(near_worst, key=lambda c: (-length[c.id], drawn[c.id]))
+    return chosen, rejected

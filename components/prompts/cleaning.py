@@ -118,14 +118,10 @@ def _take_off_one(text: str) -> str:
         if found := beginning.match(text):
             return text[found.end() :].strip()
     if found := _NUMBER.match(text):
-        return _first_of_list(text[found.end() :], int(found[1])).strip()
+        text = text[found.end() :]
+        following = re.search(rf"\n\s*[*_]*\(?{int(found[1]) + 1}[.)）、．]", text)  # several tasks: the first one
+        return text[: following.start() if following else None].strip()
     return _unwrapped(text)
-
-
-def _first_of_list(text: str, number: int) -> str:
-    """The first task where several are numbered on."""
-    following = re.search(rf"\n\s*[*_]*\(?{number + 1}[.)）、．]", text)
-    return text[: following.start()] if following else text
 
 
 def _unwrapped(text: str) -> str:
