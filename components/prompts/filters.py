@@ -66,16 +66,13 @@ def mean_novelty(texts: Sequence[str], others: Sequence[str]) -> float | None:
     return 1 - fmean(closest) if closest else None
 
 
-class NoveltyPool:
+class NoveltyPool(TextPool):
     """The prompts that a new one is compared with."""
 
     def __init__(self, texts: Iterable[str], threshold: float) -> None:
+        super().__init__(texts)
         self.threshold = threshold
-        self._pool = TextPool(texts)
 
     def is_novel(self, text: str) -> bool:
         """Whether no text of the pool is closer than the threshold."""
-        return self._pool.closest(text, self.threshold) is None
-
-    def add(self, text: str) -> None:
-        self._pool.add(text)
+        return self.closest(text, self.threshold) is None
