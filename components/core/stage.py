@@ -45,7 +45,7 @@ VERSIONS = {
     "annotation": 2,
     "mt_bench_answers": 1,
     "mt_bench": 1,
-    "benchmarks": 1,
+    "benchmarks": 2,
     "gate": 2,
     "comparison": 1,
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +46,8 @@ class Estimate(NamedTuple):
 
 def interval(metric: Metric, observed: Observed, how: Resampling) -> Estimate:
     """The metric of one model."""
+    if metric.published:
+        return _published([observed], how)
     rows = _rows(observed, sorted(observed))
     resampled = metric.resampled or metric.statistic
     return _estimate(
@@ -58,12 +61,32 @@ def interval(metric: Metric, observed: Observed, how: Resampling) -> Estimate:
 
 def difference(metric: Metric, one: Observed, other: Observed, how: Resampling) -> Estimate:
     """The metric of `one` less that of `other`, on the items of both."""
+    if metric.published:
+        return _published([one, other], how)
     return _compare(metric, one, other, how, lambda first, second: first - second)
 
 
 def growth(metric: Metric, one: Observed, other: Observed, how: Resampling) -> Estimate:
     """The metric of `one` over that of `other`, on the items of both; undefined where the latter is 0."""
     return _compare(metric, one, other, how, divided)
+
+
+def _published(models: list[Observed], how: Resampling) -> Estimate:
+    """A figure with its standard error, or the difference of two: the errors add up as if independent.
+
+    On the same questions they are not, and the interval is too wide rather than too narrow. One without a standard
+    error has no interval; models that were measured in different ways have no item in common.
+    """
+    items = set.intersection(*(set(observed) for observed in models))
+    if not items:
+        return Estimate(None, None, None, 0)
+    figures = [observed[min(items)] for observed in models]
+    value = figures[0][0] - sum(other[0] for other in figures[1:])
+    error = math.hypot(*(figure[1] for figure in figures))
+    reach = NormalDist().inv_cdf((1 + how.confidence) / 2) * error
+    known = not math.isnan(error)
+    questions = int(min(figure[2] for figure in figures))
+    return Estimate(value, value - reach if known else None, value + reach if known else None, questions)
 
 
 def _compare(

@@ -80,12 +80,14 @@ class Metric:
     """A measured figure; `meaning` is for people who read a verdict or a report.
 
     `resampled` is its statistic on resamples, where what is chosen once for the figure is chosen anew on each of them.
+    A `published` metric comes as one item (figure, standard error, questions) from a tool that has computed it.
     """
 
     name: str
     statistic: Statistic
     meaning: str
     resampled: Statistic | None = None
+    published: bool = False
 
     def weighing(self, rows: Rows) -> int:
         """How many items weigh in: of a share, those that have something to count; else those that have a value."""
@@ -131,7 +133,19 @@ _ALL = (
     Metric("held_out_rejected_drift", mean, "log-probability of the rejected answer less the model before's, in nats"),
 )
 ROUND = "round_"  # prefix of the same health figures on the candidates of a round
-METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+BENCHMARK = "benchmark_"  # prefix of the lm-eval harness's figures, whose names depend on the tasks
+
+
+class _Metrics(dict[str, Metric]):
+    """Metrics by name; any name with the prefix BENCHMARK is one, though it is not listed."""
+
+    def __missing__(self, name: str) -> Metric:
+        if not name.startswith(BENCHMARK):
+            raise KeyError(name)
+        return Metric(name, mean, "by the lm-eval harness", published=True)
+
+
+METRICS = _Metrics({metric.name: metric for metric in _ALL})
 METRICS |= {
     ROUND + name: Metric(ROUND + name, METRICS[name].statistic, f"{METRICS[name].meaning} (on the round's candidates)")
     for name in ("parse_rate", "score_entropy", "score_tie_rate", "score_variance", "score_length_correlation")

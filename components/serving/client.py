@@ -218,7 +218,10 @@ def endpoint_info(url: str, timeout: float = 10.0) -> dict[str, Any]:
         except (OSError, ValueError) as error:
             problem = str(error)
             continue
-        return body if path == "/info" else {"model_id": body["data"][0]["id"]}
+        if path == "/info":
+            return body
+        model = body["data"][0]  # vLLM names its context there
+        return {"model_id": model["id"], "max_total_tokens": model.get("max_model_len")}
     raise UserError(
         f"the endpoint {url} does not answer ({problem})", "Start the server there or correct the URL, then run again."
     )

@@ -14,11 +14,15 @@ from components.core.model_files import model_folder
 from components.core.records import Counts, Manifest
 from components.core.stage import Stage, parent
 from components.evaluation.lm_eval.settings import BenchmarksSettings
+from components.metrics.statistics import BENCHMARK
+from components.serving.client import endpoint_info
 from components.serving.completions import Endpoint, endpoint_url
 
 if TYPE_CHECKING:
-    from lm_eval.api.model import LM
+    from components.evaluation.lm_eval.chat_model import ChatModel, TooLong
+    from components.evaluation.lm_eval.completions_model import CompletionsModel
 
+HARNESS_CONTEXT = 2048  # tokens, its own default, where the server does not say how many it holds
 INSTALL = "Install it: pip install 'self-rewarding-pipelines[benchmarks]'."
 
 
@@ -30,33 +34,54 @@ def run_benchmarks(root: str, settings: BenchmarksSettings, model: str, endpoint
     stage = Stage(root, "benchmarks", settings, {"model": parent(model)})
     if stage.manifest:
         return stage.manifest
-    results = _evaluate(stage, settings, model, endpoint)
+    results, too_long = _evaluate(stage, settings, model, endpoint)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "results.json").write_text(json.dumps(results, indent=1, default=str))
-        return stage.publish(count_questions(results), {}, folder=Path(folder), metrics=benchmark_metrics(results))
+        return stage.publish(
+            count_questions(results, {task: len(questions) for task, questions in too_long.items()}),
+            {},
+            folder=Path(folder),
+            metrics=benchmark_metrics(results),
+        )
 
 
 def benchmark_metrics(results: Mapping[str, Any]) -> dict[str, float]:
-    """`benchmark_<task>_<metric>`, each with the harness's standard error where it gives one."""
-    return {
-        f"benchmark_{task}_{name.replace(',', '_').removesuffix('_none')}": float(value)
-        for task, figures in results["results"].items()
-        for name, value in figures.items()
-        if "," in name and isinstance(value, int | float) and not math.isnan(value)
-    }
+    """`benchmark_<task>_<metric>`, each with the harness's standard error where it gives one, and its questions
+    (`_items`)."""
+    metrics: dict[str, float] = {}
+    for task, figures in results["results"].items():
+        for name, value in figures.items():
+            if "," in name and isinstance(value, int | float) and math.isfinite(value):
+                metric = f"{BENCHMARK}{task}_{name.replace(',', '_').removesuffix('_none')}"
+                metrics[metric] = float(value)
+                if "_stderr," not in name:
+                    metrics[f"{metric}_items"] = float(_questions(results, task))
+    return metrics
 
 
-def count_questions(results: Mapping[str, Any]) -> Counts:
-    """Questions that were asked by task, and those that the setting `limit` left out."""
+def count_questions(results: Mapping[str, Any], too_long: Mapping[str, int]) -> Counts:
+    """Questions that were asked by task, and those that the setting `limit`, or the model's context, left out."""
     samples = results.get("n-samples", {})
-    left_out = {task: n["original"] - n["effective"] for task, n in samples.items() if n["original"] > n["effective"]}
-    return Counts(
-        kept={f"{task} questions": n["effective"] for task, n in samples.items()},
-        dropped={f"{task} question: beyond the limit": n for task, n in left_out.items()},
-    )
+    left_out = {task: n["original"] - n["effective"] - too_long.get(task, 0) for task, n in samples.items()}
+    dropped = {f"{task} question: beyond the limit": n for task, n in left_out.items() if n > 0}
+    dropped |= {f"{task} question: too long for the model": n for task, n in too_long.items() if n}
+    return Counts(kept={f"{task} questions": n["effective"] for task, n in samples.items()}, dropped=dropped)
 
 
-def _evaluate(stage: Stage, settings: BenchmarksSettings, model: str, endpoint: Endpoint) -> dict[str, Any]:
+def _questions(results: Mapping[str, Any], task: str) -> int:
+    """Of a task, or of all tasks in a group."""
+    if task in (samples := results.get("n-samples", {})):
+        return int(samples[task]["effective"])
+    return sum(_questions(results, one) for one in results.get("group_subtasks", {}).get(task, ()) if one != task)
+
+
+def _evaluate(
+    stage: Stage, settings: BenchmarksSettings, model: str, endpoint: Endpoint
+) -> tuple[dict[str, Any], TooLong]:
+    """The harness's results, and the questions of each task that are left out of them, as they are too long.
+
+    Which ones those are shows when they are asked: then the harness goes over the others, whose answers are kept.
+    """
     try:
         from lm_eval import simple_evaluate
         from lm_eval.tasks import TaskManager
@@ -68,14 +93,18 @@ def _evaluate(stage: Stage, settings: BenchmarksSettings, model: str, endpoint: 
             f"the lm-eval harness knows no task {', '.join(unknown)}",
             "lm-eval ls tasks lists them; a folder with task files of your own goes into benchmarks.include.",
         )
-    try:
-        return dict(
-            simple_evaluate(
-                model=_served_model(stage, settings, model, endpoint),
+    served = _served_model(stage, settings, model, endpoint)
+    asked: dict[str, list[int]] | None = None  # all, up to the limit
+    left_out: TooLong = {}
+    while True:
+        try:
+            results = simple_evaluate(
+                model=served,
                 tasks=settings.tasks,
                 task_manager=tasks,
                 num_fewshot=settings.few_shot,
-                limit=settings.limit,
+                limit=settings.limit if asked is None else None,
+                samples=asked,
                 apply_chat_template=settings.api == "chat",
                 log_samples=False,
                 random_seed=settings.seed,
@@ -83,28 +112,54 @@ def _evaluate(stage: Stage, settings: BenchmarksSettings, model: str, endpoint: 
                 torch_random_seed=None,
                 fewshot_random_seed=settings.seed,
             )
-        )
-    except OSError as error:  # the harness takes its questions from the hub
-        raise UserError(
-            f"the lm-eval harness cannot get the data of {', '.join(settings.tasks)} ({error})",
-            "Give the step access to the hub, or a filled cache (HF_HOME), or leave benchmarks out of the recipe.",
-        ) from error
+        except OSError as error:  # the harness takes its questions from the hub
+            raise UserError(
+                f"the lm-eval harness cannot get the data of {', '.join(settings.tasks)} ({error})",
+                "Give the step access to the hub, or a filled cache (HF_HOME), or leave benchmarks out of the recipe.",
+            ) from error
+        if not served.too_long:
+            return dict(results), left_out
+        asked = _those_that_fit(results, asked, served.too_long, left_out)
+        served.too_long = {}
 
 
-def _served_model(stage: Stage, settings: BenchmarksSettings, model: str, endpoint: Endpoint) -> LM:
+def _those_that_fit(
+    results: Mapping[str, Any], asked: Mapping[str, list[int]] | None, too_long: TooLong, left_out: TooLong
+) -> dict[str, list[int]]:
+    """The numbers of the questions by task without those that are too long, which are added to `left_out`.
+
+    `too_long` counts among those that were asked. Raises UserError where nothing is left of a task.
+    """
+    fit: dict[str, list[int]] = {}
+    for task, number in results["n-samples"].items():
+        before = asked[task] if asked else list(range(number["effective"]))
+        gone = {before[place] for place in too_long.get(task, ())}
+        left_out.setdefault(task, set()).update(gone)
+        fit[task] = [question for question in before if question not in gone]
+        if not fit[task]:
+            raise UserError(
+                f"all questions of {task} are too long for the model's context",
+                "Raise serving.max_total_tokens, lower benchmarks.few_shot, or leave the task out.",
+            )
+    return fit
+
+
+def _served_model(
+    stage: Stage, settings: BenchmarksSettings, model: str, endpoint: Endpoint
+) -> ChatModel | CompletionsModel:
     if settings.api == "chat":
         from components.evaluation.lm_eval.chat_model import ChatModel
 
         return ChatModel(stage, settings, endpoint)
-    from lm_eval.api.registry import get_model
+    from components.evaluation.lm_eval.completions_model import CompletionsModel
 
-    arguments = {
-        "model": model,
-        "base_url": f"{endpoint_url(endpoint).rstrip('/')}/v1/completions",
-        "tokenizer": str(model_folder(model)),
-        "num_concurrent": settings.concurrency,
-        "max_gen_toks": settings.max_tokens,
-        "seed": settings.seed,
-    }
-    served: LM = get_model("local-completions").create_from_arg_obj(arguments)
-    return served
+    url = endpoint_url(endpoint).rstrip("/")
+    return CompletionsModel(
+        model=model,
+        base_url=f"{url}/v1/completions",
+        tokenizer=str(model_folder(model)),
+        num_concurrent=settings.concurrency,
+        max_gen_toks=settings.max_tokens,
+        max_length=endpoint_info(url).get("max_total_tokens") or HARNESS_CONTEXT,
+        seed=settings.seed,
+    )

@@ -12,12 +12,13 @@ from components.core.hashing import seed_from, short_id
 from components.core.records import Messages, Record
 from components.core.stage import Stage
 from components.evaluation.lm_eval.settings import BenchmarksSettings
-from components.serving.client import Request, Sampling
+from components.serving.client import PROMPT_TOO_LONG, Request, Sampling
 from components.serving.completions import Endpoint, complete
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
+TooLong = dict[str, set[int]]  # questions by task: the harness's numbers of what was asked, from 0
 MOST_STOP_SEQUENCES = 4  # what TGI and OpenAI take; the text is cut here at all of them
 
 
@@ -25,6 +26,7 @@ class HarnessAnswer(Record):
     """The answer to one request of the harness; `id` is a hash of the request."""
 
     text: str
+    finish_reason: str
     tokens: int
 
 
@@ -32,30 +34,39 @@ class ChatModel(LM):  # type: ignore[misc]
     """Generates by chat completions. The harness hands conversations over as strings: here they are JSON."""
 
     tokenizer_name = "served"  # the harness names a cache after it that is not used here
+    too_long: TooLong
 
     def __init__(self, stage: Stage, settings: BenchmarksSettings, endpoint: Endpoint) -> None:
         super().__init__()
         self._stage, self._settings, self._endpoint = stage, settings, endpoint
+        self.too_long = {}
 
     def apply_chat_template(self, chat_history: Messages, add_generation_prompt: bool = True) -> str:
         return json.dumps(chat_history)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """The answers, each cut before the first of its request's stop sequences; equal requests are asked once."""
+        """The answers, each cut before the first of its request's stop sequences; equal requests are asked once.
+
+        A question that is too long for the model gets "", and is noted in `too_long`.
+        """
         ours = [self._request(*instance.args) for instance in requests]
         answers = complete(
             self._stage,
             "benchmark_answers",
             HarnessAnswer,
             list({request.id: request for request in ours}.values()),
-            lambda request, made: HarnessAnswer(id=request.id, text=made.text, tokens=made.tokens),
+            lambda request, made: HarnessAnswer(
+                id=request.id, text=made.text, finish_reason=made.finish_reason, tokens=made.tokens
+            ),
             self._endpoint,
             self._settings.concurrency,
         )
-        texts = {answer.id: answer.text for answer in answers}
+        by_id = {answer.id: answer for answer in answers}
         cut = []
         for request, instance in zip(ours, requests, strict=True):
-            text = texts[request.id]
+            text = by_id[request.id].text
+            if by_id[request.id].finish_reason == PROMPT_TOO_LONG:
+                self.too_long.setdefault(str(instance.task_name), set()).add(int(instance.doc_id or 0))
             for mark in _stop_sequences(instance.args[1]):
                 text = text.partition(mark)[0]
             cut.append(text)

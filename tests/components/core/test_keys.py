@@ -46,7 +46,7 @@ KEYS: dict[str, tuple[Settings, str]] = {
     "annotation": (AnnotationSettings(), "f43c3c4068373d55"),
     "mt_bench_answers": (AnswerSettings(), "79d180ea0d8bf96d"),
     "mt_bench": (GradingSettings(), "137f1c2e2f1b8849"),
-    "benchmarks": (BenchmarksSettings(), "6feec11d308f7ac2"),
+    "benchmarks": (BenchmarksSettings(), "3103afafd96704a3"),
     "gate": (GateSettings(registered_name="model"), "9fd859d1d297febf"),
     "comparison": (GatePolicy(), "3d9615138b50c674"),
 }

@@ -14,9 +14,10 @@ from components.core.records import Counts, Manifest
 from components.core.settings import Settings
 from components.core.stage import Stage
 from components.core.store import join
-from components.evaluation.lm_eval.benchmarks import run_benchmarks
+from components.evaluation.lm_eval.benchmarks import benchmark_metrics, run_benchmarks
 from components.evaluation.lm_eval.settings import BenchmarksSettings
-from tests.helpers.scripted_endpoint import Script, says
+from components.metrics.observations import read_measured
+from tests.helpers.scripted_endpoint import Script, said, says
 
 pytestmark = pytest.mark.slow  # the harness looks through all its tasks
 
@@ -101,6 +102,84 @@ def test_metrics_and_standard_errors_are_those_of_the_harness(
     assert manifest.metrics["benchmark_sums_exact_match_stderr"] == pytest.approx(0.28867, abs=1e-4)
     assert manifest.counts.kept == {"sums questions": 4}
     assert [name.rpartition("/")[2] for name in manifest.files] == ["results.json"]
+
+
+def refuses(*too_long: int) -> Script:
+    """A model whose context does not hold the questions of these numbers."""
+
+    def answer(number: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        prompt = body["messages"][-1]["content"]
+        if int(prompt.split()[0]) in too_long:
+            return 422, {"error": "`inputs` tokens + `max_new_tokens` must be <= 9", "error_type": "validation"}
+        return said(right_below_three(prompt))
+
+    return Script(answer)
+
+
+def test_a_question_that_is_too_long_is_counted_and_not_wrong(
+    tasks: Path, model: str, serve: Callable[[Script], str]
+) -> None:
+    """2 + 2 and 3 + 3 are too long: 1 + 1 is right and 4 + 4 wrong, 1 of 2 and not 1 of 4; nothing is asked twice."""
+    script = refuses(2, 3)
+    manifest = run(tasks, model, serve(script))
+    assert manifest.metrics["benchmark_sums_exact_match"] == 0.5
+    assert manifest.metrics["benchmark_sums_exact_match_stderr"] == pytest.approx(0.5)  # sqrt(0.25 / 1)
+    assert manifest.counts.kept == {"sums questions": 2}
+    assert manifest.counts.dropped == {"sums question: too long for the model": 2}
+    assert len(script.bodies) == 4
+
+
+def test_what_is_too_long_and_what_is_beyond_the_limit_is_counted_apart(
+    tasks: Path, model: str, serve: Callable[[Script], str]
+) -> None:
+    manifest = run(tasks, model, serve(refuses(1)), limit=3)
+    assert manifest.metrics["benchmark_sums_exact_match"] == 0.5  # 2 + 2 of 2 + 2 and 3 + 3
+    assert manifest.counts.kept == {"sums questions": 2}
+    assert manifest.counts.dropped == {
+        "sums question: too long for the model": 1,
+        "sums question: beyond the limit": 1,
+    }
+
+
+def test_a_task_of_which_nothing_fits_is_named(tasks: Path, model: str, serve: Callable[[Script], str]) -> None:
+    with pytest.raises(UserError, match="all questions of sums are too long"):
+        run(tasks, model, serve(refuses(1, 2, 3, 4)))
+
+
+def test_the_gate_gets_figures_with_their_standard_errors(
+    tasks: Path, model: str, serve: Callable[[Script], str]
+) -> None:
+    """One item a figure, named by how it was measured: with another limit it is another item."""
+    url = serve(says(right_below_three))
+    root = model.split("/base_model/")[0]
+    measured = [
+        read_measured([join(root, "benchmarks", made.key)])
+        for made in (run(tasks, model, url), run(tasks, model, url, concurrency=3), run(tasks, model, url, limit=3))
+    ]
+    assert set(measured[0]) == {"benchmark_sums_exact_match"}
+    values = [one["benchmark_sums_exact_match"] for one in measured]
+    assert list(values[0].values()) == [(0.5, pytest.approx(0.28867, abs=1e-4), 4.0)]
+    assert values[0] == values[1]
+    assert not values[0].keys() & values[2].keys()
+
+
+def test_a_groups_questions_are_those_of_its_tasks() -> None:
+    """Two tasks of 10 and 20 questions; "N/A" is no standard error, and nan no figure."""
+    results = {
+        "results": {
+            "group": {"acc,none": 0.5, "acc_stderr,none": 0.1, "alias": "group"},
+            "one": {"acc,strict": 0.4, "acc_stderr,strict": "N/A", "acc_norm,none": float("nan")},
+        },
+        "n-samples": {"one": {"original": 10, "effective": 10}, "two": {"original": 30, "effective": 20}},
+        "group_subtasks": {"group": ["one", "two"]},
+    }
+    assert benchmark_metrics(results) == {
+        "benchmark_group_acc": 0.5,
+        "benchmark_group_acc_stderr": 0.1,
+        "benchmark_group_acc_items": 30,
+        "benchmark_one_acc_strict": 0.4,
+        "benchmark_one_acc_strict_items": 10,
+    }
 
 
 def test_questions_beyond_the_limit_are_counted_as_dropped(
