@@ -45,10 +45,6 @@ def collect_evaluation_texts(context: RunContext, instructions: str, questions: 
         texts += [(EXACT, one.text) for one in read_records(questions, "questions", Question)]
     if path:
         texts += [(MT_BENCH, turn) for question in read_questions(path) for turn in question.turns]
-    return _publish(stage, settings, texts)
-
-
-def _publish(stage: Stage, settings: EvaluationTextsSettings, texts: list[tuple[str, str]]) -> Manifest:
     records = [EvaluationText(id=str(number), set=name, text=text) for number, (name, text) in enumerate(texts)]
     limit = Observation(id=NOVELTY, metric=NOVELTY, item="", values=[settings.novelty])  # so it is part of the digest
     kept = Counter(record.set for record in records)
