@@ -79,8 +79,10 @@ def test_overrides_reach_nested_settings() -> None:
 
 
 def test_the_seed_and_the_generation_settings_reach_every_section() -> None:
+    """But for the split of the data, so that two seeds can be compared."""
     recipe = load_recipe("demo", ["seed=5", "judging.max_tokens=33", "sampling.max_tokens=44"])
-    sections = (recipe.data, recipe.sampling, recipe.judging, recipe.dpo, recipe.evaluation.judging)
+    assert recipe.data.seed == 17
+    sections = (recipe.sft, recipe.sampling, recipe.judging, recipe.dpo, recipe.evaluation.judging)
     assert {section.seed for section in sections} == {5}
     assert (recipe.evaluation.judging.max_tokens, recipe.evaluation.answers.max_tokens) == (33, 44)
 
