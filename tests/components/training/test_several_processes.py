@@ -334,3 +334,37 @@ def test_sharded_bf16_has_the_curve_of_fp32(toy: Toy, other: Toy) -> None:
         assert two.metrics[name] == pytest.approx(one.metrics[name], rel=0.15), name
     trained, in_bf16 = (change(made, model_folder(toy.model)) for made in (alone, shared))
     assert torch.cosine_similarity(trained, in_bf16, dim=0) > 0.95
+
+
+def start_from_bf16(toy: Toy, folder: Path) -> Toy:
+    """The toy with a model that bf16 holds exactly, as published ones are."""
+    tiny = make_tiny_model(folder)
+    AutoModelForCausalLM.from_pretrained(tiny).bfloat16().save_pretrained(tiny)
+    made = import_model(toy.root, BaseModelSettings(base=str(tiny)))
+    toy.model = join(toy.root, made.stage, made.key)
+    return toy
+
+
+def test_two_processes_hand_over_what_one_does(toy: Toy, other: Toy, tmp_path: Path) -> None:
+    """Rounded to bf16 after a small learning rate: both retain the same share of it, and measure the rounded model.
+
+    Weights of 0.2 (a step of bf16 is 1/1024) move by some 1e-5: little is retained, whatever the curve says.
+    """
+    small = {"learning_rate": 1e-5, "min_learning_rate": 1e-5, "save_dtype": "bfloat16"}
+    alone = repeated_words(start_from_bf16(toy, tmp_path / "one"), **small)
+    shared = repeated_words(start_from_bf16(other, tmp_path / "two"), sharding="fsdp", **small)
+    one, two = alone.make().metrics, made_by_two(shared).metrics
+    assert {made.dtype for of in (alone, shared) for made in weights(of).values()} == {torch.bfloat16}
+    assert 0 < one["retained_change"] < 0.9
+    assert two["retained_change"] == pytest.approx(one["retained_change"], rel=0.05)
+    for name in ("end_margin", "held_out_margin", "held_out_chosen_drift"):
+        assert two[name] == pytest.approx(one[name], rel=0.1, abs=1e-3), name
+    assert one["end_margin"] < 0.7 * curve(alone)[-1].values["rewards/margins"]
+
+
+def test_numbers_that_are_none_end_all_processes(toy: Toy) -> None:
+    request = toy.sft(learning_rate=1e30, max_grad_norm=1e30, checkpoint_every=1)
+    with pytest.raises(UserError, match=r"sft went astray at step \d+ of 12: .* is (nan|inf)"):
+        made_by_two(request)
+    names = open_store(request.stage().uri).names()
+    assert not [name for name in names if "manifest" in name or "files-" in name]
