@@ -45,9 +45,10 @@ def environment_sources(cluster: ClusterSettings) -> list[dict[str, Any]]:
 
 def resources(pod: PodSettings) -> dict[str, Any]:
     """Requests and limits of a container. Memory and GPUs are both: more memory than asked for would be another's."""
+    requests = {"cpu": pod.cpu, "ephemeral-storage": pod.disk}
     limits: dict[str, Any] = {"memory": pod.memory} if pod.memory else {}
     limits |= {pod.gpu_type: str(pod.gpus)} if pod.gpus else {}
-    return {"requests": limits | ({"cpu": pod.cpu} if pod.cpu else {}), "limits": limits}
+    return {"requests": limits | {name: value for name, value in requests.items() if value}, "limits": limits}
 
 
 def shared_memory(pod: PodSettings) -> dict[str, Any]:

@@ -22,11 +22,17 @@ class PodSettings(Settings):
     )
     cpu: str | None = Field(None, pattern=_QUANTITY, description="as Kubernetes writes it: 4, 500m")
     memory: str | None = Field(None, pattern=_QUANTITY, description="request and limit, as Kubernetes writes it: 200Gi")
+    disk: str | None = Field(
+        None,
+        pattern=_QUANTITY,
+        description="request of a node's disk (ephemeral storage), for checkpoints and model files; in the pods of "
+        "servers and of several nodes: those of steps cannot ask for it",
+    )
     shared_memory: str | None = Field(None, pattern=_QUANTITY, description="size of /dev/shm, where GPUs meet")
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: list[dict[str, Any]] = Field(default_factory=list, description="as a pod's spec has them")
 
-    @field_validator("cpu", "memory", "shared_memory", mode="before")
+    @field_validator("cpu", "memory", "disk", "shared_memory", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:
         """YAML reads `cpu: 4` as a number."""

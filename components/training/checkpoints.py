@@ -21,10 +21,11 @@ CHECKPOINTS = "progress/checkpoints"
 
 
 class CheckpointUploader(TrainerCallback):
-    """Copies each checkpoint to the stage, its marker last, and keeps the newest `kept` of this attempt.
+    """Copies each checkpoint to the stage, its marker last, and keeps the newest `kept` of this attempt there.
 
-    The first process of each node copies its node's files (beside the weights every rank has its random state); the
-    main process writes the marker.
+    The first process of each node copies its node's files (every rank has its random state, and its shards of sharded
+    weights); the main process writes the marker. On the node's own disk nothing is kept, so it never holds two. In the
+    store an older one goes when the newer is whole, not before: a training that ends while it copies needs the older.
     """
 
     def __init__(self, stage: Stage, kept: int) -> None:
@@ -41,11 +42,18 @@ class CheckpointUploader(TrainerCallback):
             files = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
             for file in files:
                 self.stage.store.upload(folder / file, f"{self.folder}/{checkpoint}/{file}")
+            shutil.rmtree(folder)
         files = sorted({file for of_node in all_gather(files) for file in of_node})
         if is_main_process():
             marker = {"step": state.global_step, "files": files}
             self.stage.store.write(f"{self.folder}/{checkpoint}.json", json.dumps(marker).encode())
             self._remove_older()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The checkpoint that training went on from has been read by all when they have made a step together."""
+        if is_local_main_process():
+            for folder in Path(str(args.output_dir)).glob("checkpoint-*"):
+                shutil.rmtree(folder)
 
     def _remove_older(self) -> None:
         store = self.stage.store

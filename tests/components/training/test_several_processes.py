@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -244,11 +245,24 @@ def until_it_has_a_checkpoint(request: TrainingRequest, step: subprocess.Popen[b
         time.sleep(0.05)
 
 
+def holders_of_shards(request: TrainingRequest) -> dict[str, set[int]]:
+    """Ranks that wrote a part of the weights and of Adam's state into a checkpoint; each file is named by its rank."""
+    names = open_store(request.stage().uri).names("progress/checkpoints/")
+    found = [re.search(r"/(\w+)/__(\d+)_\d+\.distcp$", name) for name in names]
+    shards = [(match[1], int(match[2])) for match in found if match]
+    assert not [
+        name for name in names if name.endswith(("model.safetensors", "pytorch_model_fsdp.bin", "optimizer.bin"))
+    ]
+    return {part: {rank for of, rank in shards if of == part} for part, _ in shards}
+
+
 @extended
-@pytest.mark.parametrize("sharding", ["none", "fsdp"])
-def test_a_killed_training_ends_with_the_same_weights(toy: Toy, other: Toy, sharding: str) -> None:
-    """Dropout is on: every process goes on with its own random state."""
-    settings = {"sharding": sharding, "dropout": 0.1, "epochs": 8, "lora": LORA}
+@pytest.mark.parametrize(("sharding", "lora"), [("none", LORA), ("fsdp", LORA), ("fsdp", None)])
+def test_a_killed_training_ends_with_the_same_weights(
+    toy: Toy, other: Toy, sharding: str, lora: dict[str, int] | None
+) -> None:
+    """Dropout is on: every process goes on with its own random state. Where weights are sharded, checkpoints are."""
+    settings = {"sharding": sharding, "dropout": 0.1, "epochs": 8, "lora": lora}
     undisturbed, killed = toy.sft(**settings), other.sft(**settings)
     digest = made_by_two(undisturbed).digest
     step = started(killed)
@@ -256,6 +270,8 @@ def test_a_killed_training_ends_with_the_same_weights(toy: Toy, other: Toy, shar
     os.killpg(step.pid, signal.SIGKILL)
     step.wait()
     assert find_manifest(killed.stage().uri) is None
+    if sharding == "fsdp":
+        assert holders_of_shards(killed) == {"pytorch_model_fsdp_0": {0, 1}, "optimizer_0": {0, 1}}
     assert made_by_two(killed).digest == digest
 
 

@@ -20,6 +20,7 @@ PODS = TrainingPods(
     gpus=8,
     cpu="16",
     memory="200Gi",
+    disk="2Ti",
     shared_memory="16Gi",
     node_selector={"gpu": "h100"},
     tolerations=[{"key": "nvidia.com/gpu", "operator": "Exists"}],
@@ -62,6 +63,13 @@ def test_the_workers_are_told_what_to_make_and_how_many_they_are(job: TrainJob) 
     assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 8)
     assert TrainingRequest.model_validate_json(trainer["args"][0]) == job.request
     assert trainer["command"][0] == "torchrun"  # accelerate launch would run one process, alone
+
+
+def test_the_disk_that_checkpoints_take_is_asked_for(job: TrainJob) -> None:
+    """A request: on a node without it the pod is not placed, and a limit would end the training."""
+    asked = manifest(job, "TrainingRuntime")["spec"]["trainer"]["resourcesPerNode"]
+    assert asked["requests"]["ephemeral-storage"] == "2Ti"
+    assert asked["limits"] == {"memory": "200Gi", "nvidia.com/gpu": "8"}
 
 
 def test_secrets_are_named_and_not_copied(job: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
