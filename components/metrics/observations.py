@@ -21,7 +21,12 @@ Values = dict[str, tuple[float, ...]]  # those of one metric by item, or of one 
 def observations(measured: Measured) -> list[Observation]:
     """As the records of a stage."""
     return [
-        Observation(id=f"{metric}/{item}", metric=metric, item=item, values=[_known(value) for value in values])
+        Observation(
+            id=f"{metric}/{item}",
+            metric=metric,
+            item=item,
+            values=[None if math.isnan(value) else value for value in values],
+        )
         for metric, observed in measured.items()
         for item, values in observed.items()
     ]
@@ -53,10 +58,6 @@ def published(manifest: Manifest) -> dict[str, Values]:
         questions = metrics[f"{name}_items"]
         found[name] = {content_hash([how, questions])[:12]: (metrics[name], error, questions)}
     return found
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def figures(measured: Measured, how: Resampling) -> dict[str, float]:

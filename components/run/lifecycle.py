@@ -21,6 +21,8 @@ from components.evaluation.alpaca_eval.instructions import import_instructions
 from components.evaluation.alpaca_eval.settings import InstructionsSettings
 from components.evaluation.exact_answers.questions import import_questions
 from components.evaluation.exact_answers.settings import QuestionsSettings
+from components.evaluation.lm_eval.benchmarks import check_engine
+from components.evaluation.lm_eval.settings import BenchmarksSettings
 from components.gate.register import retry_unregistered
 from components.kubernetes.removal import end_training
 from components.registry.client import check_tracking
@@ -41,6 +43,7 @@ def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
     """
     with step("open the run, import data"):
         engine_of(context).check()
+        check_engine(context.optional("benchmarks", BenchmarksSettings), context.engine)
         for url in filter(None, (context.judge_endpoint, context.annotator_endpoint)):
             endpoint_info(url)
         context.write()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from components.metrics.statistics import BENCHMARK
 from pipelines.plan.memory import BF16, FP32, RESERVE, bytes_of, training_memory
 from pipelines.plan.shapes import Shape, shape_of
 
@@ -21,7 +22,7 @@ def mistakes(recipe: Recipe) -> list[str]:
     """Each with the settings that do not fit, and what would; else they show days after the run has begun."""
     shape = shape_of(recipe.model.base)
     found = [*_batches(recipe), *_contexts(recipe, shape), *_judge_prompts(recipe), *_training_texts(recipe)]
-    found += _pods(recipe)
+    found += [*_pods(recipe), *_gate(recipe)]
     return found + (list(_sizes(recipe, shape)) if shape else [])
 
 
@@ -131,6 +132,20 @@ def _training_texts(recipe: Recipe) -> Iterator[str]:
             f"dpo.max_length {recipe.dpo.max_length} does not hold the longest pairs: prompts and answers of "
             f"prompts.max_tokens and sampling.max_tokens take {made} tokens; raise it"
         )
+
+
+def _gate(recipe: Recipe) -> Iterator[str]:
+    """Rules about benchmarks that nobody measures would never stop a run."""
+    gate = recipe.gate
+    rules = [name for part in (gate.improve, gate.regress, gate.floors, gate.ceilings) for name in part]
+    # a group's tasks are named by the harness: mmlu_anatomy_generative of mmlu_generative
+    families = [task.split("_")[0] for task in recipe.benchmarks.tasks] if recipe.benchmarks else []
+    for name in rules:
+        if name.startswith(BENCHMARK) and not any(name.startswith(f"{BENCHMARK}{family}") for family in families):
+            yield (
+                f"gate names {name}, and benchmarks.tasks has no such task: add the task, or write the rule as "
+                f"{BENCHMARK}<task>_<metric>"
+            )
 
 
 def _pods(recipe: Recipe) -> Iterator[str]:

@@ -102,16 +102,13 @@ def find_answer(text: str, pattern: str) -> Answer | None:
     left = start if match.start() < start else max(0, start - LONGEST)
     right = end if match.end() > end else min(len(text), end + LONGEST)
     near = [number for number in numbers(text, left, right) if number.start < end and number.end > start]
+    found, number = match["answer"].strip(), only_value(text, start, end)
     if len(near) == 1 and only_form(text[start : max(start, near[0].start)] + text[min(end, near[0].end) : end]):
-        return Answer(_THOUSANDS.sub(_without_commas, text[near[0].start : near[0].end]), near[0].value)
-    return Answer(_THOUSANDS.sub(_without_commas, match["answer"].strip()), only_value(text, start, end))
+        found, number = text[near[0].start : near[0].end], near[0].value
+    return Answer(_THOUSANDS.sub(lambda digits: digits[0].replace(",", ""), found), number)
 
 
 def extract_answer(text: str, pattern: str) -> str | None:
     """The answer in a text as a text, None without one: 1,234 is 1234 where a pattern found it."""
     answer = find_answer(text, pattern)
     return answer.text if answer else None
-
-
-def _without_commas(match: re.Match[str]) -> str:
-    return match[0].replace(",", "")

@@ -22,8 +22,18 @@ if TYPE_CHECKING:
     from components.evaluation.lm_eval.chat_model import ChatModel, TooLong
     from components.evaluation.lm_eval.completions_model import CompletionsModel
 
+CANNOT_SCORE = ("embedded", "transformers", "tgi")  # engines whose /v1/completions echoes no log-probabilities
 HARNESS_CONTEXT = 2048  # tokens, its own default, where the server does not say how many it holds
 INSTALL = "Install it: pip install 'self-rewarding-pipelines[benchmarks]'."
+
+
+def check_engine(settings: BenchmarksSettings | None, engine: str) -> None:
+    """Raises UserError before a run begins where the engine's servers cannot score given texts."""
+    if settings and settings.api == "completions" and engine in CANNOT_SCORE:
+        raise UserError(
+            f"benchmarks.api: completions wants log-probabilities of given texts, and the engine {engine} gives none",
+            "Serve with vllm, or set benchmarks.api: chat and name tasks that generate in benchmarks.tasks.",
+        )
 
 
 def run_benchmarks(root: str, settings: BenchmarksSettings, model: str, endpoint: Endpoint) -> Manifest:

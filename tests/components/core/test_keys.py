@@ -47,8 +47,8 @@ KEYS: dict[str, tuple[Settings, str]] = {
     "mt_bench_answers": (AnswerSettings(), "79d180ea0d8bf96d"),
     "mt_bench": (GradingSettings(), "137f1c2e2f1b8849"),
     "benchmarks": (BenchmarksSettings(), "3103afafd96704a3"),
-    "gate": (GateSettings(registered_name="model"), "9fd859d1d297febf"),
-    "comparison": (GatePolicy(), "3d9615138b50c674"),
+    "gate": (GateSettings(registered_name="model"), "16e6fa897af3846e"),
+    "comparison": (GatePolicy(), "f0a96bc00efc8224"),
 }
 
 

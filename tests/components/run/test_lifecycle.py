@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,13 @@ from components.core.errors import UserError
 from components.core.records import Example, Prompt, SeedPrompt
 from components.core.stage import read_manifest, read_records
 from components.core.step import step
+from components.evaluation.lm_eval.benchmarks import check_engine
+from components.evaluation.lm_eval.settings import BenchmarksSettings
 from components.prompts.prompts import make_round_prompts
-from components.run.lifecycle import import_data
+from components.run.lifecycle import import_data, prepare_run
 from components.run.report import summarise
 from components.run.tables import contamination_table
+from components.serving.engines.engine import EmbeddedEngine
 
 DATA = {"messages": "builtin:demo", "ift": 4, "eft_prompts": 2, "eval_prompts": 2, "seed": 1}
 
@@ -44,6 +47,23 @@ def test_a_step_of_no_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit), open_step(f"{tmp_path}/runs/r", "judge M1"):
         pass
     assert "error in judge M1: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("engine", ["embedded", "tgi", "transformers"])
+def test_benchmarks_that_the_engine_cannot_serve_are_refused_before_anything_is_made(
+    tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come after the first training: days later on a 70B model."""
+    monkeypatch.delenv("KFP_POD_NAME", raising=False)
+    wanted = replace(context(tmp_path, benchmarks={"api": "completions", "tasks": ["arc_easy"]}), engine=engine)
+    monkeypatch.setattr("components.run.lifecycle.engine_of", lambda context: EmbeddedEngine())
+    with pytest.raises(SystemExit):
+        prepare_run(wanted, str(tmp_path / "page.html"))
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(UserError, match=f"the engine {engine} gives none"):
+        check_engine(BenchmarksSettings(api="completions"), engine)
+    check_engine(BenchmarksSettings(api="completions"), "vllm")
+    check_engine(BenchmarksSettings(), engine)
 
 
 def test_without_instructions_and_questions_there_are_none(tmp_path: Path) -> None:

@@ -25,6 +25,11 @@ WRONG = {
         ["sft.micro_batch_size=4"],
         "sft.batch_size 16 is no multiple of 32",
     ),
+    "a rule on a benchmark that is not measured": (
+        DEMO,
+        ["gate.regress={benchmark_gsm8k_exact_match_strict-match: 0.05}"],
+        "gate names benchmark_gsm8k_exact_match_strict-match, and benchmarks.tasks has no such task",
+    ),
     "early stop with sharded weights": (
         SMALL,
         ["dpo.early_stop={every: 100}", "data.validation_prompts=10"],
