@@ -11,7 +11,8 @@ from rich.console import Console
 console = Console() if sys.stdout.isatty() else Console(width=110)  # a log has no width of its own
 
 RecipeName = Annotated[
-    str, typer.Argument(help="A shipped recipe (demo, llama2-70b-lora, llama2-70b-paper, llama3-8b, world) or a YAML file.")
+    str,
+    typer.Argument(help="A shipped recipe (demo, llama2-70b-lora, llama2-70b-paper, llama3-8b, world) or a YAML file."),
 ]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; may be repeated.")
