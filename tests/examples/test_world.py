@@ -178,7 +178,7 @@ def test_the_model_can_be_imported_and_served(folder: Path, root: str) -> None:
     """0.34 M weights: 3 layers of 4 * 96 * 96 (attention) + 3 * 96 * 256 (feed-forward), and the embeddings."""
     kept = import_model(root, BaseModelSettings(base=str(folder / "model"))).counts.kept
     assert 3 * (4 * 96 * 96 + 3 * 96 * 256) < kept["parameters"] < 340_000
-    assert load(folder / "model").max_positions == 64
+    assert load(folder / "model").model.config.max_position_embeddings == 64
 
 
 def test_the_recipe_names_the_files_that_are_made() -> None:

@@ -85,6 +85,10 @@ class Runner:
         """Of all runs of the small world that came to an end, oldest first; a run is named after recipe and date."""
         return [json.loads(p.read_text()) for p in sorted(self.folder.glob(".srlm/runs/small-world-*/summary.json"))]
 
+    def servers(self) -> dict[Path, int]:
+        """Logs of all servers that were started so far, one for each model and run, and when each was last written."""
+        return {path: path.stat().st_mtime_ns for path in self.folder.glob(".srlm/servers/*/*.log")}
+
     def events(self) -> str:
         """What all runs so far have told, oldest first."""
         return "".join(p.read_text() for p in sorted(self.folder.glob(".srlm/runs/*/events.jsonl")))
@@ -232,13 +236,13 @@ def test_the_gate_s_verdicts_are_in_the_summary(undisturbed: tuple[Runner, str])
 def test_a_second_run_reuses_everything_and_the_registry_holds_the_models(undisturbed: tuple[Runner, str]) -> None:
     """No engine is started, no training step is made, no version is registered twice; aliases point at the models."""
     runner, _ = undisturbed
-    first = runner.summaries()[0]
+    first, served = runner.summaries()[0], runner.servers()
     code, output = runner.run()
     assert code == 0, output
     assert "every stage was reused" in output
     second = runner.summaries()[-1]
     assert content(second) == content(first)
-    assert not list(runner.folder.glob(f".srlm/servers/{second['run']}/*.log"))
+    assert served and runner.servers() == served
     _, up = runner.finish(runner.srlm("up"))
     tracking_uri = next(line.split()[-1] for line in up.splitlines() if "MLflow" in line)
     with urllib.request.urlopen(f"{tracking_uri}/api/2.0/mlflow/registered-models/get?name=small-world") as answer:
@@ -260,10 +264,11 @@ def test_two_models_are_compared_as_ci_does_it(undisturbed: tuple[Runner, str]) 
     assert report["decision"] == "promote"
     assert report["model"]["digest"] == runner.summaries()[0]["models"][4]["digest"]
     assert report["against"]["digest"] == runner.summaries()[0]["models"][2]["digest"]
+    served = runner.servers()
     code, again = runner.finish(runner.srlm(*evaluate, *newest))
     assert code == 0, again
     assert json.loads((runner.folder / "reports/report.json").read_text()) == report
-    assert "is not served: everything it is needed for is finished" in again
+    assert runner.servers() == served
     oldest = ("--model", "models:/small-world@m1", "--set", "gate.regress={exact_answers: 0.02}")
     code, output = runner.finish(runner.srlm(*evaluate, *oldest))
     assert code == 1, output
