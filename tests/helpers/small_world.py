@@ -48,6 +48,7 @@ SETTINGS = (
     "dpo.lora={rank: 8, alpha: 16}",
     "dpo.checkpoint_every=4",
     "annotation.head_to_head=true",
+    "annotation.template=own",  # which the truthful annotator reads
     # float64: rounding differs with the batch, and an interrupted run batches otherwise than an undisturbed one
     "serving.dtype=float64",
 )

@@ -36,8 +36,8 @@ class AnnotationSettings(Settings):
     )
     template: str = Field(
         "",
-        description="the annotator's, in AlpacaEval's form, as {file: alpaca_eval_clf.txt}; empty: that of alpaca_eval "
-        "where it is installed, else our own",
+        description="the annotator's, in AlpacaEval's form, as {file: alpaca_eval_clf.txt}; own: ours; empty: that of "
+        "alpaca_eval where it is installed, else ours",
     )
     top_logprobs: int = Field(5, ge=2, le=20, description="AlpacaEval and TGI: 5")
     head_to_head: bool = Field(True, description="compare with the model before, too")

@@ -64,12 +64,12 @@ OWN = Template(Path(__file__).with_name("annotator_prompt.txt").read_text())
 
 
 def annotator_template(given: str) -> Template:
-    """The recipe's, where it gives one, else that of alpaca_eval, where it is installed, else our own.
+    """The recipe's, where it gives one ("own" is ours), else that of alpaca_eval, where it is installed, else ours.
 
     Raises UserError where the recipe's is not in AlpacaEval's form.
     """
-    if not given:
-        return _packaged() or OWN
+    if given in ("", "own"):
+        return (_packaged() if not given else None) or OWN
     turns = dict(_TURN.findall(given))
     missing = [slot for slot in SLOTS if turns.get("user", "").count(f"{{{slot}}}") != 1]
     if missing:

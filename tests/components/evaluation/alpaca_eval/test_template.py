@@ -118,3 +118,7 @@ def test_the_annotator_is_asked_with_it_and_its_hash_is_recorded(
     assert (own.parents["template"].digest, own.metrics["official_template"]) == (OWN.sha256, 0)
     assert [m["role"] for m in script.bodies[-1]["messages"]] == ["user"]
     assert len(annotations) == 20
+
+
+def test_our_own_is_the_same_whatever_is_installed() -> None:
+    assert annotator_template("own") == OWN
