@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -318,10 +317,11 @@ def test_killed_runs_end_as_an_undisturbed_one(
 
 def copy_stages(uris: list[str], folder: Path, runner: Runner) -> None:
     """Put stages of the store that this process reads into that of a runner that has made nothing yet."""
-    shutil.rmtree(folder, ignore_errors=True)
     for uri in uris:
         for name in open_store(uri).names():
-            open_store(uri).download(name, folder / uri.removeprefix(STORE).strip("/") / name)
+            path = folder / uri.removeprefix(STORE).strip("/") / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            open_store(uri).download(name, path)
     with store_of(runner):
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             open_store(STORE).upload(path, str(path.relative_to(folder)))
@@ -418,6 +418,7 @@ def test_a_run_in_parts_is_one_run(
         summary = run_recipe(recipe, RunOptions(annotator_endpoint=small_world.annotator), console, run="in-parts")
     assert content(summary) == content(runner.summaries()[0])
     assert all(stage["reused"] for stage in summary["stages"])
-    steps = [line.strip() for line in console.export_text().splitlines() if line.startswith("[")]
-    assert steps.index("[14/16] start part 2") < steps.index("[3/8] find M2") < steps.index("[4/8] pair M2's answers")
+    steps = [line.partition("] ")[2].strip() for line in console.export_text().splitlines() if line.startswith("[")]
+    places = [steps.index(step) for step in ("start part 2", "find M2", "pair M2's answers")]
+    assert places == sorted(places), steps
     assert sum("train M1" in step for step in steps) == 1
