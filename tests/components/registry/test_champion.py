@@ -106,7 +106,7 @@ def remove_the_manifest(model: RegisteredModel) -> None:
         (remove_a_file, "does not have the content"),
         (edit_the_manifest, "does not have the content"),
         (forge_the_digest, "registered with digest"),
-        (garble_the_manifest, "cannot be read"),
+        (garble_the_manifest, "is no valid manifest"),
         (remove_the_manifest, "no finished stage"),
     ],
 )
