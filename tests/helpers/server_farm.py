@@ -17,7 +17,7 @@ from components.core.journal import read_journal
 from components.serving.engines.engine import EmbeddedEngine
 from components.serving.settings import ServingSettings
 
-MAKERS = ("sft", "dpo")  # stages that make a model
+MAKERS = ("base-model", "sft", "dpo")  # stages that make a model
 
 
 class Farm:

@@ -92,7 +92,7 @@ class EmbeddedEngine:
 
 
 class EndpointEngine:
-    """A URL that somebody else serves; `{model}` in it stands for the model's name (sft, m1, ...)."""
+    """A URL that somebody else serves; `{model}` in it stands for the model's name (m0, sft, m1, ...)."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
