@@ -99,12 +99,16 @@ def compile_(
     """Compile a recipe to a Kubeflow Pipelines package."""
     from pipelines.compile import compile_manifests, compile_pipeline, load_recipe_for_elsewhere
     from pipelines.graph.evaluation import evaluation_pipeline
-    from pipelines.graph.self_rewarding import self_rewarding_pipeline
+    from pipelines.graph.self_rewarding import parts, self_rewarding_pipeline
 
     make = evaluation_pipeline if evaluation else self_rewarding_pipeline
-    pipeline = make(load_recipe_for_elsewhere(recipe, overrides))
+    loaded = load_recipe_for_elsewhere(recipe, overrides)
+    pipeline = make(loaded)
     version = compile_manifests(pipeline, output, namespace) if kubernetes else compile_pipeline(pipeline, output)
     console.print(f"wrote {output}: {version}", highlight=False, soft_wrap=True)
+    if not evaluation and (number := parts(loaded)) > 1:
+        note = f"part 1 of {number}: its last step starts the next one, with the rounds that are left"
+        console.print(note, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 import yaml
 from rich.console import Console
+from typer.testing import CliRunner
 
 from components.core.errors import UserError
 from pipelines.cli.main import app
@@ -66,3 +68,12 @@ def test_a_run_on_a_cluster_has_a_name_that_its_services_can_have(name: str) -> 
             run_recipe(recipe, RunOptions(engine=engine), Console(), run=name)
     with pytest.raises(UserError, match="cannot be named"):
         submit(recipe, KubeflowTarget("http://127.0.0.1:9"), {"run": name})
+
+
+@pytest.mark.parametrize(("rounds", "note"), [(3, ""), (7, "part 1 of 3: its last step starts the next one")])
+def test_who_compiles_a_long_run_is_told_that_it_goes_on(rounds: int, note: str, tmp_path: Path) -> None:
+    """Three rounds fit into one Kubeflow run; seven take three."""
+    told = CliRunner().invoke(app, ["compile", "demo", "--set", f"rounds={rounds}", "-o", str(tmp_path / "p.yaml")])
+    assert told.exit_code == 0, told.output
+    assert note in told.output
+    assert ("part 1" in told.output) == bool(note)
