@@ -20,9 +20,9 @@ from components.eft.settings import EftSettings, require_eft_replies
 from components.evaluation.alpaca_eval.instructions import import_instructions
 from components.evaluation.alpaca_eval.settings import InstructionsSettings
 from components.evaluation.exact_answers.questions import import_questions
-from components.evaluation.exact_answers.settings import QuestionsSettings
 from components.evaluation.lm_eval.benchmarks import check_engine
 from components.evaluation.lm_eval.settings import BenchmarksSettings
+from components.evaluation.settings import EvaluationSettings
 from components.gate.register import retry_unregistered
 from components.kubernetes.removal import end_training
 from components.registry.client import check_tracking
@@ -64,9 +64,8 @@ def import_data(context: RunContext) -> RunData:
     instructions = questions = ""
     if wanted := context.optional("instructions", InstructionsSettings):
         instructions = context.make("instructions", lambda: import_instructions(root, wanted))
-    if exact := context.recipe["evaluation"].get("exact_answers"):
-        # how they are asked is no part of which they are
-        which = QuestionsSettings(**{name: exact[name] for name in QuestionsSettings.model_fields if name in exact})
+    if exact := context.section("evaluation", EvaluationSettings).exact_answers:
+        which = exact.only_questions()  # how they are asked is no part of it
         questions = context.make("questions", lambda: import_questions(root, which))
     texts = context.make("evaluation-texts", lambda: collect_evaluation_texts(context, instructions, questions))
     seed_data = context.make("seed-data", lambda: make_seed_data(root, seeds, texts))
