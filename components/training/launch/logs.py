@@ -33,10 +33,12 @@ class Log:
     def follow(self, lines: Iterable[str], prefix: str = "") -> None:
         """Show the lines as they come; the one that holds a worker's UserError is kept instead."""
         for line in lines:
-            if line.startswith(PROBLEM):
-                self._problem = self._problem or UserError(**json.loads(line.removeprefix(PROBLEM)))
-                continue
-            shown = prefix + line.rstrip("\n")
+            shown, *problems = line.rstrip("\n").split(PROBLEM)
+            if problems:  # several processes share one pipe: two may be on a line, after the half of another line
+                self._problem = self._problem or _user_error(problems[0])
+                if not shown:
+                    continue
+            shown = prefix + shown
             self._last.append(shown)
             print(shown, file=sys.stderr, flush=True)
 
@@ -46,6 +48,13 @@ class Log:
             return self._problem
         lines = "\n".join(f"  {line}" for line in self._last) or "  (it logged nothing)"
         return UserError(f"{problem}:\n{lines}\n", "Checkpoints are kept: run again, and training goes on from there.")
+
+
+def _user_error(text: str) -> UserError:
+    try:
+        return UserError(**json.JSONDecoder().raw_decode(text)[0])
+    except ValueError:
+        return UserError(f"a training process ended with a message that was cut off: {text}", "Look at its log.")
 
 
 class PodLogs:

@@ -51,7 +51,8 @@ def main(argument: str) -> int:
         run(TrainingRequest.model_validate_json(argument))
     except UserError as error:
         line = json.dumps({"problem": error.problem, "remedy": error.remedy})
-        print(f"{PROBLEM}{line}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"{PROBLEM}{line}\n")  # one write: print's two let another process's line come between
+        sys.stderr.flush()
         return 2
     return 0
 

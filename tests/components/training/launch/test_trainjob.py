@@ -111,3 +111,14 @@ def test_a_workers_own_message_comes_before_the_log(capsys: pytest.CaptureFixtur
     with pytest.raises(UserError, match="too few pairs"):
         raise log.error("it failed")
     assert capsys.readouterr().err == "node-0: step 1\n"
+
+
+@pytest.mark.parametrize(
+    "before", ["", "3/10 pairs", f'{PROBLEM}{{"problem": "too few pairs", "remedy": "Make more."}}'], ids=repr
+)
+def test_lines_of_several_processes_that_ran_into_each_other(before: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Processes share one pipe: a message may follow another process's line without a line's end between them."""
+    log = Log()
+    log.follow([f'{before}{PROBLEM}{{"problem": "too few pairs", "remedy": "Make more."}}\n', "\n"])
+    assert str(log.error("it failed")).startswith("too few pairs")
+    assert ("3/10 pairs" in capsys.readouterr().err) == ("3/10" in before)
