@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 POLL_INTERVAL_S = 0.05
+OWNER_POLL_INTERVAL_S = 0.5
 
 
 def alive(pid: int) -> bool:
@@ -43,3 +47,22 @@ def end(pid: int, timeout_s: float = 15.0, group: bool = False) -> None:
             if not alive(pid):
                 return
             time.sleep(POLL_INTERVAL_S)
+
+
+def watch_owner(pid: int) -> None:
+    """Send this process SIGTERM when another one is gone."""
+
+    def watch() -> None:
+        while alive(pid):
+            time.sleep(OWNER_POLL_INTERVAL_S)
+        print(f"the owner, process {pid}, is gone", file=sys.stderr)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="owner", daemon=True).start()
+
+
+def write_ready_file(path: Path, url: str, model_sha: str | None) -> None:
+    """Say in one atomic step that this process serves the model of that digest at the URL."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps({"pid": os.getpid(), "url": url, "model_sha": model_sha}))
+    temporary.replace(path)

@@ -38,6 +38,10 @@ class ServingSettings(Settings):
     schedule_timeout: int = Field(
         60, ge=0, description="seconds that a pod may find no node, unless the cluster says that it adds one"
     )
+    command: str = Field(
+        "",
+        description="starts the server of --engine command; {model}, {port}, {name}, {max_total_tokens} are filled in",
+    )
     pod: PodSettings = Field(default_factory=PodSettings, description="one replica on a cluster; its GPUs are shards")
     replicas: int = Field(1, ge=1)
     quantize: str | None = Field(None, description="as the engine names it, e.g. fp8, bitsandbytes")

@@ -44,7 +44,7 @@ Store = Annotated[
     str, typer.Option(envvar="SRLM_STORE", help="s3://bucket/prefix or a folder; default: a local S3 server.")
 ]
 TrackingUri = Annotated[str, typer.Option(envvar="SRLM_TRACKING_URI", help="An MLflow server; default: a local one.")]
-EngineName = Annotated[str, typer.Option(help="embedded, endpoint; in a pod also transformers, tgi or vllm.")]
+EngineName = Annotated[str, typer.Option(help="embedded, command, endpoint; in a pod also transformers, tgi or vllm.")]
 
 
 def _run_options(tracking_uri: str, store: str = "") -> RunOptions:

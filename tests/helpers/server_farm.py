@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from components.core.journal import read_journal
-from components.serving.engines.engine import EmbeddedEngine
+from components.serving.engines.processes import EmbeddedEngine
 from components.serving.settings import ServingSettings
 
 MAKERS = ("base-model", "sft", "dpo")  # stages that make a model

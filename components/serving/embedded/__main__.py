@@ -13,14 +13,9 @@ import torch
 import uvicorn
 
 from components.core.errors import UserError
+from components.core.processes import watch_owner, write_ready_file
 from components.serving.embedded.http.api import Served, create_app
-from components.serving.embedded.http.server import (
-    bind,
-    end_at_once_on_signals,
-    url_of,
-    watch_owner,
-    write_ready_file,
-)
+from components.serving.embedded.http.server import bind, end_at_once_on_signals, url_of
 from components.serving.embedded.model.loading import load
 from components.serving.embedded.scheduler.engine import Engine, Limits
 
@@ -35,7 +30,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0: a free one (default)")
     parser.add_argument("--model-id", help="name in /info and answers (default: the directory)")
     parser.add_argument("--model-sha", help="content hash in /info")
-    parser.add_argument("--ready-file", type=Path, help='written when requests are served: {"pid": ..., "url": ...}')
+    parser.add_argument(
+        "--ready-file", type=Path, help='written when requests are served: {"pid", "url", "model_sha"}'
+    )
     parser.add_argument("--owner-pid", type=int, help="stop when this process is gone")
     parser.add_argument("--max-batch", type=int, default=Limits.max_batch, help="sequences decoded together")
     parser.add_argument("--max-queue", type=int, default=Limits.max_queue, help="requests that may wait")
@@ -70,7 +67,7 @@ def serve(options: argparse.Namespace) -> int:
             served.engine = start_engine(options, served)
             log.info("serving %s at %s", served.model_id, url_of(listener))
             if options.ready_file:
-                write_ready_file(options.ready_file, url_of(listener))
+                write_ready_file(options.ready_file, url_of(listener), options.model_sha)
         except UserError as error:
             log.error("%s", error)
             failed.append(2)

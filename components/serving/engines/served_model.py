@@ -37,6 +37,7 @@ def engine_of(context: RunContext) -> Engine:
     return open_engine(
         context.engine,
         context.endpoint,
+        context.section("serving", ServingSettings).command,
         settings=context.section("cluster", ClusterSettings),
         worker_image=context.worker_image,
         engine_image=context.engine_image,

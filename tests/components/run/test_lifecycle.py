@@ -20,7 +20,7 @@ from components.prompts.prompts import make_round_prompts
 from components.run.lifecycle import import_data, prepare_run
 from components.run.report import summarise
 from components.run.tables import contamination_table
-from components.serving.engines.engine import EmbeddedEngine
+from components.serving.engines.processes import EmbeddedEngine
 
 DATA = {"messages": "builtin:demo", "ift": 4, "eft_prompts": 2, "eval_prompts": 2, "seed": 1}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -11,18 +10,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import uvicorn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from components.core.errors import UserError
-from components.core.processes import alive
 from components.serving.embedded.http.api import Served, create_app
 from components.serving.embedded.model.loading import verified
 from components.serving.embedded.scheduler.engine import Engine, Limits
 
-OWNER_POLL_INTERVAL_S = 1.0
 START_TIMEOUT_S = 30.0
 START_POLL_INTERVAL_S = 0.01
 
@@ -51,13 +47,6 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def write_ready_file(path: Path, url: str) -> None:
-    """Say that requests are served, in one atomic step: {"pid": ..., "url": ...}."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps({"pid": os.getpid(), "url": url}))
-    temporary.replace(path)
-
-
 def end_at_once_on_signals() -> None:
     """SIGTERM and SIGINT end the process with code 0.
 
@@ -71,18 +60,6 @@ def end_at_once_on_signals() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-
-
-def watch_owner(pid: int) -> None:
-    """Stop this process when another one is gone."""
-
-    def watch() -> None:
-        while alive(pid):
-            time.sleep(OWNER_POLL_INTERVAL_S)
-        log.info("the owner, process %d, is gone", pid)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="owner", daemon=True).start()
 
 
 @contextmanager
