@@ -16,6 +16,7 @@ from components.base_model.base_model import import_model
 from components.base_model.settings import BaseModelSettings
 from components.core.errors import UserError
 from components.core.processes import alive
+from components.core.store import join
 from components.serving.client import endpoint_info
 from components.serving.engines.engine import open_engine
 from components.serving.engines.processes import CommandEngine
@@ -32,9 +33,10 @@ TIMEOUT_S = 60.0
 @pytest.fixture
 def models(tmp_path: Path) -> tuple[str, str]:
     """URIs of two models."""
-    settings = [BaseModelSettings(name=str(make_tiny_model(tmp_path / str(seed), seed))) for seed in (0, 1)]
-    first, second = (import_model(str(tmp_path / "store"), one).uri for one in settings)
-    return first, second
+    settings = [BaseModelSettings(base=str(make_tiny_model(tmp_path / str(seed), seed))) for seed in (0, 1)]
+    root = str(tmp_path / "store")
+    first, second = (import_model(root, one) for one in settings)
+    return join(root, first.stage, first.key), join(root, second.stage, second.key)
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_a_server_is_found_again_and_never_answers_for_another_model(
 ) -> None:
     """The server tells nothing of the model's digest: what it was started for is remembered beside it."""
     url = engine(SERVER).start("run", "m1", models[0], SETTINGS)
-    assert endpoint_info(url)["model_sha"] is None
+    assert not endpoint_info(url).get("model_sha")
     assert engine(SERVER).start("run", "m1", models[0], SETTINGS) == url
     assert engine(SERVER).start("run", "m1", models[1], SETTINGS) != url
     with pytest.raises(UserError):
