@@ -29,10 +29,11 @@ def make_tiny_tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def make_tiny_model(directory: Path, seed: int = 0) -> Path:
-    """Save a random model (2 layers, hidden size 64, 4 heads on 2 kv heads, vocabulary 259) and its tokenizer.
+def make_tiny_model(directory: Path, seed: int = 0, heads: int = 4) -> Path:
+    """Save a random model (2 layers, hidden size 64, two heads on each kv head, vocabulary 259) and its tokenizer.
 
-    Returns `directory`, which is made if it is not there.
+    With 2 heads each is 32 wide, the least that vLLM computes on a CPU. Returns `directory`, which is made if it is not
+    there.
     """
     tokenizer = make_tiny_tokenizer()
     config = LlamaConfig(
@@ -40,8 +41,8 @@ def make_tiny_model(directory: Path, seed: int = 0) -> Path:
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2,
         max_position_embeddings=4096,
         # Large enough that attention matters: with the usual 0.02 every position gives nearly the same logits.
         initializer_range=0.2,
