@@ -10,6 +10,7 @@ from components.core.records import Annotation, Candidate, Instruction
 from components.core.stage import Stage
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
 from components.evaluation.alpaca_eval.template import OWN, Template
+from components.evaluation.alpaca_eval.verdicts import parse_identifier
 from components.serving.client import PROMPT_TOO_LONG, Completion, Request
 from components.serving.completions import Endpoint, complete
 
@@ -88,7 +89,7 @@ def _preferred(answer: Completion, logprobs: Mapping[str, float] | None, form: s
         return _weighted(logprobs)
     if form == "weighted":
         return None, "the endpoint gave no logprobs"
-    preferred = {FIRST: 0.0, SECOND: 1.0}.get(answer.text.strip())
+    preferred = {FIRST: 0.0, SECOND: 1.0}.get(str(parse_identifier(answer.text, (FIRST, SECOND))))
     return preferred, None if preferred is not None else "answer is neither m nor M"
 
 
