@@ -31,8 +31,8 @@ from components.run.report import summarise
 from components.run.tables import summary_page
 from components.seed_data.seed_data import make_seed_data
 from components.seed_data.settings import SeedDataSettings
-from components.serving.client import endpoint_info
-from components.serving.engines.served_model import engine_of
+from components.serving.description import check_endpoint
+from components.serving.engines.served_model import annotator_of, engine_of, judge_of
 
 
 def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
@@ -44,8 +44,8 @@ def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
     with step("open the run, import data"):
         engine_of(context).check()
         check_engine(context.optional("benchmarks", BenchmarksSettings), context.engine)
-        for url in filter(None, (context.judge_endpoint, context.annotator_endpoint)):
-            endpoint_info(url)
+        for address in filter(None, (judge_of(context), annotator_of(context))):
+            check_endpoint(address)
         context.write()
         check_tracking(context.tracking_uri)
         data = import_data(context)
