@@ -17,7 +17,8 @@ from components.evaluation.mt_bench.rating import parse_rating
 from components.evaluation.mt_bench.records import Answer, Rating
 from components.evaluation.mt_bench.settings import GradingSettings, MtBenchSettings
 from components.metrics.observations import observations
-from components.serving.client import PROMPT_TOO_LONG, Completion, Request
+from components.serving.answers import unanswered as why_unanswered
+from components.serving.client import Completion, Request
 from components.serving.completions import Endpoint, complete
 
 References = Mapping[str, tuple[str, str]]
@@ -62,7 +63,7 @@ def rate(
 ) -> list[Rating]:
     """One rating of each turn that was answered."""
     first = {answer.question_id: answer for answer in answers if answer.turn == 1}
-    by_id = {answer.id: answer for answer in answers if answer.finish_reason != PROMPT_TOO_LONG}
+    by_id = {answer.id: answer for answer in answers if not why_unanswered(answer.finish_reason)}
     sampling = settings.sampling()
 
     requests = []
@@ -74,7 +75,7 @@ def rate(
     def make(request: Request, completion: Completion) -> Rating:
         answer = by_id[request.id]
         score = parse_rating(completion.text, cut=completion.finish_reason == "length")
-        too_long = completion.finish_reason == PROMPT_TOO_LONG
+        missing = why_unanswered(completion.finish_reason)
         return Rating(
             id=answer.id,
             question_id=answer.question_id,
@@ -82,7 +83,7 @@ def rate(
             turn=answer.turn,
             completion=completion.text,
             rating=score.value,
-            unparsed="judge prompt too long" if too_long else score.unparsed,
+            unparsed=f"judge {missing}" if missing else score.unparsed,
             judge_prompt=prompts[prompt_name(answer)].sha256,
             tokens=completion.tokens,
         )
