@@ -93,10 +93,10 @@ class Client:
         failures, attempts, answers = 0, 0, self.circuit.answers
         while True:
             body = self._adjustments.body(request, self.address.model)
-            async with self.circuit.turn() as sent:
+            async with self.circuit.turn() as number:
                 meaning = await self._send(body, request.sampling.max_tokens)
                 if meaning.kind in (Kind.BUSY, Kind.BROKEN):
-                    self.circuit.failed(sent)
+                    self.circuit.failed(number)
                     failures, attempts = failures + 1, attempts + (meaning.kind is Kind.BROKEN)
                     own_fault = attempts >= min(OWN_ATTEMPTS, self.retry.attempts) and self.circuit.answers > answers
                     wait = None if own_fault else self._wait(meaning, failures)

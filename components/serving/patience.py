@@ -55,7 +55,8 @@ class Circuit:
     rounds: int = 0
     refusals: int = 0  # since the last answer
     _not_before: float = 0.0
-    _counted: float = -1.0
+    _sent: int = 0
+    _counted: int = 0
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
@@ -67,27 +68,27 @@ class Circuit:
         return self.now() - self._alive
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[float]:
-        """The time at which a request may be sent: now, or when whoever is tried alone has come to its end."""
+    async def turn(self) -> AsyncIterator[int]:
+        """The number of a request that may be sent now, or once whoever is tried alone has come to its end."""
         async with self._lock:
             if self.rounds >= TRIPPED:
-                await self._until_allowed()
-                yield self.now()
+                yield await self._next()
                 return
-        await self._until_allowed()
-        yield self.now()
+        yield await self._next()
 
-    async def _until_allowed(self) -> None:
+    async def _next(self) -> int:
         while (left := self._not_before - self.now()) > 0:
             await self.sleep(left + random.uniform(0.0, min(1.0, left)))
+        self._sent += 1
+        return self._sent
 
     def answered(self) -> None:
         self.answers, self.rounds, self.refusals, self._alive = self.answers + 1, 0, 0, self.now()
 
-    def failed(self, sent: float) -> None:
-        """Note a request that was sent at this time; those that were under way together count as one round."""
-        if sent >= self._counted:
-            self.rounds, self._counted = self.rounds + 1, self.now()
+    def failed(self, number: int) -> None:
+        """Note that this request failed; those that were under way together count as one round."""
+        if number > self._counted:
+            self.rounds, self._counted = self.rounds + 1, self._sent
 
     def hold(self, seconds: float) -> None:
         """Nobody asks for so long: the server said so."""
