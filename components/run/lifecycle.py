@@ -15,7 +15,8 @@ from components.core.page import count_table, write_page
 from components.core.progress import say
 from components.core.stage import read_manifest
 from components.core.step import step
-from components.core.store import join
+from components.core.store import join, open_store
+from components.core.store_check import check_store
 from components.eft.settings import EftSettings, require_eft_replies
 from components.evaluation.alpaca_eval.instructions import import_instructions
 from components.evaluation.alpaca_eval.settings import InstructionsSettings
@@ -42,6 +43,7 @@ def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
     endpoint cannot be used.
     """
     with step("open the run, import data"):
+        check_store(open_store(context.store))
         engine_of(context).check()
         check_engine(context.optional("benchmarks", BenchmarksSettings), context.engine)
         for address in filter(None, (judge_of(context), annotator_of(context))):
