@@ -173,7 +173,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
             f"Name a YAML file or one of the shipped recipes: {', '.join(shipped_recipes())}.",
         )
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no YAML: {error}", "Correct the file.") from error
     if not isinstance(raw, dict):
@@ -250,7 +250,7 @@ def _read_files(node: Any, folder: Path) -> None:
             path = folder / str(value["file"])
             if not path.is_file():
                 raise UserError(f"{name}: there is no file {path}", "Paths are relative to the recipe's folder.")
-            node[name] = path.read_text()
+            node[name] = path.read_text(encoding="utf-8-sig")
         else:
             _read_files(value, folder)
 

@@ -38,6 +38,8 @@ class RunContext:
     worker_image: str
     trainer_image: str
     engine_image: str
+    judge_model: str = ""
+    annotator_model: str = ""
 
     @property
     def uri(self) -> str:

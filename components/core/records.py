@@ -126,7 +126,7 @@ class Annotation(Record):
 
     preference: float | None
     unparsed: str | None = None
-    form: Literal["weighted", "plain", "equal outputs"]
+    form: Literal["weighted", "plain", "equal outputs", "no output"]
     switched: bool
     completion: str
     logprobs: dict[str, float] | None = Field(None, description="of the two identifiers, natural logarithm")

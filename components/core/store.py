@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import random
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from functools import cache
@@ -17,6 +19,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from components.core.errors import UserError
+from components.core.s3_refusals import AGAIN, endpoint, refusal
+
+CREATES = 8  # tries of a conditional put that meets others
 
 
 class Store(Protocol):
@@ -126,6 +131,10 @@ class DirectoryStore:
             draft.unlink(missing_ok=True)
 
 
+class _ConflictError(Exception):
+    """Another conditional put of the same object was under way."""
+
+
 class S3Store:
     """Objects in a bucket; credentials and endpoint come from the environment as boto3 reads it."""
 
@@ -147,12 +156,22 @@ class S3Store:
             _s3().put_object(Bucket=self.bucket, Key=self._key(name), Body=data)
 
     def create(self, name: str, data: bytes) -> bool:
-        try:
-            with self._translated_errors():
-                _s3().put_object(Bucket=self.bucket, Key=self._key(name), Body=data, IfNoneMatch="*")
-        except FileExistsError:
-            return False
-        return True
+        """Of writers that meet at the same moment S3 may refuse all (409): each looks again who was first."""
+        for attempt in range(1, CREATES + 1):
+            try:
+                with self._translated_errors():
+                    _s3().put_object(Bucket=self.bucket, Key=self._key(name), Body=data, IfNoneMatch="*")
+                return True
+            except FileExistsError:
+                return False
+            except _ConflictError:
+                time.sleep(random.uniform(0, 0.2 * attempt))
+                if self.read(name) is not None:
+                    return False
+        raise UserError(
+            f"the store {self.uri} at {endpoint()} refuses to create {name}: another write is under way",
+            f"Look who else writes there; {AGAIN}",
+        )
 
     def names(self, prefix: str = "") -> list[str]:
         root = f"{self.prefix}/" if self.prefix else ""
@@ -187,33 +206,52 @@ class S3Store:
         """Turn boto's errors into FileNotFoundError, FileExistsError or a message for the user."""
         from boto3.exceptions import S3UploadFailedError
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
         try:
             yield
         except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            if code in ("NoSuchKey", "404"):
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if code in ("NoSuchKey", "404", "NotFound"):
                 raise FileNotFoundError(self.uri) from error
-            if code in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"):
+            if code in ("PreconditionFailed", "412") or status == 412:
                 raise FileExistsError(self.uri) from error
-            raise self._unusable(error) from error
-        except (BotoCoreError, S3UploadFailedError) as error:
-            raise self._unusable(error) from error
+            if error.operation_name == "PutObject" and status == 409:
+                raise _ConflictError(self.uri) from error
+            raise refusal(self.uri, error) from error
+        except (BotoCoreError, S3UploadFailedError, ResponseParserError) as error:
+            raise refusal(self.uri, error) from error
 
-    def _unusable(self, error: Exception) -> UserError:
-        where = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
-        return UserError(
-            f"the store {self.uri} at {where} cannot be used: {error}",
-            "Check that it is running and has space, AWS_ENDPOINT_URL_S3, the bucket's name and the AWS_* credentials; "
-            "then run again: finished work is kept.",
-        )
+
+@contextlib.contextmanager
+def without_checksums() -> Iterator[None]:
+    """As if the environment said that checksums are sent only where S3 requires them."""
+    names = ("AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "when_required"))
+    _s3.cache_clear()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        _s3.cache_clear()
 
 
 @cache
 def _s3() -> Any:
-    """One client a process: parallel multipart and checksums are boto3's defaults."""
+    """One client a process: parallel multipart and checksums are boto3's defaults, and so is all that it finds by
+    itself: region, credentials, endpoint and CA bundle of the environment, of a profile, of a role."""
     from boto3.session import Session
     from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
 
     config = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
-    return Session().client("s3", config=config, region_name=os.environ.get("AWS_REGION", "us-east-1"))
+    try:
+        session = Session()
+        # AWS_REGION is every other SDK's name for it; where nobody says one, S3 itself says where a bucket is
+        region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
+        return session.client("s3", config=config, region_name=region)
+    except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
+        raise refusal("of S3", error) from error

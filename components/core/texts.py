@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from rapidfuzz.distance import LCSseq
 
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
+_THOUGHT = re.compile(r"</?(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
 _SURROGATES, _CODE_POINTS = range(0xD800, 0xE000), 0x10FFFF
 # Scripts that are written without spaces between words: first and last code point, characters to a word. What a word is
 # there is a matter of segmentation; these are the usual means of it.
@@ -33,6 +34,20 @@ _UNSPACED = (
     (0x1AFF0, 0x1B16F, 3.0),  # Kana
     (0x20000, 0x3FFFF, 1.5),  # Han
 )
+
+
+def without_thoughts(text: str) -> str:
+    """What a model says after it has thought: neither what tags enclose, nor what stands before an end without a
+    beginning (which the chat template gave), nor a thought that never ends."""
+    said, start, inside = [], 0, False
+    for tag in _THOUGHT.finditer(text):
+        begins = not tag[0].startswith("</")
+        if begins and not inside:
+            said.append(text[start : tag.start()])
+        elif not begins and not inside:
+            said.clear()
+        start, inside = tag.end(), begins
+    return "".join(said) + ("" if inside else text[start:])
 
 
 def normalised(text: str) -> str:

@@ -28,6 +28,7 @@ from components.judging.parser import ScoreFormat
 from components.metrics.bootstrap import Resampling
 from components.metrics.observations import Values, figures, observations
 from components.sampling.sampling import answer_prompts, count_candidates
+from components.serving.answers import unanswered
 from components.serving.completions import Endpoint
 
 
@@ -84,7 +85,8 @@ def observe(
 ) -> dict[str, Values]:
     """Observations by metric and item: agreement with people, the judge's health, the lengths of the answers."""
     replies = {reply.id: reply.text for prompt in prompts for reply in prompt.replies}
-    lengths: Values = {answer.prompt_id: (float(len(answer.text)),) for answer in answers}
+    answered = [answer for answer in answers if not unanswered(answer.finish_reason)]
+    lengths: Values = {answer.prompt_id: (float(len(answer.text)),) for answer in answered}
     agreed = agreement(prompts, mean_scores(judgements), score_format.highest)
     return agreed | judge_health(judgements, replies, score_format) | {"answer_length": lengths}
 
@@ -131,10 +133,9 @@ def _counts(
     judgements: Sequence[Judgement], answers: Sequence[Candidate], outputs: Sequence[Candidate], exact: Answers
 ) -> Counts:
     counts = count_judgements(judgements)
-    counts.kept["answers"] = len(answers)
-    if outputs:
-        counts.kept["outputs"] = len(outputs)
-    if exact:
-        counts.kept["answers_to_questions"] = sum(map(len, exact.values()))
+    to_questions = list(chain(*exact.values()))
+    for kind, given in (("answers", answers), ("outputs", outputs), ("answers_to_questions", to_questions)):
+        if given or kind == "answers":  # what was cut off is an answer, too
+            counts.kept[kind] = sum(not unanswered(answer.finish_reason) for answer in given)
     counts.dropped |= count_candidates([*answers, *outputs, *chain(*exact.values())]).dropped
     return counts

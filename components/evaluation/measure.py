@@ -15,7 +15,7 @@ from components.evaluation.mt_bench.answering import answer_questions
 from components.evaluation.mt_bench.grading import grade
 from components.evaluation.mt_bench.settings import MtBenchSettings
 from components.evaluation.settings import EvaluationSettings
-from components.serving.engines.served_model import ServedModel
+from components.serving.engines.served_model import ServedModel, annotator_of
 
 
 def measure_model(name: str, before: dict[str, Any], model: str, opponent: str) -> dict[str, Any]:
@@ -60,7 +60,8 @@ def annotate(context: RunContext, name: str, asked: dict[str, str], data: RunDat
     settings, root, stages = context.section("annotation", AnnotationSettings), context.store, {}
     opponent = opponent if settings.head_to_head else ""
     served = ServedModel(context, f"{name}-annotator", data.annotator)
-    annotator = Annotator(context.annotator_endpoint) if context.annotator_endpoint else Annotator(served, served.model)
+    other = annotator_of(context)
+    annotator = Annotator(other) if other else Annotator(served, served.model)
 
     def compare() -> Manifest:
         return make_annotations(root, settings, name, asked["evaluation"], opponent, data.instructions, annotator)
@@ -72,6 +73,6 @@ def annotate(context: RunContext, name: str, asked: dict[str, str], data: RunDat
             f"{name}/mt_bench",
             lambda: grade(root, mt_bench, asked["mt_bench_answers"], annotator.parent(), annotator.endpoint),
         )
-    if stages and not context.annotator_endpoint:
+    if stages and not other:
         served.stop()
     return stages

@@ -19,9 +19,10 @@ from components.judging.settings import JudgingSettings
 from components.metrics.bootstrap import Resampling
 from components.metrics.observations import Values, figures, observations
 from components.metrics.statistics import ROUND
-from components.serving.client import PROMPT_TOO_LONG, Completion, Request
+from components.serving.answers import unanswered
+from components.serving.client import Completion, Request
 from components.serving.completions import Endpoint, answering_model, complete
-from components.serving.engines.served_model import ServedModel
+from components.serving.engines.served_model import ServedModel, judge_of
 from components.serving.settings import Generation
 
 
@@ -31,7 +32,7 @@ def judge_model(name: str, before: dict[str, Any], model: str, candidates: str) 
         settings, judge = context.section("judging", JudgingSettings), ServedModel(context, name, model)
         return context.make(
             f"{name}/judging",
-            lambda: judge_candidates(context.store, settings, model, candidates, judge, context.judge_endpoint),
+            lambda: judge_candidates(context.store, settings, model, candidates, judge, judge_of(context)),
         )
 
 
@@ -46,25 +47,22 @@ class TextToJudge:
 
 
 def judge_candidates(
-    root: str, settings: JudgingSettings, model: str, candidates: str, endpoint: Endpoint, judge_endpoint: str = ""
+    root: str, settings: JudgingSettings, model: str, candidates: str, endpoint: Endpoint, other: Endpoint | None = None
 ) -> Manifest:
     """The judging stage: judgements of the complete candidates of a sampling stage.
 
-    `model`, served at `endpoint`, judges its own candidates, unless another judge answers at `judge_endpoint`.
+    `model`, served at `endpoint`, judges its own candidates, unless there is an `other` judge.
     """
-    judge = answering_model("" if judge_endpoint else model, judge_endpoint)
+    judge = answering_model("" if other else model, other or endpoint)
     stage = Stage(root, "judging", settings, {"judge": judge, "candidates": parent(candidates)})
     if stage.manifest:
         return stage.manifest
     sampled = read_records(candidates, "candidates", Candidate)
     whole = [c for c in sampled if c.finish_reason == "stop"]
-    reasons = {"length": "cut off by length", PROMPT_TOO_LONG: "prompt too long"}
-    unusable = Counter(reasons.get(c.finish_reason, c.finish_reason) for c in sampled if c.finish_reason != "stop")
+    unusable = Counter(unanswered(c.finish_reason) or "cut off by length" for c in sampled if c.finish_reason != "stop")
     texts = [TextToJudge(c.prompt_id, c.id, c.prompt, c.text) for c in whole]
     judge_prompt = settings.judge_prompt()
-    judgements = judge_texts(
-        stage, "judgements", texts, settings, settings.samples, judge_prompt, judge_endpoint or endpoint
-    )
+    judgements = judge_texts(stage, "judgements", texts, settings, settings.samples, judge_prompt, other or endpoint)
     counts = count_judgements(judgements)
     counts.dropped |= {f"candidate not judged: {reason}": n for reason, n in unusable.items()}
     observed = round_health(judgements, whole, judge_prompt.score_format)
@@ -115,7 +113,7 @@ def judge_texts(
     def make(request: Request, answer: Completion) -> Judgement:
         text = by_id[request.id]
         score = parse_score(answer.text, answer.finish_reason == "length", judge_prompt.score_format)
-        too_long = answer.finish_reason == PROMPT_TOO_LONG
+        missing = unanswered(answer.finish_reason)
         return Judgement(
             id=request.id,
             prompt_id=text.prompt_id,
@@ -123,7 +121,7 @@ def judge_texts(
             completion=answer.text,
             finish_reason=answer.finish_reason,
             score=score.value,
-            unparsed="judge prompt too long" if too_long else score.unparsed,
+            unparsed=f"judge {missing}" if missing else score.unparsed,
             judge_prompt=judge_prompt.sha256,
             seed=request.seed,
             tokens=answer.tokens,

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from components.core.regex import last_match
+from components.core.texts import without_thoughts
+from components.judging.statements import Said, last_statement
+from components.judging.values import is_contradicted, read_value
+from components.judging.written import as_read, line_behind
 
-# "Score: 4", "**Score:** 3.5", "Score: <4>/5": the number must end where a number ends, so that 45 is not 4.
-_SCORE = re.compile(
-    r"\bscore\s*\**\s*:\s*\**\s*<?\s*(?P<number>-?\d+(?:\.\d+)?)(?![\d,.]*\d|\w|%)\s*>?(?:\s*/\s*(?P<scale>\d+))?",
-    re.IGNORECASE,
-)
-_MARK = re.compile(r"\bscore\s*\**\s*:", re.IGNORECASE)
-_NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)")
-_NUMBER_BEFORE, _NUMBER_AFTER = re.compile(r"\d[.,]?\Z"), re.compile(r"[.,]?\d")
+_NUMBER_BEFORE = re.compile(r"\d[.,]?\Z|\d\s?[/-]\s?\Z|(?<![\w)\]])[-\u2212]\Z")
+_NUMBER_AFTER = re.compile(r"[.,]?\d")
 
 
 @dataclass(frozen=True)
@@ -50,51 +47,48 @@ class Score:
     unparsed: str | None = None
 
 
-class _Written(NamedTuple):
-    """Where a completion gives its score: the number, None where it is none, and the place behind it."""
-
-    number: str | None
-    end: int
-
-
 def parse_score(completion: str, cut: bool = False, score_format: ScoreFormat = BUILT_IN_FORMAT) -> Score:
-    """The score that a judge's completion ends on: the LAST match counts, within the format's range.
+    """The score that a judge's completion ends on: the LAST one counts, within the format's range.
 
-    `completion` is the judge's own text without the prompt. `cut` says that it hit the length limit: a number at its
-    very end may then be half of one.
+    `completion` is the judge's own text without the prompt. What it quotes counts only where it says nothing itself.
+    `cut` says that it hit the length limit: a number at its very end may then be half of one.
     """
-    written = (
-        _by_pattern(completion, score_format.pattern)
+    said = (
+        _by_pattern(completion, score_format)
         if score_format.pattern
-        else _behind_mark(completion, f"{score_format.highest:g}")
+        else last_statement(completion, "score", lambda line, aside: _read(line, aside, score_format.highest))
     )
-    if written is None:
-        return Score(None, "cut off before a score" if cut else "no score")
-    no_number = Score(None, f"not a number from {score_format.lowest:g} to {score_format.highest:g}")
-    if written.number is None:
-        return no_number
-    if cut and not completion[written.end :].strip():
-        return Score(None, "cut off in the score")
-    value = float(written.number)
-    return Score(value) if score_format.lowest <= value <= score_format.highest else no_number
+    return score_said(said, cut, score_format)
 
 
-def _behind_mark(completion: str, highest: str) -> _Written | None:
-    """What stands behind the last "Score:"; a scale, as in 4/5, must be that of the format."""
-    marks = list(_MARK.finditer(completion))
-    if not marks:
-        return None
-    score = _SCORE.match(completion, marks[-1].start())
-    if not score or score["scale"] not in (None, highest):
-        return _Written(None, marks[-1].end())
-    return _Written(score["number"], score.end())
+def score_said(said: Said[float] | None, cut: bool, score_format: ScoreFormat, name: str = "score") -> Score:
+    """The score, or why there is none."""
+    if said is None:
+        return Score(None, f"cut off before a {name}" if cut else f"no {name}")
+    if cut and not said.behind.strip(" \t\r\n-+/(.,="):  # of "1 + 1" and "3 -", too
+        return Score(None, f"cut off in the {name}")
+    if said.value is None or not score_format.lowest <= said.value <= score_format.highest:
+        return Score(None, f"not a number from {score_format.lowest:g} to {score_format.highest:g}")
+    return Score(said.value)
 
 
-def _by_pattern(completion: str, pattern: str) -> _Written | None:
+def _read(line: str, aside: str, highest: float) -> tuple[float, str] | None:
+    """The number and what follows it; an aside, as "(out of 5)", must name the right scale."""
+    value, scale = read_value(line, highest), re.findall(r"\d+(?:\.\d+)?", aside)
+    return None if value is None or (scale and float(scale[-1]) != highest) else (value.number, value.rest)
+
+
+def _by_pattern(completion: str, score_format: ScoreFormat) -> Said[float] | None:
     """The group `score` of the last match. A part of a longer number is none: of 45, neither 4 nor 5 is the score."""
-    match = last_match(pattern, completion, "score")
+    completion = without_thoughts(completion)
+    match = last_match(score_format.pattern, completion, "score")
     if match is None:
         return None
     start, end = match.span("score")
-    part = _NUMBER_BEFORE.search(completion, max(0, start - 2), start) or _NUMBER_AFTER.match(completion, end)
-    return _Written(match["score"] if _NUMBER.fullmatch(match["score"]) and not part else None, end)
+    left = max(0, start - 3) if match.start() == start else max(0, start - 2)
+    before, behind = completion[left:start], completion[end:]
+    value = read_value(as_read(match["score"]), score_format.highest)
+    part = _NUMBER_BEFORE.search(before) or _NUMBER_AFTER.match(behind)
+    if part or (match.end() == end and is_contradicted(line_behind(completion, end), score_format.highest)):
+        value = None
+    return Said(value.number if value else None, behind)

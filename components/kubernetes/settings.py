@@ -51,7 +51,7 @@ class ClusterSettings(Settings):
 
     service_account: str = Field("srlm", pattern=_NAME)
     config_map: str = Field("srlm", pattern=_NAME, description="environment: store, registry, images")
-    secret: str = Field("srlm", pattern=_NAME, description="environment: AWS_*, HF_TOKEN, SRLM_ENDPOINT_API_KEY")
+    secret: str = Field("srlm", pattern=_NAME, description="environment: AWS_*, HF_TOKEN, SRLM_*_API_KEY")
     image_pull_secrets: list[str] = Field(default_factory=list)
     model_cache: str | None = Field(None, pattern=_NAME, description="claim that servers share weights on; null: none")
     queue: str | None = Field(None, pattern=_NAME, description="Kueue's local queue for pods that take GPUs")

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 
-_THOUGHTS = re.compile(r"<(think|thinking|thought|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
-_END_OF_THOUGHTS = re.compile(r".*</(?:think|thinking|thought|reasoning)>", re.DOTALL | re.IGNORECASE)
+from components.core.texts import without_thoughts
 
 
 def _any_of(*phrases: str) -> str:
@@ -102,7 +101,7 @@ def clean(text: str) -> str | None:
 
     What is taken off is only what frames a task: a colon, a number or quotes within it stay.
     """
-    text = _END_OF_THOUGHTS.sub("", _THOUGHTS.sub("", text)).strip()
+    text = without_thoughts(text).strip()
     before = None
     while before != text:  # a label may stand in bold, in quotes, behind a greeting
         before = text

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from components.core.texts import TextPool, rouge_l, tokens, word_count
+from components.serving.answers import STOP, unanswered
 
 MIN_WORDS, MAX_WORDS = 4, 150
 ENGLISH = "en"
@@ -28,8 +29,8 @@ def rejection_reason(text: str, finish_reason: str, language: str = ENGLISH) -> 
 
     Novelty is left to the NoveltyPool.
     """
-    if finish_reason != "stop":
-        return "cut off by length"
+    if finish_reason != STOP:
+        return unanswered(finish_reason) or "cut off by length"
     words = word_count(text)
     if words < MIN_WORDS:
         return "too short"

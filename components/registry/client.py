@@ -67,6 +67,14 @@ def find_alias(client: MlflowClient, name: str, alias: str) -> ModelVersion | No
         raise
 
 
+def name_is(name: str) -> str:
+    """The condition of a search that finds this name, whichever quotation marks it holds itself."""
+    mark = '"' if "'" in name else "'"
+    if mark in name:
+        raise RegistryError(f"MLflow cannot search for the name {name}", "Choose one without quotation marks.")
+    return f"name = {mark}{name}{mark}"
+
+
 def write(request: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
     """Send a request that writes; again, should it have collided with another client's.
 

@@ -15,7 +15,7 @@ from components.core.model_files import model_prefix
 from components.core.records import CurvePoint
 from components.core.stage import read_manifest, read_records
 from components.core.store import join
-from components.registry.client import DIGEST, MEASURED, MLFLOW_RUN, RUN, STAGE, write
+from components.registry.client import DIGEST, MEASURED, MLFLOW_RUN, RUN, STAGE, name_is, write
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,7 +63,7 @@ def source_uri(uri: str) -> str:
 
 def _find_version(client: MlflowClient, model: TrainedModel) -> ModelVersion | None:
     """The version with the model's digest; the oldest, should two runs have made one at the same time."""
-    same = client.search_model_versions(f"name = '{model.registered_name}' and tags.`{DIGEST}` = '{model.digest()}'")
+    same = client.search_model_versions(f"{name_is(model.registered_name)} and tags.`{DIGEST}` = '{model.digest()}'")
     return min(same, key=lambda version: int(version.version), default=None)
 
 

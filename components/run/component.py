@@ -14,6 +14,8 @@ def prepare(
     endpoint: str,
     judge_endpoint: str,
     annotator_endpoint: str,
+    judge_model: str,
+    annotator_model: str,
     worker_image: str,
     trainer_image: str,
     engine_image: str,
@@ -24,7 +26,8 @@ def prepare(
     from components.run.lifecycle import prepare_run
 
     where = (tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint)
-    context = RunContext(store, run or job, recipe, *where, worker_image, trainer_image, engine_image)
+    names = (judge_model, annotator_model)
+    context = RunContext(store, run or job, recipe, *where, worker_image, trainer_image, engine_image, *names)
     return prepare_run(context, page.path)
 
 

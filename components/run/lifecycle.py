@@ -15,7 +15,8 @@ from components.core.page import count_table, write_page
 from components.core.progress import say
 from components.core.stage import read_manifest
 from components.core.step import step
-from components.core.store import join
+from components.core.store import join, open_store
+from components.core.store_check import check_store
 from components.eft.settings import EftSettings, require_eft_replies
 from components.evaluation.alpaca_eval.instructions import import_instructions
 from components.evaluation.alpaca_eval.settings import InstructionsSettings
@@ -31,8 +32,8 @@ from components.run.report import summarise
 from components.run.tables import summary_page
 from components.seed_data.seed_data import make_seed_data
 from components.seed_data.settings import SeedDataSettings
-from components.serving.client import endpoint_info
-from components.serving.engines.served_model import engine_of
+from components.serving.description import check_endpoint
+from components.serving.engines.served_model import annotator_of, engine_of, judge_of
 
 
 def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
@@ -42,10 +43,11 @@ def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
     endpoint cannot be used.
     """
     with step("open the run, import data"):
+        check_store(open_store(context.store))
         engine_of(context).check()
         check_engine(context.optional("benchmarks", BenchmarksSettings), context.engine)
-        for url in filter(None, (context.judge_endpoint, context.annotator_endpoint)):
-            endpoint_info(url)
+        for address in filter(None, (judge_of(context), annotator_of(context))):
+            check_endpoint(address)
         context.write()
         check_tracking(context.tracking_uri)
         data = import_data(context)

@@ -12,7 +12,8 @@ from components.core.records import Candidate, Counts, Manifest, Prompt
 from components.core.stage import Stage, parent, read_records
 from components.prompts.prompts import make_round_prompts
 from components.sampling.settings import SamplingSettings
-from components.serving.client import PROMPT_TOO_LONG, Completion, Request, Sampling
+from components.serving.answers import STOP, unanswered
+from components.serving.client import Completion, Request, Sampling
 from components.serving.completions import Endpoint, complete
 from components.serving.engines.served_model import ServedModel
 from components.serving.settings import Generation
@@ -77,6 +78,7 @@ def answer_prompts(
 
 def count_candidates(candidates: Sequence[Candidate]) -> Counts:
     """Whole candidates, and the others by reason."""
-    names = {"length": "candidate cut off by length", PROMPT_TOO_LONG: "prompt too long"}
-    dropped = Counter(names[c.finish_reason] for c in candidates if c.finish_reason in names)
+    dropped = Counter(
+        unanswered(c.finish_reason) or "candidate cut off by length" for c in candidates if c.finish_reason != STOP
+    )
     return Counts(kept={"candidates": len(candidates) - dropped.total()}, dropped=dict(dropped))

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from components.core.data_files import is_parquet, read_json_lines, read_parquet_rows
+from components.core.data_files import NO_UNICODE, is_parquet, read_json_lines, read_parquet_rows
 from components.core.errors import UserError
 
 PUBLISHED_FORMS = (
@@ -27,7 +27,18 @@ def _without_nul(text: str) -> str:
     return text
 
 
-Id = Annotated[str, Field(min_length=1)]
+def _whole(id: str) -> str:
+    if NO_UNICODE in id:
+        raise ValueError("it holds what is no Unicode text")
+    return id
+
+
+def _whole_number(rank: Any) -> Any:
+    """pandas writes a column of numbers with gaps as floats: 1.0."""
+    return int(rank) if isinstance(rank, float) and rank.is_integer() else rank
+
+
+Id = Annotated[str, Field(min_length=1), AfterValidator(_whole)]
 
 
 class Message(BaseModel):
@@ -40,11 +51,17 @@ class Message(BaseModel):
     role: Literal["prompter", "assistant"]
     text: Annotated[str, AfterValidator(_without_nul)]
     lang: str | None = None
-    rank: Annotated[int, Field(ge=0)] | None = None
+    rank: Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_whole_number)] = None
     deleted: bool | None = None
     review_result: bool | None = None
     synthetic: bool | None = None
     tree_state: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nan(cls, fields: Any) -> Any:
+        """pandas writes NaN where there is no value; it is the one that is not itself."""
+        return {name: None if value != value else value for name, value in fields.items()}
 
 
 def read_messages(path: Path, name: str) -> Iterator[Message]:

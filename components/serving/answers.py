@@ -14,6 +14,8 @@ NO_FINISH_REASON = "no finish reason"
 NO_ANSWER = "no answer after its reasoning"
 NO_TEXT = "no text"
 REFUSAL = "refusal"
+# Requests that got no choice at all
+REFUSED, SERVER_ERROR = "refused by the endpoint", "error of the endpoint"
 
 # What engines call the two ends at which there is a text: TGI's, Anthropic's, Google's and Mistral's names.
 _ENDS = dict.fromkeys(("stop", "eos_token", "eos", "stop_sequence", "end_turn"), STOP) | dict.fromkeys(
@@ -140,7 +142,7 @@ def _plain(part: Any) -> str:
 
 
 def _field(message: Mapping[str, Any]) -> str:
-    """Reasoning that a server took out of the text itself: vLLM's, DeepSeek's, OpenRouter's, LiteLLM's, Ollama's name."""
+    """Reasoning that a server took out of the text itself, under the names of vLLM, OpenRouter, LiteLLM and Ollama."""
     for name in ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thinking_blocks"):
         value = message.get(name)
         if isinstance(value, list):

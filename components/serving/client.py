@@ -1,32 +1,27 @@
-"""The one client of every engine: OpenAI-compatible chat completions, with retries."""
+"""The one client of every engine and gateway: chat completions over HTTP, by what each response means (issue 13)."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import math
-import os
-import random
-import re
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from components.core.errors import UserError
-from components.core.hashing import content_hash
 from components.core.progress import warn
 from components.core.records import Messages
+from components.serving.address import Address, address_of
+from components.serving.adjustments import adjustments_of
+from components.serving.answers import CONTENT_FILTER, PROMPT_TOO_LONG, REFUSED, SERVER_ERROR, read_choice
+from components.serving.meaning import Kind, Meaning, meaning_of, unreachable
+from components.serving.patience import Circuit, RetryPolicy
+from components.serving.remedies import refusal
 
-RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})
-PROMPT_TOO_LONG = "prompt_too_long"
-# How endpoints name what they refuse: OpenAI and vLLM `logprobs` or `top_logprobs`, TGI `top_n_tokens`.
-_LOGPROBS = re.compile("logprobs|top_n_tokens")
-_TOO_LONG = re.compile(
-    "maximum context length|context_length_exceeded|exceed_context_size|max_tokens must be at least 1", re.IGNORECASE
-)
-_TOP_P = re.compile(r"top_?p\b", re.IGNORECASE)
+OWN_ATTEMPTS = 8  # at a request that fails while others are answered
+REFUSED_IN_A_ROW = 10  # after so many it is asked whether any request is answered at all
+CONNECT_TIMEOUT_S = 30.0
+HOPS = 3  # redirects within one host
 
 
 @dataclass(frozen=True)
@@ -55,130 +50,184 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """What the engine answered. `finish_reason` is "stop", "length" or "prompt_too_long" (then there is no text).
+    """What the endpoint answered. `finish_reason` is "stop", "length", or why there is no answer (answers.py).
 
     `first_token`: log-probabilities (natural logarithm) of the likeliest first tokens by their text, exactly as the
-    endpoint wrote it; None where it gave none.
+    endpoint wrote it; None where it gave none, or where they are those of a thought. `reasoning` is what was thought
+    before the text, "" where nothing is told of it.
     """
 
     text: str
     finish_reason: str
     tokens: int
     first_token: Mapping[str, float] | None = None
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How long to keep trying one request; waits start at `first_wait` seconds and double to `longest_wait`."""
-
-    attempts: int = 8
-    first_wait: float = 0.5
-    longest_wait: float = 20.0
-    timeout: float = 600.0
-
-    def wait(self, attempt: int) -> float:
-        """Seconds to wait after attempt number `attempt` (from 0), up to half of it taken off at random.
-
-        Callers that failed together so do not come back together.
-        """
-        return min(self.longest_wait, self.first_wait * 2**attempt) * random.uniform(0.5, 1.0)
+    reasoning: str = ""
 
 
 @dataclass
 class Client:
-    """Chat completions from one endpoint."""
+    """Chat completions from one endpoint; a bare URL is a server of the run itself, which gets no key."""
 
-    url: str
+    endpoint: Address | str
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    circuit: Circuit = field(default_factory=Circuit)
 
     def __post_init__(self) -> None:
-        from huggingface_hub import AsyncInferenceClient
+        import httpx2
 
-        # An explicit key: without one the hub's saved token would be sent to whatever endpoint this is.
-        key = os.environ.get("SRLM_ENDPOINT_API_KEY") or "none"
-        self._client = AsyncInferenceClient(base_url=self.url, api_key=key, timeout=self.retry.timeout)
-        self._logprobs_refused = self._top_p_of_1_refused = False
+        self.address = address_of(self.endpoint)
+        self._adjustments = adjustments_of(self.address.url, self.address.model)
+        self._doubt = asyncio.Lock()
+        self._http = httpx2.AsyncClient(
+            headers=self.address.headers(),
+            trust_env=not self.address.is_own,  # proxies
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
+        )
 
     async def complete(self, request: Request) -> Completion:
-        """The completion of one request.
+        """The completion of one request, or one without text whose `finish_reason` says why it cannot be answered.
 
-        Retries 429, 5xx, timeouts and lost connections; raises UserError that names the endpoint when all attempts
-        failed or the endpoint refuses the request. One that refuses log-probabilities alone is asked without them.
+        A busy server is asked again for as long as there is patience, a broken one for a number of attempts. Raises
+        UserError that names the endpoint where it is given up, or refuses what every request asks.
         """
-        problem = ""
-        for attempt in range(self.retry.attempts):
-            sent_top_p_of_1 = self._sends_top_p_of_1(request.sampling)
-            try:
-                return await self._send(request)
-            except Exception as error:
-                response = getattr(error, "response", None)
-                status: int | None = getattr(response, "status_code", None)
-                body: str = getattr(response, "text", "") or ""
-                problem = (body.strip() or str(error).strip() or type(error).__name__).splitlines()[0][:300]
-                if sent_top_p_of_1 and status and 400 <= status < 500 and _TOP_P.search(body):
-                    self._top_p_of_1_refused = True  # TGI, whose own default it is
-                    return await self.complete(request)
-                if not _worth_retrying(error, status):
-                    return await self._after_refusal(request, error, status, body, problem)
-            if attempt + 1 < self.retry.attempts:
-                await asyncio.sleep(self.retry.wait(attempt))
-        raise UserError(
-            f"the endpoint {self.url} did not answer after {self.retry.attempts} attempts ({problem})",
+        failures, attempts, answers = 0, 0, self.circuit.answers
+        while True:
+            body = self._adjustments.body(request, self.address.model)
+            async with self.circuit.turn() as number:
+                meaning = await self._send(body, request.sampling.max_tokens)
+                if meaning.kind in (Kind.BUSY, Kind.BROKEN):
+                    self.circuit.failed(number)
+                    failures, attempts = failures + 1, attempts + (meaning.kind is Kind.BROKEN)
+                    own_fault = attempts >= min(OWN_ATTEMPTS, self.retry.attempts) and self.circuit.answers > answers
+                    wait = None if own_fault else self._wait(meaning, failures)
+                    if wait is not None:
+                        await self.circuit.sleep(wait)
+                        continue
+                    if own_fault or await self._answers_others(request, body, meaning):
+                        return Completion("", SERVER_ERROR, 0)
+                    raise self._given_up(meaning)
+            if made := await self._outcome(request, body, meaning):
+                return made
+
+    def _wait(self, meaning: Meaning, failures: int) -> float | None:
+        """Seconds until the next attempt of a request that failed so often; None where there is none."""
+        circuit, retry, asked = self.circuit, self.retry, meaning.wait or 0.0
+        wait = retry.wait(max(circuit.rounds, failures) - 1)
+        if meaning.kind is Kind.BROKEN and circuit.rounds >= retry.attempts:
+            return None
+        if circuit.silent + max(asked, wait) > retry.patience:
+            return None
+        circuit.hold(asked)
+        return wait if meaning.wait is None else asked + min(wait, 1.0)
+
+    def _given_up(self, meaning: Meaning) -> UserError:
+        """A server that is busy for too long, or one that is down."""
+        where = f"the endpoint {self.address.shown} did not answer"
+        if meaning.wait and meaning.wait > self.retry.patience:
+            return UserError(
+                f"{where} and asks to be left alone for {meaning.wait:.0f} s ({meaning.problem})",
+                f"Run again then (answers made are kept), or raise serving.patience ({self.retry.patience:g} s).",
+            )
+        if meaning.kind is Kind.BUSY:
+            return UserError(
+                f"{where} for {self.circuit.silent:.0f} s: it is busy ({meaning.problem})",
+                "Lower the stage's concurrency, raise serving.patience, or run again later: answers made are kept.",
+            )
+        attempts = f"{self.circuit.rounds} attempt{'s' * (self.circuit.rounds != 1)}"
+        return UserError(
+            f"{where} after {attempts} ({meaning.problem})",
             "Check that it is up and not overloaded, then run again: answers already made are kept.",
         )
 
-    async def _send(self, request: Request) -> Completion:
-        sampling = request.sampling
-        extra: dict[str, Any] = {"stop": list(sampling.stop)} if sampling.stop else {}
-        if sampling.top_p < 1 or self._sends_top_p_of_1(sampling):
-            extra["top_p"] = sampling.top_p
-        if sampling.top_logprobs and not self._logprobs_refused:
-            extra |= {"logprobs": True, "top_logprobs": sampling.top_logprobs}
-        answer = await self._client.chat_completion(
-            request.messages,
-            max_tokens=sampling.max_tokens,
-            seed=request.seed,
-            temperature=sampling.temperature,  # 0 is greedy; left out it would be 1
-            **extra,
-        )
-        choice = answer.choices[0]
-        text = choice.message.content or ""
+    async def _outcome(self, request: Request, body: dict[str, Any], meaning: Meaning) -> Completion | None:
+        """What a response makes of the request; None where it is to be asked again, otherwise. Raises UserError."""
+        if meaning.kind is Kind.ANSWER:
+            self.circuit.answered()
+            return self._completion(request, meaning.body or {})
+        if meaning.kind is Kind.TOO_LONG:
+            return Completion("", PROMPT_TOO_LONG, 0)
+        if meaning.kind is Kind.FILTERED:
+            return Completion("", CONTENT_FILTER, 0)
+        if meaning.kind in (Kind.PARAMETER, Kind.ROLES):
+            if told := self._adjustments.adjust(body, meaning):
+                warn(f"the endpoint {self.address.shown} {told} ({meaning.problem})")
+            elif told is None:
+                raise refusal(self.address, meaning)
+            return None
+        if meaning.kind is Kind.REFUSED and await self._answers_others(request, body, meaning):
+            return Completion("", REFUSED, 0)
+        raise refusal(self.address, meaning)
+
+    async def _answers_others(self, request: Request, body: dict[str, Any], meaning: Meaning) -> bool:
+        """Whether a refusal, or a failure, is about this one request: then the same one with other words is answered.
+
+        Not asked again and again: who was answered a moment ago is enough.
+        """
+        async with self._doubt:
+            self.circuit.refusals += 1
+            if meaning.kind is Kind.REFUSED and self.circuit.answers and self.circuit.refusals < REFUSED_IN_A_ROW:
+                return True
+            if meaning.kind is Kind.BUSY or (meaning.kind is Kind.BROKEN and not meaning.responded):
+                return False
+            other = body | {"messages": [{**message, "content": "Hello"} for message in body["messages"]]}
+            answered = (await self._send(other, request.sampling.max_tokens)).kind is Kind.ANSWER
+            if answered:
+                self.circuit.answered()
+            return answered
+
+    def _completion(self, request: Request, body: Mapping[str, Any]) -> Completion:
+        """Of a body that holds a choice."""
+        choice, usage = body["choices"][0], body.get("usage")
+        answer, stops = read_choice(choice), request.sampling.stop
         # TGI keeps the stop sequence at the end of the text, OpenAI does not: here it is never part of it.
-        text = text[: min((text.find(stop) for stop in sampling.stop if stop in text), default=None)]
+        text = answer.text[: min((answer.text.find(stop) for stop in stops if stop in answer.text), default=None)]
+        tokens = usage.get("completion_tokens") if isinstance(usage, dict) else 0
+        reached = text != answer.text and "stop" in self._adjustments.without
+        of_answer = request.sampling.top_logprobs and not answer.reasoning  # else they are those of the thought
+        likeliest = _first_token(choice.get("logprobs")) if of_answer else None
         return Completion(
             text=text,
-            finish_reason="length" if choice.finish_reason == "length" else "stop",
-            tokens=answer.usage.completion_tokens if answer.usage else 0,
-            first_token=_first_token(choice.logprobs) if sampling.top_logprobs else None,
+            finish_reason="stop" if reached else answer.finish_reason,
+            tokens=tokens if isinstance(tokens, int) else 0,
+            first_token=likeliest,
+            reasoning=answer.reasoning,
         )
 
-    def _sends_top_p_of_1(self, sampling: Sampling) -> bool:
-        """Not left out: vLLM's default is what the model's generation_config.json says. Greedily it is moot."""
-        return sampling.top_p == 1 and sampling.temperature > 0 and not self._top_p_of_1_refused
+    async def _send(self, body: dict[str, Any], tokens: int) -> Meaning:
+        """One attempt. What the server says of the key is struck out."""
+        import httpx2
 
-    async def _after_refusal(
-        self, request: Request, error: Exception, status: int | None, body: str, problem: str
-    ) -> Completion:
-        """The completion after all, where log-probabilities were refused or the prompt is too long; else UserError."""
-        sampling = request.sampling
-        # First, because TGI's refusal of too many log-probabilities speaks of tokens too. OpenAI and vLLM say 400.
-        if sampling.top_logprobs and status and 400 <= status < 500 and _LOGPROBS.search(body):
-            completion = await self.complete(replace(request, sampling=replace(sampling, top_logprobs=0)))
-            # Answered without them, so they were all that was refused: do not ask for them again.
-            if not self._logprobs_refused:
-                self._logprobs_refused = True
-                warn(f"the endpoint {self.url} refuses log-probabilities: asking without them ({problem})")
-            return completion
-        # TGI and the embedded engine name tokens when a prompt leaves no room for the answer; vLLM and others say 400.
-        if (status == 422 and "token" in body.lower()) or (status == 400 and _TOO_LONG.search(body)):
-            return Completion(text="", finish_reason=PROMPT_TOO_LONG, tokens=0)
-        raise UserError(
-            f"the endpoint {self.url} refused a request ({problem})",
-            "Check that it serves a model with a chat template, and SRLM_ENDPOINT_API_KEY if it needs a key.",
-        ) from error
+        seconds = self.retry.read_timeout(tokens)
+        timeout = httpx2.Timeout(seconds, connect=min(seconds, CONNECT_TIMEOUT_S))
+        built = self._http.build_request("POST", self.address.route("/v1/chat/completions"), json=body, timeout=timeout)
+        try:
+            async with asyncio.timeout(seconds + CONNECT_TIMEOUT_S):  # httpx's own is for each piece of a response
+                response = await self._http.send(built)
+                for _ in range(HOPS):
+                    built = _within_origin(response)
+                    response = await self._http.send(built) if built else response
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            meaning = meaning_of(response.status_code, headers, response.text, body)
+        except (httpx2.RequestError, TimeoutError) as error:
+            meaning = unreachable(str(error) or type(error).__name__)
+        key = self.address.key()
+        return replace(meaning, problem=meaning.problem.replace(key, "***")) if key else meaning
 
     async def close(self) -> None:
-        await self._client.close()
+        await self._http.aclose()
+
+
+def _within_origin(response: Any) -> Any:
+    """The request that a redirect asks for, where it stays at this server and keeps its body; None for every other.
+
+    Elsewhere neither prompts nor keys are sent.
+    """
+    following = response.next_request if response.status_code in (307, 308) else None
+    if following is None:
+        return None
+    before, after = response.request.url, following.url
+    same = (before.scheme, before.host, before.port) == (after.scheme, after.host, after.port)
+    return following if same else None
 
 
 def _first_token(logprobs: Any) -> dict[str, float] | None:
@@ -189,45 +238,12 @@ def _first_token(logprobs: Any) -> dict[str, float] | None:
     """
     by_text: dict[str, float] = {}
     try:
-        for token in logprobs.content[0].top_logprobs:
-            new = token.logprob
+        for token in logprobs["content"][0]["top_logprobs"]:
+            new = float(token["logprob"])
             if math.isfinite(new):
-                known = by_text.get(token.token, -math.inf)
+                known = by_text.get(str(token["token"]), -math.inf)
                 # log(exp(known) + exp(new)) without underflow
-                by_text[token.token] = max(known, new) + math.log1p(math.exp(-abs(known - new)))
-    except (AttributeError, IndexError, KeyError, TypeError):
+                by_text[str(token["token"])] = max(known, new) + math.log1p(math.exp(-abs(known - new)))
+    except (IndexError, KeyError, TypeError, ValueError):
         return None
     return by_text or None
-
-
-def _worth_retrying(error: Exception, status: int | None) -> bool:
-    if status is not None:
-        return status in RETRIED_STATUS
-    import httpx2
-
-    return isinstance(error, (httpx2.TransportError, TimeoutError, ConnectionError))
-
-
-def endpoint_info(url: str, timeout: float = 10.0) -> dict[str, Any]:
-    """TGI's `/info` of an endpoint, or the first of `/v1/models`; raises UserError when neither answers."""
-    problem = ""
-    for path in ("/info", "/v1/models"):
-        try:
-            with urllib.request.urlopen(url.rstrip("/") + path, timeout=timeout) as response:  # noqa: S310
-                body = json.load(response)
-        except (OSError, ValueError) as error:
-            problem = str(error)
-            continue
-        if path == "/info":
-            return body
-        model = body["data"][0]  # vLLM names its context there
-        return {"model_id": model["id"], "max_total_tokens": model.get("max_model_len")}
-    raise UserError(
-        f"the endpoint {url} does not answer ({problem})", "Start the server there or correct the URL, then run again."
-    )
-
-
-def endpoint_identity(url: str) -> str:
-    """A hash of the model that an endpoint says it serves: part of the key of what an external judge judged."""
-    info = endpoint_info(url)
-    return content_hash([info.get("model_id"), info.get("model_sha")])

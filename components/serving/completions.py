@@ -11,26 +11,29 @@ from components.core.errors import UserError
 from components.core.progress import Progress, say
 from components.core.records import Parent, Record
 from components.core.stage import Stage, parent
-from components.serving.client import Client, Completion, Request, endpoint_identity
+from components.serving.address import Address, address_of
+from components.serving.client import Client, Completion, Request
+from components.serving.description import endpoint_identity, resolve
+from components.serving.patience import RetryPolicy
 
 SAVE_INTERVAL_S = 5.0  # what a killed run loses at most
 R = TypeVar("R", bound=Record)
-# A URL, or what gives one when it is first needed (engines/served_model.py): a stage that is finished, and
-# one whose records are all there, ask nobody.
-Endpoint = str | Callable[[], str]
+# Where to ask, or what says so when it is first needed (engines/served_model.py): a stage that is finished, and one
+# whose records are all there, ask nobody.
+Endpoint = str | Address | Callable[[], str | Address]
 
 
 def answering_model(model: str, endpoint: Endpoint) -> Parent:
     """Who answers, as an input: the model stage `model`, or where that is "" what the endpoint says it serves."""
     if model:
         return parent(model)
-    url = endpoint_url(endpoint)
-    return Parent(uri=url, digest=endpoint_identity(url))
+    address = endpoint_address(endpoint)
+    return Parent(uri=address.shown, digest=endpoint_identity(address))
 
 
-def endpoint_url(endpoint: Endpoint) -> str:
-    """The URL to ask; serves the model first where that is still to be done."""
-    return endpoint if isinstance(endpoint, str) else endpoint()
+def endpoint_address(endpoint: Endpoint) -> Address:
+    """Where to ask, with the model's name there; serves the model first where that is still to be done."""
+    return resolve(address_of(endpoint() if callable(endpoint) else endpoint))
 
 
 def complete(
@@ -69,7 +72,7 @@ def complete(
             progress.advance()
 
         try:
-            asyncio.run(_request_all(endpoint_url(endpoint), concurrency, missing, receive))
+            asyncio.run(_request_all(endpoint_address(endpoint), concurrency, missing, receive))
         finally:
             saver.flush()
     return [kept[request.id] for request in requests]
@@ -95,13 +98,13 @@ class _Saver:
 
 
 async def _request_all(
-    endpoint: str,
+    address: Address,
     concurrency: int,
     requests: Sequence[Request],
     receive: Callable[[Request, Completion], None],
 ) -> None:
     """Workers that share one queue: the first failure ends them all."""
-    client, queue = Client(endpoint), iter(requests)
+    client, queue = Client(address, RetryPolicy(patience=address.patience)), iter(requests)
 
     async def worker() -> None:
         for request in queue:

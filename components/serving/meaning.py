@@ -1,4 +1,4 @@
-"""What a server's response means, by all that it says: a status alone says little, and a word may stand there by chance.
+"""What a server's response means, by all that it says: a status alone says little, a word may stand there by chance.
 
 vLLM, TGI, llama.cpp, Ollama, LiteLLM, OpenRouter, Azure and web servers say the same in different ways (issue 13). Only
 what a server says itself is read, its messages and codes: never a prompt that its error quotes.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -42,7 +42,8 @@ class Meaning:
     """`problem` is what the server says, one line of at most 300 characters.
 
     `parameter` is the one that a server does not take, as it was sent, and `instead` the name that it wants. `wait` are
-    the seconds that it asks to be left alone, None where it names none. `body` is an answer's.
+    the seconds that it asks to be left alone, None where it names none. `body` is an answer's. `responded` is false
+    where no response came at all.
     """
 
     kind: Kind
@@ -51,6 +52,7 @@ class Meaning:
     instead: str = ""
     wait: float | None = None
     body: Mapping[str, Any] | None = None
+    responded: bool = True
 
 
 # As the body calls what servers call otherwise in their complaints.
@@ -71,7 +73,7 @@ _PATTERNS: dict[Kind, re.Pattern[str]] = {
         r"|maximum context (length|window) (is|of) \d"
         r"|exceed\w*\b.{0,60}\b(context (length|size|window|limit)|max\w* (sequence|input|model) length"
         r"|maximum (number of |input )?tokens)"
-        r"|(longer|larger|greater|more tokens) than.{0,40}\b(context (length|size|window)|maximum model length|max_model_len)"
+        r"|(longer|larger|greater|more tokens) than.{0,40}\b(context (length|size|window)|maximum model length)"
         r"|context (length|size|window)( limit)? (was |is |has been )?exceeded"
         r"|max_(completion_|new_)?tokens must be at least 1, got -\d"
         r"|`inputs` (must have less than \d+ tokens|tokens \+ `max_new_tokens` must be)"
@@ -100,8 +102,8 @@ _PATTERNS: dict[Kind, re.Pattern[str]] = {
         re.I,
     ),
     Kind.KEY: re.compile(
-        r"(invalid|incorrect|missing|no|expired|wrong|bad)\W{1,3}(\w+ )?(api|access|auth\w*|subscription|virtual)?[_ -]?"
-        r"(key|credentials|authentication)\b|api[_ ]key (is )?(not valid|invalid|missing|required|expired)"
+        r"(invalid|incorrect|missing|no|expired|wrong|bad)\W{1,3}(\w+ )?(api|access|auth\w*|subscription|virtual)?"
+        r"[_ -]?(key|credentials|authentication)\b|api[_ ]key (is )?(not valid|invalid|missing|required|expired)"
         r"|authentication_error|authenticationerror|unauthori[sz]ed|permission_denied_error",
         re.I,
     ),
@@ -118,8 +120,8 @@ _COMPLAINT = re.compile(
     re.I,
 )
 _INSTEAD = re.compile(r"use [`'\"]?(\w+)[`'\"]? instead", re.I)
-_BROKEN_STATUS = frozenset({408, 424, 460, 499, 500, 502, 504})
-_BUSY_STATUS = frozenset({409, 423, 425, 429, 503, 529})
+_BROKEN_STATUS = frozenset({408, 424, 460, 499})
+_BUSY_STATUS = frozenset({409, 423, 425, 429, 529})
 _NO_API_STATUS = frozenset({404, 405, 406, 410, 415, 501, 505})
 _STATUS = {401: Kind.KEY, 403: Kind.KEY, 407: Kind.KEY, 402: Kind.CREDIT, 413: Kind.TOO_LONG, 451: Kind.FILTERED}
 
@@ -144,17 +146,16 @@ def meaning_of(
     said = list(_said(body))
     problem = _line(said[0] if said else text or f"status {status}")
     kind = _kind(status, " ".join(said))
-    if kind is Kind.REFUSED or (kind is Kind.KEY and status == 403):
-        if parameter := _parameter(body, said, sent):
-            return Meaning(Kind.PARAMETER, problem, parameter, _instead(said, parameter))
-    wait = wait_asked_for(headers, " ".join(said), now) if kind in (Kind.BUSY, Kind.BROKEN) else None
-    return Meaning(kind, problem, wait=wait)
+    unexplained = kind is Kind.REFUSED or (kind is Kind.KEY and status == 403)
+    if unexplained and (parameter := _parameter(body, said, sent)):
+        return Meaning(Kind.PARAMETER, problem, parameter, _instead(said, parameter))
+    return _later(Meaning(kind, problem), headers, " ".join(said), now)
 
 
 def unreachable(problem: str) -> Meaning:
     """What it means that no response came. A certificate does not get better by asking again."""
     certificate = "certificate" in problem.lower() or "ssl:" in problem.lower()
-    return Meaning(Kind.NO_API if certificate else Kind.BROKEN, _line(problem))
+    return Meaning(Kind.NO_API if certificate else Kind.BROKEN, _line(problem), responded=False)
 
 
 def _kind(status: int, said: str) -> Kind:
@@ -189,8 +190,15 @@ def _not_json(status: int, headers: Mapping[str, str], text: str, now: float | N
         what = "a web page, such as a login page" if page else "something else"
         return Meaning(Kind.NO_API, f"it answers with {what}, and not with JSON ({problem})")
     kind = _kind(status, problem)
-    wait = wait_asked_for(headers, problem, now) if kind in (Kind.BUSY, Kind.BROKEN) else None
-    return Meaning(kind, problem, wait=wait)
+    return _later(Meaning(kind, problem), headers, problem, now)
+
+
+def _later(meaning: Meaning, headers: Mapping[str, str], said: str, now: float | None) -> Meaning:
+    """With the wait that is asked for; a server that says when it will be there again is busy, and not broken."""
+    if meaning.kind not in (Kind.BUSY, Kind.BROKEN):
+        return meaning
+    wait = wait_asked_for(headers, said, now)
+    return replace(meaning, kind=Kind.BUSY if wait is not None else meaning.kind, wait=wait)
 
 
 def _status_inside(body: Mapping[str, Any]) -> int:

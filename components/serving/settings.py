@@ -27,12 +27,17 @@ class Generation(Settings):
 
 
 class ServingSettings(Settings):
-    """Limits of the server that a run starts for each model."""
+    """Limits of the server that a run starts for each model, and how those are asked that are there already."""
 
     max_total_tokens: int = Field(4096, ge=16, description="prompt and new tokens of one request")
     max_batch: int = Field(64, ge=1, description="requests decoded together by the embedded engine")
     dtype: Literal["auto", "float32", "bfloat16", "float64"] = Field(
         "auto", description="auto is bf16 on a GPU and fp32 on a CPU; in float64 texts do not depend on batching at all"
+    )
+    judge_model: str = Field("", description="the judge's name at --judge-endpoint; empty: the only one there")
+    annotator_model: str = Field("", description="the annotator's at --annotator-endpoint; empty: the only one there")
+    patience: float = Field(
+        900, gt=0, description="seconds without any answer after which a busy endpoint is given up: Retry-After counts"
     )
     start_timeout: int = Field(1800, ge=1, description="seconds that a model may take to be fetched and loaded")
     schedule_timeout: int = Field(

@@ -18,10 +18,12 @@ from components.core.errors import UserError
 from pipelines.cli import runs, submit
 from pipelines.cli.options import (
     AnnotatorEndpoint,
+    AnnotatorModel,
     Debug,
     Endpoint,
     EngineImage,
     JudgeEndpoint,
+    JudgeModel,
     NewRun,
     Overrides,
     RecipeName,
@@ -63,6 +65,8 @@ def run(
     endpoint: Endpoint = "",
     judge_endpoint: JudgeEndpoint = "",
     annotator_endpoint: AnnotatorEndpoint = "",
+    judge_model: JudgeModel = "",
+    annotator_model: AnnotatorModel = "",
     worker_image: WorkerImage = "",
     trainer_image: TrainerImage = "",
     engine_image: EngineImage = "",
@@ -74,7 +78,8 @@ def run(
     from pipelines.recipe import load_recipe
 
     images = {"worker_image": worker_image, "trainer_image": trainer_image, "engine_image": engine_image}
-    options = RunOptions(store, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint, **images)
+    names = {"judge_model": judge_model, "annotator_model": annotator_model}
+    options = RunOptions(store, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint, **images, **names)
     try:
         run_recipe(load_recipe(recipe, overrides), options, console, debug, name)
     except KeyboardInterrupt:
@@ -195,13 +200,15 @@ def evaluate(
     engine: EngineName = "embedded",
     endpoint: Annotated[str, typer.Option(help="URL for --engine endpoint; {model} stands for model, against.")] = "",
     annotator_endpoint: AnnotatorEndpoint = "",
+    annotator_model: AnnotatorModel = "",
     debug: Debug = False,
 ) -> None:
     """Compare two models. Exit code 0: no regression, 1: a regression, 2: something is broken."""
     from pipelines.cli.evaluate import EvaluationRequest, evaluate_models
     from pipelines.local.run import RunOptions
 
-    options = RunOptions(store, tracking_uri, engine, endpoint, annotator_endpoint=annotator_endpoint)
+    annotator = {"annotator_endpoint": annotator_endpoint, "annotator_model": annotator_model}
+    options = RunOptions(store, tracking_uri, engine, endpoint, **annotator)
     request = EvaluationRequest(model, against, recipe, overrides)
     comparison = evaluate_models(request, options, output, console, debug)
     raise typer.Exit(1 if comparison.regressed else 0)

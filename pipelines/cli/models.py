@@ -15,7 +15,7 @@ from rich.table import Table
 from components.core.errors import UserError
 from components.metrics.labels import lc_form
 from components.registry.champion import promote, roll_back
-from components.registry.client import DIGEST, MLFLOW_RUN, VERDICT, not_there, registry
+from components.registry.client import DIGEST, MLFLOW_RUN, VERDICT, name_is, not_there, registry
 from components.registry.lineage import Ancestor, lineage
 from components.registry.references import resolve, resolve_registered
 from pipelines.local.run import RunOptions, servers
@@ -131,7 +131,7 @@ def _models(client: MlflowClient, name: str) -> list[RegisteredModel]:
 def _rows(client: MlflowClient, model: RegisteredModel) -> Rows:
     """One row a version, in the order of COLUMNS."""
     rows: Rows = []
-    versions = client.search_model_versions(f"name = '{model.name}'")
+    versions = client.search_model_versions(name_is(model.name))
     for version in sorted(versions, key=lambda version: int(version.version)):
         aliases = [alias for alias, number in model.aliases.items() if str(number) == str(version.version)]
         figures = _figures(client, version)

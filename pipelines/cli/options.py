@@ -24,6 +24,14 @@ JudgeEndpoint = Annotated[str, typer.Option(envvar="SRLM_JUDGE_ENDPOINT", help="
 AnnotatorEndpoint = Annotated[
     str, typer.Option(envvar="SRLM_ANNOTATOR_ENDPOINT", help="URL of the annotator; default: M0, served by the run.")
 ]
+JudgeModel = Annotated[
+    str,
+    typer.Option(envvar="SRLM_JUDGE_MODEL", help="The judge's name there; its key is SRLM_JUDGE_API_KEY."),
+]
+AnnotatorModel = Annotated[
+    str,
+    typer.Option(envvar="SRLM_ANNOTATOR_MODEL", help="The annotator's name there; its key is SRLM_ANNOTATOR_API_KEY."),
+]
 WorkerImage = Annotated[
     str, typer.Option(envvar="SRLM_WORKER_IMAGE", help="On a cluster: of steps that ask, and what fetches weights.")
 ]

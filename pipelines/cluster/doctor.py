@@ -12,6 +12,7 @@ from typing import Any
 from components.core.errors import UserError
 from components.core.images import ENGINE, TRAINER, WORKER
 from components.core.store import Store, join, open_store
+from components.core.store_check import check_store
 from components.kubernetes.client import Cluster, ClusterError, connect, in_a_pod
 from components.kubernetes.removal import TRAIN_JOBS
 from components.kubernetes.settings import ClusterSettings
@@ -189,21 +190,12 @@ def _permitted(who: str, missing: list[str]) -> Iterator[Finding]:
 
 
 def try_store(store: Store) -> Finding:
-    """Write, read, and the write that only the first may do: finished work is published by it."""
-    store.write("probe", b"1")
-    read = store.read("probe")
-    first, second = store.create("once", b"1"), store.create("once", b"2")
-    once = store.read("once")
-    for name in ("probe", "once"):
-        store.delete(name)
-    if read != b"1":
-        return broken(f"the store {store.uri} does not give back what was written", "Use another S3 server.")
-    if not first or second or once != b"1":
-        return broken(
-            f"the store {store.uri} lets a second writer replace what is there (no conditional put: If-None-Match)",
-            "Use a store that has it: AWS S3, MinIO, Ceph 20, SeaweedFS 4.",
-        )
-    return ok(f"the store {store.uri} writes, reads and creates only once")
+    """All that runs do with a store, on objects of its own."""
+    try:
+        check_store(store)
+    except UserError as error:
+        return broken(error.problem, error.remedy)
+    return ok(f"the store {store.uri} writes, reads, lists and creates only once")
 
 
 CHECKS: dict[str, Callable[[Doctor], Iterator[Finding]]] = {

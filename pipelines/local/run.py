@@ -43,6 +43,8 @@ class RunOptions:
     worker_image: str = ""
     trainer_image: str = ""
     engine_image: str = ""
+    judge_model: str = ""
+    annotator_model: str = ""
 
     def parameters(self) -> dict[str, str]:
         """The compiled pipeline's parameters that do not depend on servers of this machine; its defaults stay."""

@@ -11,11 +11,17 @@ from typing import Any
 
 
 class Script:
-    """Answers by a function of (how often this server was asked, the request's body)."""
+    """Answers by a function of (how often this server was asked, the request's body): a status, a body (an object, or
+    the text itself) and, where there are any, headers. `routes` are what its GET routes answer with status 200.
 
-    def __init__(self, answer: Callable[[int, dict[str, Any]], tuple[int, dict[str, Any]]]) -> None:
+    `bodies` and `headers` are those of the questions, `asked` method, path and headers of every request.
+    """
+
+    def __init__(self, answer: Callable[[int, dict[str, Any]], Any], routes: dict[str, Any] | None = None) -> None:
         self.answer, self.bodies, self.busy, self.most_busy = answer, [], 0, 0
+        self.routes = {"/info": {"model_id": "script"}} if routes is None else routes
         self.headers: list[dict[str, str]] = []
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
         self.lock = threading.Lock()
 
 
@@ -50,24 +56,28 @@ def served(script: Script) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.reply(*((200, {"model_id": "script"}) if self.path == "/info" else (404, {})))
+            script.asked.append(("GET", self.path, dict(self.headers)))
+            self.reply(*((200, script.routes[self.path]) if self.path in script.routes else (404, {})))
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with script.lock:
+                script.asked.append(("POST", self.path, dict(self.headers)))
                 script.bodies.append(body)
                 script.headers.append(dict(self.headers))
                 script.busy += 1
                 script.most_busy = max(script.most_busy, script.busy)
                 number = len(script.bodies)
-            status, answer = script.answer(number, body)
+            reply = script.answer(number, body)
             with script.lock:
                 script.busy -= 1
-            self.reply(status, answer)
+            self.reply(*reply)
 
-        def reply(self, status: int, answer: dict[str, Any]) -> None:
-            data = json.dumps(answer).encode()
+        def reply(self, status: int, answer: Any, headers: dict[str, str] | None = None) -> None:
+            data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
             self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

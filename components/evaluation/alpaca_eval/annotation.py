@@ -21,6 +21,7 @@ from components.evaluation.alpaca_eval.template import OWN, Template, annotator_
 from components.metrics.bootstrap import Resampling
 from components.metrics.labels import LC_FORMS, OFFICIAL_TEMPLATE
 from components.metrics.observations import Values, figures, observations
+from components.serving.answers import unanswered
 from components.serving.completions import Endpoint, answering_model
 
 OUTCOME_VALUES = {"win": 1.0, "tie": 0.0, "loss": -1.0}
@@ -62,8 +63,9 @@ def make_annotations(
     instruction_set = read_records(instructions, "instructions", Instruction) if instructions else []
     outputs = {output.prompt_id: output for output in read_records(evaluation, "outputs", Candidate)}
     annotations = annotate(stage, instruction_set, outputs, settings, annotator.endpoint, template)
-    answers = read_records(evaluation, "answers", Candidate)
+    answers = [a for a in read_records(evaluation, "answers", Candidate) if not unanswered(a.finish_reason)]
     opponents = read_records(opponent, "answers", Candidate) if opponent else []
+    opponents = [a for a in opponents if not unanswered(a.finish_reason)]
     comparisons = compare(stage, answers, opponents, settings, annotator.endpoint)
     outcomes = tally(answers, opponents, comparisons)
     observed = {"win_rate": preferences(annotations), "net_win": net_wins(outcomes)}

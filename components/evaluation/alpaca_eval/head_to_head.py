@@ -11,13 +11,12 @@ from components.core.hashing import seed_from
 from components.core.records import Candidate, Comparison
 from components.core.stage import Stage
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
+from components.evaluation.alpaca_eval.verdicts import parse_verdict
 from components.judging.prompt import neutralise
 from components.serving.client import Completion, Request
 from components.serving.completions import Endpoint, complete
 
 TEMPLATE = Path(__file__).with_name("comparison_prompt.txt").read_text()
-_MARK = re.compile(r"\bverdict\s*\**\s*:", re.IGNORECASE)
-_VERDICT = re.compile(r"\bverdict\s*\**\s*:[\s*<\[\"']*(?:response\s+)?(A|B|tie)\b", re.IGNORECASE)
 Side = Literal["model", "opponent"]
 OTHER: dict[Side, Side] = {"model": "opponent", "opponent": "model"}
 
@@ -27,16 +26,6 @@ def comparison_prompt(instruction: str, first: str, second: str) -> str:
     slots = {"instruction": instruction, "first": first, "second": second}
     # one pass over the template: a slot's name inside a text is left alone
     return re.sub(r"\{(\w+)\}", lambda slot: neutralise(slots[slot[1]]), TEMPLATE)
-
-
-def parse_verdict(completion: str) -> Literal["first", "second", "tie"] | None:
-    """What the LAST "Verdict:" says, None where it says nothing valid."""
-    marks = list(_MARK.finditer(completion))
-    verdict = _VERDICT.match(completion, marks[-1].start()) if marks else None
-    if not verdict:
-        return None
-    meanings: dict[str, Literal["first", "second", "tie"]] = {"a": "first", "b": "second", "tie": "tie"}
-    return meanings[verdict[1].lower()]
 
 
 def compare(
@@ -60,7 +49,7 @@ def compare(
 
     def make(request: Request, answer: Completion) -> Comparison:
         candidate, first = by_id[request.id]
-        verdict = parse_verdict(answer.text)
+        verdict = parse_verdict(answer.text, cut=answer.finish_reason == "length")
         winner: dict[str | None, Side | Literal["tie"]] = {"first": first, "second": OTHER[first], "tie": "tie"}
         return Comparison(
             id=request.id,

@@ -10,7 +10,9 @@ from components.core.records import Annotation, Candidate, Instruction
 from components.core.stage import Stage
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
 from components.evaluation.alpaca_eval.template import OWN, Template
-from components.serving.client import PROMPT_TOO_LONG, Completion, Request
+from components.evaluation.alpaca_eval.verdicts import parse_identifier
+from components.serving.answers import unanswered
+from components.serving.client import Completion, Request
 from components.serving.completions import Endpoint, complete
 
 FIRST, SECOND = "m", "M"  # AlpacaEval's identifiers
@@ -26,10 +28,11 @@ def annotate(
 ) -> list[Annotation]:
     """One annotation of every instruction; `outputs` are the model's by instruction id.
 
-    Equal outputs are a draw without a question. An output that was cut off by length is judged as it is, as AlpacaEval
-    does.
+    Equal outputs are a draw without a question; where the model gave none, nothing is compared. An output that was cut
+    off by length is judged as it is, as AlpacaEval does.
     """
-    different = [i for i in instructions if outputs[i.id].text != i.reference.strip()]
+    missing = {i.id: reason for i in instructions if (reason := unanswered(outputs[i.id].finish_reason))}
+    different = [i for i in instructions if i.id not in missing and outputs[i.id].text != i.reference.strip()]
     requests = [_request(i, outputs[i.id].text, settings, template) for i in different]
 
     def make(request: Request, answer: Completion) -> Annotation:
@@ -38,6 +41,8 @@ def annotate(
     made = complete(stage, "annotations", Annotation, requests, make, endpoint, settings.concurrency)
     annotations = {annotation.id: annotation for annotation in made}
     draw = Annotation(id="", preference=0.5, form="equal outputs", switched=False, completion="", seed=0, tokens=0)
+    none = draw.model_copy(update={"preference": None, "form": "no output"})
+    annotations |= {i: none.model_copy(update={"id": i, "unparsed": f"no output: {r}"}) for i, r in missing.items()}
     return [annotations.get(i.id, draw.model_copy(update={"id": i.id})) for i in instructions]
 
 
@@ -82,13 +87,13 @@ def _switched(seed: int, instruction_id: str) -> bool:
 
 def _preferred(answer: Completion, logprobs: Mapping[str, float] | None, form: str) -> tuple[float | None, str | None]:
     """How far the second output is preferred, or why that is unknown."""
-    if answer.finish_reason == PROMPT_TOO_LONG:
-        return None, "annotator's prompt too long"
+    if missing := unanswered(answer.finish_reason):
+        return None, f"annotator's {missing}"
     if logprobs is not None:
         return _weighted(logprobs)
     if form == "weighted":
         return None, "the endpoint gave no logprobs"
-    preferred = {FIRST: 0.0, SECOND: 1.0}.get(answer.text.strip())
+    preferred = {FIRST: 0.0, SECOND: 1.0}.get(str(parse_identifier(answer.text, (FIRST, SECOND))))
     return preferred, None if preferred is not None else "answer is neither m nor M"
 
 

@@ -13,12 +13,13 @@ from components.evaluation.exact_answers.questions import find_answer
 from components.evaluation.exact_answers.settings import ExactAnswersSettings
 from components.metrics.observations import Values
 from components.sampling.sampling import answer_prompts
-from components.serving.client import PROMPT_TOO_LONG
+from components.serving.answers import NO_ANSWER, NO_TEXT, REFUSAL, unanswered
 from components.serving.completions import Endpoint
 from components.serving.settings import Generation
 
 SAMPLED, GREEDY = "exact_answers", "exact_answers_greedy"  # kinds of records, and metrics
 CUT, NOT_FOUND, DIFFERENT = "cut off by length", "no answer found", "another answer"
+WITHOUT_ANSWER = (NO_ANSWER, NO_TEXT, REFUSAL)  # ends at which the model chose to say nothing
 Answers = dict[str, list[Candidate]]  # by kind
 
 
@@ -48,7 +49,8 @@ def compare(questions: Sequence[Question], answers: Answers, pattern: str) -> Ex
     """The answers with what they show; `pattern` finds the answer in what the model wrote.
 
     Shares of the answers that are wrong by their form: `<kind>_cut` by length, `<kind>_not_found`. A question that is
-    too long for the model was not answered, neither right nor wrong.
+    too long for the model, or that the endpoint did not answer, is neither right nor wrong; where the model itself said
+    nothing, no answer is found.
     """
     references = {question.id: question.answer for question in questions}
     observed: dict[str, Values] = {}
@@ -57,7 +59,7 @@ def compare(questions: Sequence[Question], answers: Answers, pattern: str) -> Ex
         reasons: Counter[str | None] = Counter()
         right: dict[str, list[bool]] = {}
         for answer in given:
-            if answer.finish_reason != PROMPT_TOO_LONG:
+            if answer.finish_reason in WITHOUT_ANSWER or not unanswered(answer.finish_reason):
                 reason = wrong_because(answer, references[answer.prompt_id], pattern)
                 reasons[reason] += 1
                 right.setdefault(answer.prompt_id, []).append(reason is None)

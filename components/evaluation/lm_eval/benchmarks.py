@@ -15,15 +15,18 @@ from components.core.records import Counts, Manifest
 from components.core.stage import Stage, parent
 from components.evaluation.lm_eval.settings import BenchmarksSettings
 from components.metrics.statistics import BENCHMARK
-from components.serving.client import endpoint_info
-from components.serving.completions import Endpoint, endpoint_url
+from components.serving.completions import Endpoint, endpoint_address
+from components.serving.description import endpoint_info
 
 if TYPE_CHECKING:
-    from components.evaluation.lm_eval.chat_model import ChatModel, TooLong
+    from components.evaluation.lm_eval.chat_model import ChatModel, Questions
     from components.evaluation.lm_eval.completions_model import CompletionsModel
+
+    LeftOut = dict[str, Questions]  # by reason
 
 CANNOT_SCORE = ("embedded", "transformers", "tgi")  # engines whose /v1/completions echoes no log-probabilities
 HARNESS_CONTEXT = 2048  # tokens, its own default, where the server does not say how many it holds
+TOO_LONG, UNANSWERED = "too long for the model", "not answered"
 INSTALL = "Install it: pip install 'self-rewarding-pipelines[benchmarks]'."
 
 
@@ -44,11 +47,11 @@ def run_benchmarks(root: str, settings: BenchmarksSettings, model: str, endpoint
     stage = Stage(root, "benchmarks", settings, {"model": parent(model)})
     if stage.manifest:
         return stage.manifest
-    results, too_long = _evaluate(stage, settings, model, endpoint)
+    results, left_out = _evaluate(stage, settings, model, endpoint)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "results.json").write_text(json.dumps(results, indent=1, default=str))
         return stage.publish(
-            count_questions(results, {task: len(questions) for task, questions in too_long.items()}),
+            count_questions(results, left_out),
             {},
             folder=Path(folder),
             metrics=benchmark_metrics(results),
@@ -69,12 +72,14 @@ def benchmark_metrics(results: Mapping[str, Any]) -> dict[str, float]:
     return metrics
 
 
-def count_questions(results: Mapping[str, Any], too_long: Mapping[str, int]) -> Counts:
-    """Questions that were asked by task, and those that the setting `limit`, or the model's context, left out."""
+def count_questions(results: Mapping[str, Any], left_out: LeftOut) -> Counts:
+    """Questions that were asked by task, and those that the setting `limit` left out, or `left_out` by its reason."""
     samples = results.get("n-samples", {})
-    left_out = {task: n["original"] - n["effective"] - too_long.get(task, 0) for task, n in samples.items()}
-    dropped = {f"{task} question: beyond the limit": n for task, n in left_out.items() if n > 0}
-    dropped |= {f"{task} question: too long for the model": n for task, n in too_long.items() if n}
+    counted = {(task, reason): len(gone) for reason, tasks in left_out.items() for task, gone in tasks.items() if gone}
+    for task, n in samples.items():
+        beyond = n["original"] - n["effective"] - sum(number for (one, _), number in counted.items() if one == task)
+        counted |= {(task, "beyond the limit"): beyond} if beyond > 0 else {}
+    dropped = {f"{task} question: {reason}": number for (task, reason), number in counted.items()}
     return Counts(kept={f"{task} questions": n["effective"] for task, n in samples.items()}, dropped=dropped)
 
 
@@ -87,8 +92,8 @@ def _questions(results: Mapping[str, Any], task: str) -> int:
 
 def _evaluate(
     stage: Stage, settings: BenchmarksSettings, model: str, endpoint: Endpoint
-) -> tuple[dict[str, Any], TooLong]:
-    """The harness's results, and the questions of each task that are left out of them, as they are too long.
+) -> tuple[dict[str, Any], LeftOut]:
+    """The harness's results, and the questions of each task that are left out of them, by reason.
 
     Which ones those are shows when they are asked: then the harness goes over the others, whose answers are kept.
     """
@@ -105,7 +110,7 @@ def _evaluate(
         )
     served = _served_model(stage, settings, model, endpoint)
     asked: dict[str, list[int]] | None = None  # all, up to the limit
-    left_out: TooLong = {}
+    left_out: LeftOut = {TOO_LONG: {}, UNANSWERED: {}}
     while True:
         try:
             results = simple_evaluate(
@@ -127,28 +132,28 @@ def _evaluate(
                 f"the lm-eval harness cannot get the data of {', '.join(settings.tasks)} ({error})",
                 "Give the step access to the hub, or a filled cache (HF_HOME), or leave benchmarks out of the recipe.",
             ) from error
-        if not served.too_long:
+        if not served.too_long and not served.unanswered:
             return dict(results), left_out
-        asked = _those_that_fit(results, asked, served.too_long, left_out)
-        served.too_long = {}
+        asked = _those_that_fit(results, asked, {TOO_LONG: served.too_long, UNANSWERED: served.unanswered}, left_out)
+        served.too_long, served.unanswered = {}, {}
 
 
 def _those_that_fit(
-    results: Mapping[str, Any], asked: Mapping[str, list[int]] | None, too_long: TooLong, left_out: TooLong
+    results: Mapping[str, Any], asked: Mapping[str, list[int]] | None, missing: LeftOut, left_out: LeftOut
 ) -> dict[str, list[int]]:
-    """The numbers of the questions by task without those that are too long, which are added to `left_out`.
+    """The numbers of the questions by task without those that are `missing`, which are added to `left_out`.
 
-    `too_long` counts among those that were asked. Raises UserError where nothing is left of a task.
+    `missing` counts among those that were asked. Raises UserError where nothing is left of a task.
     """
     fit: dict[str, list[int]] = {}
     for task, number in results["n-samples"].items():
         before = asked[task] if asked else list(range(number["effective"]))
-        gone = {before[place] for place in too_long.get(task, ())}
-        left_out.setdefault(task, set()).update(gone)
-        fit[task] = [question for question in before if question not in gone]
+        for reason, tasks in missing.items():
+            left_out[reason].setdefault(task, set()).update(before[place] for place in tasks.get(task, ()))
+        fit[task] = [number for number in before if not any(number in gone[task] for gone in left_out.values())]
         if not fit[task]:
             raise UserError(
-                f"all questions of {task} are too long for the model's context",
+                f"all questions of {task} are too long for the model's context, or were not answered",
                 "Raise serving.max_total_tokens, lower benchmarks.few_shot, or leave the task out.",
             )
     return fit
@@ -163,13 +168,14 @@ def _served_model(
         return ChatModel(stage, settings, endpoint)
     from components.evaluation.lm_eval.completions_model import CompletionsModel
 
-    url = endpoint_url(endpoint).rstrip("/")
+    address = endpoint_address(endpoint)
     return CompletionsModel(
-        model=model,
-        base_url=f"{url}/v1/completions",
+        key=address.key(),
+        model=address.model or model,
+        base_url=address.route("/v1/completions"),
         tokenizer=str(model_folder(model)),
         num_concurrent=settings.concurrency,
         max_gen_toks=settings.max_tokens,
-        max_length=endpoint_info(url).get("max_total_tokens") or HARNESS_CONTEXT,
+        max_length=endpoint_info(address).get("max_total_tokens") or HARNESS_CONTEXT,
         seed=settings.seed,
     )

@@ -12,13 +12,14 @@ from components.core.hashing import seed_from, short_id
 from components.core.records import Messages, Record
 from components.core.stage import Stage
 from components.evaluation.lm_eval.settings import BenchmarksSettings
-from components.serving.client import PROMPT_TOO_LONG, Request, Sampling
+from components.serving.answers import PROMPT_TOO_LONG, unanswered
+from components.serving.client import Request, Sampling
 from components.serving.completions import Endpoint, complete
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
-TooLong = dict[str, set[int]]  # questions by task: the harness's numbers of what was asked, from 0
+Questions = dict[str, set[int]]  # by task: the harness's numbers of what was asked, from 0
 MOST_STOP_SEQUENCES = 4  # what TGI and OpenAI take; the text is cut here at all of them
 
 
@@ -34,12 +35,13 @@ class ChatModel(LM):  # type: ignore[misc]
     """Generates by chat completions. The harness hands conversations over as strings: here they are JSON."""
 
     tokenizer_name = "served"  # the harness names a cache after it that is not used here
-    too_long: TooLong
+    too_long: Questions
+    unanswered: Questions
 
     def __init__(self, stage: Stage, settings: BenchmarksSettings, endpoint: Endpoint) -> None:
         super().__init__()
         self._stage, self._settings, self._endpoint = stage, settings, endpoint
-        self.too_long = {}
+        self.too_long, self.unanswered = {}, {}
 
     def apply_chat_template(self, chat_history: Messages, add_generation_prompt: bool = True) -> str:
         return json.dumps(chat_history)
@@ -47,7 +49,7 @@ class ChatModel(LM):  # type: ignore[misc]
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """The answers, each cut before the first of its request's stop sequences; equal requests are asked once.
 
-        A question that is too long for the model gets "", and is noted in `too_long`.
+        A question without an answer gets "", and is noted in `too_long` or, for any other reason, in `unanswered`.
         """
         ours = [self._request(*instance.args) for instance in requests]
         answers = complete(
@@ -65,8 +67,10 @@ class ChatModel(LM):  # type: ignore[misc]
         cut = []
         for request, instance in zip(ours, requests, strict=True):
             text = by_id[request.id].text
-            if by_id[request.id].finish_reason == PROMPT_TOO_LONG:
-                self.too_long.setdefault(str(instance.task_name), set()).add(int(instance.doc_id or 0))
+            finish_reason = by_id[request.id].finish_reason
+            if unanswered(finish_reason):
+                missing = self.too_long if finish_reason == PROMPT_TOO_LONG else self.unanswered
+                missing.setdefault(str(instance.task_name), set()).add(int(instance.doc_id or 0))
             for mark in _stop_sequences(instance.args[1]):
                 text = text.partition(mark)[0]
             cut.append(text)

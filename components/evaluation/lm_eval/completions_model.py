@@ -9,7 +9,7 @@ from lm_eval.models.openai_completions import LocalCompletionsAPI
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
-    from components.evaluation.lm_eval.chat_model import TooLong
+    from components.evaluation.lm_eval.chat_model import Questions
 
 
 class CompletionsModel(LocalCompletionsAPI):  # type: ignore[misc]
@@ -18,11 +18,18 @@ class CompletionsModel(LocalCompletionsAPI):  # type: ignore[misc]
     The harness cuts their beginning off, demonstrations and all, and counts the answer: that is another question.
     """
 
-    too_long: TooLong
+    too_long: Questions
+    unanswered: Questions
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, key: str = "", **settings: Any) -> None:
+        self._key = key
         super().__init__(**settings)
-        self.too_long = {}
+        self.too_long, self.unanswered = {}, {}
+
+    @property
+    def api_key(self) -> str:
+        """The endpoint's own: the harness would send OPENAI_API_KEY to whatever endpoint this is."""
+        return self._key or "none"
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         self._note(requests, lambda text, continuation: (text + continuation, 0))

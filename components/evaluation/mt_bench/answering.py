@@ -12,7 +12,8 @@ from components.core.stage import Stage, parent
 from components.evaluation.mt_bench.questions import Question, file_parent, find_files, read_questions
 from components.evaluation.mt_bench.records import Answer
 from components.evaluation.mt_bench.settings import AnswerSettings, MtBenchSettings
-from components.serving.client import PROMPT_TOO_LONG, Completion, Request
+from components.serving.answers import unanswered as why_unanswered
+from components.serving.client import Completion, Request
 from components.serving.completions import Endpoint, complete
 
 
@@ -29,7 +30,7 @@ def answer_questions(root: str, settings: MtBenchSettings, model: str, endpoint:
     first = _answer_turn(stage, 1, {q: [_message("user", q.turns[0])] for q in questions}, settings.answers, endpoint)
     second = _answer_turn(stage, 2, _second_turns(questions, first), settings.answers, endpoint)
     answers = [*first, *second]
-    answered = sum(a.finish_reason != PROMPT_TOO_LONG for a in answers)  # cut ones are kept, as in FastChat
+    answered = sum(not why_unanswered(a.finish_reason) for a in answers)  # cut ones are kept, as in FastChat
     return stage.publish(
         Counts(kept={"answers": answered}, dropped=dict(unanswered(answers))),
         {"answers": answers},
@@ -40,7 +41,7 @@ def answer_questions(root: str, settings: MtBenchSettings, model: str, endpoint:
 
 def _second_turns(questions: Sequence[Question], first: Sequence[Answer]) -> dict[Question, Messages]:
     """The conversations so far, of the questions whose first turn was answered."""
-    answers = {answer.question_id: answer.text for answer in first if answer.finish_reason != PROMPT_TOO_LONG}
+    answers = {answer.question_id: answer.text for answer in first if not why_unanswered(answer.finish_reason)}
     return {
         q: [_message("user", q.turns[0]), _message("assistant", answers[q.question_id]), _message("user", q.turns[1])]
         for q in questions
@@ -86,7 +87,8 @@ def _answer_turn(
 
 def unanswered(answers: Sequence[Answer]) -> Counter[str]:
     """Turns without an answer, by reason; of the two turns of every question there is a record of those asked."""
-    reasons = Counter(f"turn {a.turn}: prompt too long" for a in answers if a.finish_reason == PROMPT_TOO_LONG)
+    missing = ((a.turn, why_unanswered(a.finish_reason)) for a in answers)
+    reasons = Counter(f"turn {turn}: {reason}" for turn, reason in missing if reason)
     not_asked = sum(a.turn == 1 for a in answers) - sum(a.turn == 2 for a in answers)
     if not_asked:
         reasons["turn 2: turn 1 has no answer"] = not_asked

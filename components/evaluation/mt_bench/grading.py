@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -14,17 +13,15 @@ from components.core.stage import Stage, parent, read_records
 from components.evaluation.mt_bench.answering import unanswered
 from components.evaluation.mt_bench.prompt import REFERENCE_CATEGORIES, JudgePrompt, prompt_name, slots_of
 from components.evaluation.mt_bench.questions import file_parent, find_files, read_judge_prompts, read_references
+from components.evaluation.mt_bench.rating import parse_rating
 from components.evaluation.mt_bench.records import Answer, Rating
 from components.evaluation.mt_bench.settings import GradingSettings, MtBenchSettings
-from components.judging.parser import Score
 from components.metrics.observations import observations
-from components.serving.client import PROMPT_TOO_LONG, Completion, Request
+from components.serving.answers import unanswered as why_unanswered
+from components.serving.client import Completion, Request
 from components.serving.completions import Endpoint, complete
 
 References = Mapping[str, tuple[str, str]]
-LOWEST, HIGHEST = 1.0, 10.0
-_RATING = re.compile(r"\[\[([^\[\]]*)\]\](?:\s*/\s*(\d+))?")
-_NUMBER = re.compile(r"\s*\d+(?:\.\d+)?\s*")
 
 
 def grade(root: str, settings: MtBenchSettings, answers: str, annotator: Parent, endpoint: Endpoint) -> Manifest:
@@ -66,7 +63,7 @@ def rate(
 ) -> list[Rating]:
     """One rating of each turn that was answered."""
     first = {answer.question_id: answer for answer in answers if answer.turn == 1}
-    by_id = {answer.id: answer for answer in answers if answer.finish_reason != PROMPT_TOO_LONG}
+    by_id = {answer.id: answer for answer in answers if not why_unanswered(answer.finish_reason)}
     sampling = settings.sampling()
 
     requests = []
@@ -78,7 +75,7 @@ def rate(
     def make(request: Request, completion: Completion) -> Rating:
         answer = by_id[request.id]
         score = parse_rating(completion.text, cut=completion.finish_reason == "length")
-        too_long = completion.finish_reason == PROMPT_TOO_LONG
+        missing = why_unanswered(completion.finish_reason)
         return Rating(
             id=answer.id,
             question_id=answer.question_id,
@@ -86,7 +83,7 @@ def rate(
             turn=answer.turn,
             completion=completion.text,
             rating=score.value,
-            unparsed="judge prompt too long" if too_long else score.unparsed,
+            unparsed=f"judge {missing}" if missing else score.unparsed,
             judge_prompt=prompts[prompt_name(answer)].sha256,
             tokens=completion.tokens,
         )
@@ -104,21 +101,6 @@ def _reference(answer: Answer, references: References) -> tuple[str, str] | None
             "Add it to the file that the setting `references` names.",
         )
     return references[answer.question_id]
-
-
-def parse_rating(completion: str, cut: bool = False) -> Score:
-    """The rating that a completion ends on: the LAST "[[...]]" counts, a number from 1 to 10.
-
-    `completion` is the judge's own text without the prompt. FastChat takes the first, and others where there is none;
-    but a judge may quote a rating that the answer gives itself before it comes to its own.
-    """
-    ratings = list(_RATING.finditer(completion))
-    if not ratings:
-        return Score(None, "cut off before a rating" if cut else "no rating")
-    number, scale = ratings[-1].groups()
-    if _NUMBER.fullmatch(number) and scale in (None, "10") and LOWEST <= float(number) <= HIGHEST:
-        return Score(float(number))
-    return Score(None, "not a number from 1 to 10")
 
 
 def by_question(ratings: Sequence[Rating]) -> dict[str, tuple[float, float]]:

@@ -12,7 +12,7 @@ from components.core.records import Record
 class Answer(Record):
     """The model's answer to one turn; `prompt` is that turn's question alone, `id` is "<question_id>/<turn>".
 
-    `finish_reason` "length" means cut off: graded all the same. "prompt_too_long" means that there is no answer.
+    `finish_reason` "length" means cut off: graded all the same. Any other says why there is no answer.
     """
 
     question_id: str

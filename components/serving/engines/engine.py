@@ -3,11 +3,13 @@ there), or a Deployment on Kubernetes of `transformers` (our own server), `tgi` 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 from components.core.errors import UserError
 from components.core.stage import read_manifest
-from components.serving.client import endpoint_info
+from components.serving.address import ENDPOINT_KEY, Address
+from components.serving.description import endpoint_info
 from components.serving.engines.processes import CommandEngine, EmbeddedEngine
 from components.serving.kubernetes.launch import LAUNCHES
 from components.serving.settings import ServingSettings
@@ -19,8 +21,8 @@ class Engine(Protocol):
     def check(self) -> None:
         """Raises UserError when it is clear before any work that the engine cannot serve."""
 
-    def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str:
-        """Serve the model stage `model` under the name `name`; returns the endpoint's URL."""
+    def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str | Address:
+        """Serve the model stage `model` under the name `name`; returns where: the URL alone of a server of the run."""
 
     def stop(self, run: str, name: str = "") -> None:
         """Stop the server of one model, or all of the run's."""
@@ -34,18 +36,24 @@ class EndpointEngine:
 
     def check(self) -> None:
         if "{model}" not in self.endpoint:  # servers of models that are still to be made come later
-            endpoint_info(self.endpoint)
+            endpoint_info(self._address(""))
 
-    def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str:
-        """Raises UserError when another model is served there than the stage `model`."""
-        url = self.endpoint.replace("{model}", name)
-        info, digest = endpoint_info(url), read_manifest(model).digest
-        if info.get("model_sha") != digest and model not in str(info.get("model_id")):
+    def start(self, run: str, name: str, model: str, settings: ServingSettings) -> Address:
+        """Raises UserError when no model there is the stage `model`, by its URI or digest."""
+        address = self._address(name)
+        info, digest = endpoint_info(address), read_manifest(model).digest
+        found = next((served for served in info["models"] if model in str(served) or digest in str(served)), None)
+        if info.get("model_sha") != digest and found is None:
+            served = ", ".join(map(repr, info["models"])) or "no model that it names"
             raise UserError(
-                f"the endpoint {url} serves {info.get('model_id')!r}, but {name} is {model} (digest {digest})",
-                "Start a server for that model there (/info names it by URI or digest), or use the embedded engine.",
+                f"the endpoint {address.shown} serves {served}, but {name} is {model} (digest {digest})",
+                "Start a server for that model there (/info or /v1/models names it by URI or digest), or use the "
+                "embedded engine.",
             )
-        return url
+        return replace(address, model=str(found or info["model_id"]))
+
+    def _address(self, name: str) -> Address:
+        return Address(self.endpoint.replace("{model}", name), key_variable=ENDPOINT_KEY)
 
     def stop(self, run: str, name: str = "") -> None:
         """Not ours to stop."""

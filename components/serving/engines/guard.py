@@ -11,7 +11,7 @@ from pathlib import Path
 
 from components.core.errors import UserError
 from components.core.processes import end, watch_owner, write_ready_file
-from components.serving.client import endpoint_info
+from components.serving.description import endpoint_info
 
 POLL_INTERVAL_S = 0.5
 INFO_TIMEOUT_S = 5.0

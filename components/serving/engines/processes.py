@@ -20,7 +20,7 @@ from components.core.processes import end
 from components.core.progress import say
 from components.core.stage import read_manifest
 from components.core.store import home
-from components.serving.client import endpoint_info
+from components.serving.description import endpoint_info
 from components.serving.settings import ServingSettings
 
 POLL_INTERVAL_S = 0.1

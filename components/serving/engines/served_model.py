@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from components.core.context import RunContext
 from components.kubernetes.settings import ClusterSettings
+from components.serving.address import ANNOTATOR_KEY, JUDGE_KEY, Address, address_of
 from components.serving.engines.engine import Engine, open_engine
 from components.serving.settings import ServingSettings
 
@@ -22,10 +23,11 @@ class ServedModel:
     name: str
     model: str
 
-    def __call__(self) -> str:
-        """The endpoint's URL. Raises UserError with the reason where the model cannot be served."""
+    def __call__(self) -> Address:
+        """Where it is served. Raises UserError with the reason where it cannot be."""
         settings = self.context.section("serving", ServingSettings)
-        return engine_of(self.context).start(self.context.run, self.name, self.model, settings)
+        started = engine_of(self.context).start(self.context.run, self.name, self.model, settings)
+        return replace(address_of(started), patience=settings.patience)
 
     def stop(self) -> None:
         """Free what the server holds; there may be none."""
@@ -42,3 +44,20 @@ def engine_of(context: RunContext) -> Engine:
         worker_image=context.worker_image,
         engine_image=context.engine_image,
     )
+
+
+def judge_of(context: RunContext) -> Address | None:
+    """Another judge than the policy, None where the policy judges itself."""
+    if not context.judge_endpoint:
+        return None
+    settings = context.section("serving", ServingSettings)
+    return Address(context.judge_endpoint, context.judge_model or settings.judge_model, JUDGE_KEY, settings.patience)
+
+
+def annotator_of(context: RunContext) -> Address | None:
+    """An annotator that is there already, None where the run serves one."""
+    if not context.annotator_endpoint:
+        return None
+    settings = context.section("serving", ServingSettings)
+    model = context.annotator_model or settings.annotator_model
+    return Address(context.annotator_endpoint, model, ANNOTATOR_KEY, settings.patience)

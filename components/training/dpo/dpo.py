@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from components.base_model.base_model import load_tokenizer
 from components.core.hashing import content_hash
 from components.core.model_files import model_folder
-from components.core.records import Counts, Manifest, Messages, Pair, Parent, Prompt
+from components.core.records import Counts, Manifest, Messages, Pair, Prompt
 from components.core.stage import Stage, parent, read_records
-from components.serving.client import endpoint_identity
+from components.serving.address import JUDGE_KEY, Address
+from components.serving.completions import answering_model
 from components.training.distributed import local_main_process_first, world_size
 from components.training.dpo.settings import DpoSettings
 
@@ -32,13 +33,19 @@ Row = dict[str, Messages]
 class DpoInputs:
     """URIs of Mt, its pairs and the seed data, whose validation prompts are for early stopping.
 
-    `judge_endpoint` is another judge for these, empty where Mt judges.
+    `judge_endpoint` is another judge for these, empty where Mt judges; `judge_model` is its name there.
     """
 
     model: str
     pairs: str
     seed_data: str = ""
     judge_endpoint: str = ""
+    judge_model: str = ""
+
+    @property
+    def judge(self) -> Address | None:
+        """Another judge than Mt; its key stays in the environment."""
+        return Address(self.judge_endpoint, self.judge_model, JUDGE_KEY) if self.judge_endpoint else None
 
 
 def dpo_stage(root: str, settings: DpoSettings, inputs: DpoInputs) -> Stage:
@@ -49,8 +56,8 @@ def dpo_stage(root: str, settings: DpoSettings, inputs: DpoInputs) -> Stage:
     parents = {"model": parent(inputs.model), "pairs": parent(inputs.pairs)}
     if settings.early_stop:
         parents["seed_data"] = parent(inputs.seed_data)
-        if inputs.judge_endpoint:
-            parents["judge"] = Parent(uri=inputs.judge_endpoint, digest=endpoint_identity(inputs.judge_endpoint))
+        if inputs.judge:
+            parents["judge"] = answering_model("", inputs.judge)
     return Stage(root, "dpo", settings, parents)
 
 
@@ -98,7 +105,7 @@ def _early_stop(stage: Stage, settings: DpoSettings, inputs: DpoInputs, policy: 
     from components.training.dpo.early_stop import EarlyStop, Validation
 
     prompts = read_records(inputs.seed_data, "validation", Prompt)
-    return EarlyStop(Validation(stage, settings.early_stop, prompts, policy, inputs.judge_endpoint), settings)
+    return EarlyStop(Validation(stage, settings.early_stop, prompts, policy, inputs.judge), settings)
 
 
 def usable_pairs(

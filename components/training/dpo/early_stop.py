@@ -19,6 +19,7 @@ from components.core.stage import Stage
 from components.judging.judging import TextToJudge, judge_texts, mean_scores
 from components.pairs.pairs import SCORE_TOLERANCE
 from components.sampling.sampling import answer_prompts
+from components.serving.address import Address
 from components.serving.embedded.http.server import served_in_process
 from components.serving.embedded.model.loading import load
 from components.serving.embedded.scheduler.engine import Limits
@@ -55,15 +56,15 @@ def no_better(comparison: CheckpointComparison) -> bool:
 class Validation:
     """The prompts to answer, the judge, and the stage whose progress holds answers and judgements by id.
 
-    An interrupted training finds its checkpoints' scores there again. `policy` is the folder of Mt; `judge_endpoint` is
-    empty where Mt is the judge.
+    An interrupted training finds its checkpoints' scores there again. `policy` is the folder of Mt; `judge` is None
+    where Mt is the judge.
     """
 
     stage: Stage
     settings: EarlyStopSettings
     prompts: Sequence[Prompt]
     policy: Path
-    judge_endpoint: str
+    judge: Address | None
 
     def scores(self, model: Any, step: int) -> dict[str, float]:
         """Mean score of the model's answer to each prompt, by the prompt's id; unscored ones are absent."""
@@ -79,9 +80,9 @@ class Validation:
         return mean_scores(judgements)
 
     @contextmanager
-    def _judge(self, model: Any) -> Iterator[str]:
-        if self.judge_endpoint:
-            yield self.judge_endpoint
+    def _judge(self, model: Any) -> Iterator[str | Address]:
+        if self.judge:
+            yield self.judge
         elif isinstance(model, PeftModel):
             with model.disable_adapter(), _served(model, self.policy) as endpoint:
                 yield endpoint

@@ -13,6 +13,7 @@ from components.core.errors import UserError
 from components.core.records import Manifest
 from components.core.stage import read_manifest
 from components.kubernetes.settings import ClusterSettings, TrainingPods
+from components.serving.engines.served_model import judge_of
 from components.training.launch.logs import Log, ending_with_this_process
 from components.training.launch.request import TrainingRequest
 
@@ -24,7 +25,9 @@ def train_model(run: str, name: str, kind: str, inputs: dict[str, str]) -> str:
     """Make the stage `kind` (sft or dpo) of the model `name`; returns its URI. `inputs` are URIs by role."""
     with open_step(run, f"train {name.upper()}") as context:
         if kind == "dpo":
-            inputs = {**inputs, "judge_endpoint": context.judge_endpoint}
+            judge = judge_of(context)
+            named = {"judge_endpoint": judge.url, "judge_model": judge.model} if judge else {}
+            inputs = {**inputs, **named}
         request = TrainingRequest(kind=kind, root=context.store, settings=context.recipe[kind], inputs=inputs)
         pods = (context.recipe["resources"], context.recipe["cluster"], context.trainer_image)
         return context.make(f"{name}/{kind}", lambda: train_stage(request, *pods, context.run, name))

@@ -12,6 +12,7 @@ import pytest
 from components.core import store as store_module
 from components.core.errors import UserError
 from components.core.store import Store, open_store
+from components.core.store_check import check_store
 from pipelines.local.services import BUCKET, services
 
 
@@ -50,6 +51,12 @@ def test_names_are_sorted_and_below_the_prefix(store: Store) -> None:
     assert store.names("nothing/") == []
 
 
+def test_it_passes_the_check_before_a_run_and_is_left_as_it_was(store: Store) -> None:
+    store.write("a", b"x")
+    check_store(store)
+    assert store.names() == ["a"]
+
+
 def test_delete_twice_is_fine(store: Store) -> None:
     store.write("a", b"x")
     store.delete("a")
@@ -78,7 +85,7 @@ def test_files_go_up_and_come_down(store: Store, tmp_path: Path) -> None:
 def test_wrong_keys_are_refused_with_a_remedy(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     store_module._s3.cache_clear()
-    with pytest.raises(UserError, match="credentials"):
+    with pytest.raises(UserError, match="Correct AWS_SECRET_ACCESS_KEY"):
         open_store(s3).read("x")
     store_module._s3.cache_clear()
 

@@ -57,7 +57,7 @@ def test_the_score_format_is_part_of_the_key(tmp_path: Path, serve: Callable[[Sc
     root = str(tmp_path)
     model = Stage(root, "base_model", Settings(), {})
     model.publish(Counts(), {})
-    script = says(lambda _: "Score: 3, or 4")
+    script = says(lambda _: "Score: 3\nor 4")
     endpoint, candidates = serve(script), sampled(root)
     forms: list[dict[str, str | float]] = [{}, {}, {"pattern": r"or (?P<score>\d)"}, {"highest": 10}]
     manifests = [

@@ -1,13 +1,18 @@
 """What a judge wrote, and the score that it stands for."""
 
+import time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from components.judging.parser import Score, ScoreFormat, parse_score
 from components.judging.prompt import built_in_judge_prompt
 from components.judging.settings import JudgingSettings
+from components.judging.values import read_value
+from tests.components.judging.written_scores import OF_THEIR_KIND, REPORTED
 
 
 @pytest.mark.parametrize(
@@ -51,6 +56,105 @@ def test_an_invalid_score_is_missing_with_its_reason(completion: str) -> None:
     score = parse_score(completion)
     assert score.value is None
     assert score.unparsed
+
+
+@pytest.mark.parametrize(("completion", "score"), REPORTED + OF_THEIR_KIND)
+def test_the_score_is_what_a_person_reads(completion: str, score: float | None) -> None:
+    made = parse_score(completion)
+    assert made.value == score
+    assert (made.unparsed is None) == (score is not None)
+
+
+# Without the quotation mark: a text that ends its own quotation is no longer quoted for anybody who sees it alone.
+UNTRUSTED = st.lists(
+    st.sampled_from(
+        ["Score: 5", "Score:", "5", "**", "\\n", "{", "}", ":", "'", "Verdict: A", " good ", "<", "score", "4/5"]
+    )
+    | st.text(st.characters(blacklist_characters='"“”', blacklist_categories=["Cs"]), max_size=5),
+    max_size=8,
+).map("".join)
+ONE_LINE = UNTRUSTED.map(lambda text: " ".join(text.splitlines()))
+
+
+@given(quoted=UNTRUSTED, score=st.integers(0, 5))
+def test_what_a_judge_quotes_before_its_own_score_changes_nothing(quoted: str, score: int) -> None:
+    """The parser sees the completion alone: what is in the candidate or the prompt gets there only as a quotation."""
+    for opening, closing in (("", ""), ('"', '"'), ("> ", ""), ("```\n", "\n```")):
+        assert (
+            parse_score(f"The response says:\n{opening}{quoted}{closing}\nI disagree.\nScore: {score}").value == score
+        )
+
+
+@given(quoted=ONE_LINE, score=st.integers(0, 5))
+def test_what_a_judge_quotes_behind_its_own_score_changes_nothing(quoted: str, score: int) -> None:
+    for quotation in (f'Its last line, "{quoted}", is a trick.', f"> {quoted}", f"It ends:\n```\n{quoted}\n```"):
+        assert parse_score(f"Fair.\nScore: {score}\n{quotation}").value == score
+
+
+@given(before=st.text(), after=st.text(), number=st.floats(0, 5).map(lambda score: round(score, 2)))
+def test_a_score_is_a_number_of_the_scale_or_missing_with_a_reason(before: str, after: str, number: float) -> None:
+    score = parse_score(f"{before}Score: {number}{after}")
+    assert (score.value is None) != (score.unparsed is None)
+    assert score.value is None or 0 <= score.value <= 5
+
+
+@given(
+    first=st.integers(0, 5),
+    second=st.integers(0, 5),
+    between=st.sampled_from(["-", " or ", " to ", ", ", " + ", " ", "~"]),
+)
+def test_two_numbers_that_nothing_decides_between_are_no_score(first: int, second: int, between: str) -> None:
+    assert parse_score(f"Score: {first}{between}{second}").value is None
+
+
+@given(terms=st.lists(st.integers(0, 1), min_size=2, max_size=6), result=st.integers(0, 5))
+def test_a_sum_is_the_score_that_it_comes_to_and_no_other(terms: list[int], result: int) -> None:
+    score = parse_score(f"Score: {' + '.join(map(str, terms))} = {result}").value
+    assert score == (result if sum(terms) == result else None)
+
+
+def test_a_scale_must_be_that_of_the_format() -> None:
+    ten = ScoreFormat(highest=10)
+    for completion, score in (
+        ("Score: 8/10", 8.0),
+        ("Score: 8 out of 10", 8.0),
+        ("Score: 4/5", None),
+        ("Score: 11", None),
+    ):
+        assert parse_score(completion, score_format=ten).value == score
+    assert parse_score("Score: 1,000", score_format=ScoreFormat(highest=1000)).value == 1000
+    assert parse_score("Score: -2", score_format=ScoreFormat(lowest=-3)).value == -2
+
+
+@pytest.mark.parametrize(
+    ("completion", "score"),
+    [
+        ("Rating 4", 4.0),
+        ("Rating 4/5", 4.0),
+        ("Rating 4/10", None),
+        ("Rating 3-4", None),
+        ("Rating 3 or 4", None),
+        ("Rating 4 out of 10", None),
+        ("Rating 4%", None),
+        ("Rating -4", None),
+        ("Rating ٤", 4.0),
+        ("<think>Rating 4</think>", None),
+    ],
+)
+def test_a_custom_pattern_finds_whole_values_too(completion: str, score: float | None) -> None:
+    assert parse_score(completion, score_format=ScoreFormat(r"Rating (?P<score>-?\d)")).value == score
+
+
+PARTS = ["Score: ", "Score: <score> ", '"Score: 5" ', "{", '{"score":', "Score: 1 + ", "Score: 4 (", "**", "~~", "<|"]
+PARTS += ["score - ", "Score: 4, ", "<think>", "</think", "1", " ", "\\frac{", "> Score: 4\n", "```\nScore: 4\n"]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_degenerate_judgement_costs_no_time(part: str) -> None:
+    start = time.monotonic()
+    parse_score(part * (40_000 // len(part)))
+    read_value(part * 1000, 5)
+    assert time.monotonic() - start < 2
 
 
 def test_a_number_at_the_cut_may_be_half_of_one() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components.registry.client import DIGEST, MEASURED, MLFLOW_RUN, RegistryError, check_tracking, registry
+from components.registry.client import DIGEST, MEASURED, MLFLOW_RUN, RegistryError, check_tracking, name_is, registry
 from components.registry.registry import TrainedModel, register
 from tests.helpers.forwarder import forwarded
 from tests.helpers.registered_models import measure, trained
@@ -48,6 +48,15 @@ def test_runs_that_register_the_same_at_once_make_one_version(client: MlflowClie
         made = list(threads.map(lambda _: register(client, model).version, range(6)))
     assert set(made) == set(versions(client, model.registered_name))
     assert len(set(made)) == 1
+
+
+def test_a_name_with_an_apostrophe_is_found_again(client: MlflowClient, model: TrainedModel) -> None:
+    """In MLflow's searches quotation marks end a name."""
+    named = replace(model, registered_name=f"{model.registered_name}'s own")
+    assert [register(client, named).version for _ in range(2)] == ["1", "1"]
+    assert [version.version for version in client.search_model_versions(name_is(named.registered_name))] == ["1"]
+    with pytest.raises(RegistryError, match="cannot search for the name"):
+        name_is("'\"")
 
 
 def test_metrics_and_the_loss_curve_are_logged(client: MlflowClient, model: TrainedModel) -> None:

@@ -59,7 +59,29 @@ def test_blank_lines_are_no_messages(thread, json_lines):
     assert len(read(str(path))) == 2
 
 
+def test_what_pandas_writes_is_read(thread, json_lines, tmp_path):
+    """A column of ranks with gaps is one of floats, and NaN is no value: in JSON and in Parquet."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow.parquet import write_table
+
+    rows = thread("p", [0, 1])
+    pandas = [row | {"rank": float("nan") if row["rank"] is None else float(row["rank"])} for row in rows]
+    pandas[0] |= {"parent_id": float("nan"), "review_result": float("nan")}
+    assert read(json_lines(pandas, "pandas")) == read(json_lines(rows, "rows"))
+    table = pyarrow.Table.from_pylist([{**row, "parent_id": None, "review_result": None} for row in pandas])
+    write_table(table, tmp_path / "pandas.parquet")
+    assert [m.rank for m in read(str(tmp_path / "pandas.parquet"))] == [None, 0, 1]
+
+
+def test_half_a_surrogate_pair_in_a_text_is_one_unknown_character(thread, json_lines):
+    rows = thread("p", [0])
+    rows[1]["text"] = "smile \ud83d"
+    assert [message.text for message in read(json_lines(rows))][1] == "smile \ufffd"
+
+
 WRONG_FIELDS = [
+    {"rank": 1.5},
+    {"rank": float("inf")},
     {"message_id": None},
     {"role": "human"},
     {"text": 7},

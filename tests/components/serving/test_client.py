@@ -14,8 +14,10 @@ from components.core.errors import UserError
 from components.core.records import PromptAttempt
 from components.core.stage import Stage
 from components.pairs.settings import PairsSettings
-from components.serving.client import Client, Completion, Request, RetryPolicy, Sampling, endpoint_info
+from components.serving.client import Client, Completion, Request, Sampling
 from components.serving.completions import complete
+from components.serving.description import endpoint_info
+from components.serving.patience import RetryPolicy
 from tests.helpers.scripted_endpoint import Script, said
 
 QUICK = RetryPolicy(attempts=3, first_wait=0.01, longest_wait=0.02, timeout=5)
@@ -217,7 +219,7 @@ def test_a_refusal_that_names_logprobs_by_the_way_stays_a_refusal(
     script = Script(lambda number, body: (400, {"error": "no chat template", "body": "...logprobs..."}))
     with pytest.raises(UserError, match="no chat template"):
         ask(serve(script), ANNOTATING)
-    assert len(script.bodies) == 2
+    assert len(script.bodies) == 1
     assert "log-probabilities" not in capsys.readouterr().err
 
 
@@ -257,7 +259,7 @@ def test_only_missing_records_are_asked_for_and_in_flight_is_bounded(
 
 def test_what_was_made_before_a_failure_is_kept(serve: Callable[[Script], str], tmp_path: Path) -> None:
     stage = Stage(str(tmp_path), "pairs", PairsSettings(), {})
-    broken = Script(lambda number, body: echo(number, body) if number <= 3 else (400, {"error": "no"}))
+    broken = Script(lambda number, body: echo(number, body) if number <= 3 else (401, {"error": "no"}))
     with pytest.raises(UserError, match="refused"):
         complete(stage, "attempts", PromptAttempt, attempts(range(5)), attempt, serve(broken), concurrency=1)
     assert sorted(stage.load_progress("attempts", PromptAttempt)) == ["0", "1", "2"]

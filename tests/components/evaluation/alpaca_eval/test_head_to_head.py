@@ -1,9 +1,7 @@
 """Both orders, and what counts as a win."""
 
-import pytest
-
 from components.core.records import Candidate, Comparison
-from components.evaluation.alpaca_eval.head_to_head import comparison_prompt, parse_verdict, tally
+from components.evaluation.alpaca_eval.head_to_head import comparison_prompt, tally
 
 
 def answers(**texts: str) -> list[Candidate]:
@@ -15,23 +13,6 @@ def answers(**texts: str) -> list[Candidate]:
 
 def comparison(prompt: str, first: str, verdict: str | None) -> Comparison:
     return Comparison(id=f"{prompt}/{first}", prompt_id=prompt, first=first, completion="", verdict=verdict, tokens=1)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("completion", "verdict"),
-    [
-        ("Better facts.\nVerdict: A", "first"),
-        ("**Verdict:** B", "second"),
-        ("Verdict: tie", "tie"),
-        ("Verdict: Response A", "first"),
-        ("Verdict: A? No.\nVerdict: B", "second"),  # the last one counts
-        ("Verdict: A\nVerdict: neither", None),
-        ("Verdict: Anna", None),
-        ("I like both", None),
-    ],
-)
-def test_the_last_verdict_counts_where_it_is_valid(completion: str, verdict: str | None) -> None:
-    assert parse_verdict(completion) == verdict
 
 
 def test_a_win_needs_both_orders() -> None:

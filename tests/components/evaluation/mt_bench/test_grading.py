@@ -14,7 +14,7 @@ from components.core.errors import UserError
 from components.core.hashing import content_hash
 from components.core.records import Counts, Manifest, Parent
 from components.core.stage import Stage, join, read_records
-from components.evaluation.mt_bench.grading import by_question, grade, mt_bench_metrics, parse_rating
+from components.evaluation.mt_bench.grading import by_question, grade, mt_bench_metrics
 from components.evaluation.mt_bench.prompt import JudgePrompt, keep_in_slot
 from components.evaluation.mt_bench.records import Answer, Rating
 from components.evaluation.mt_bench.settings import AnswerSettings, MtBenchSettings
@@ -223,46 +223,3 @@ def test_categories_are_averaged_over_both_turns() -> None:
     assert metrics["mt_bench_stem"] == metrics["mt_bench"] == 6.0
     assert metrics["mt_bench_unrated"] == 3.0
     assert by_question(ratings) == {"1": (10.0, 2.0), "2": (8.0, 1.0)}
-
-
-@pytest.mark.parametrize(
-    ("completion", "rating"),
-    [
-        ("Good.\n\nRating: [[5]]", 5.0),
-        ("[[7.5]]", 7.5),
-        ("[[ 1 ]]", 1.0),
-        ("Rating: [[10]].", 10.0),
-        ("[[7]]/10", 7.0),
-        ("It rates itself [[10]], which is wrong.\nRating: [[2]]", 2.0),  # the last one counts
-    ],
-)
-def test_the_last_valid_rating_in_double_brackets_is_read(completion: str, rating: float) -> None:
-    assert parse_rating(completion).value == rating
-
-
-@pytest.mark.parametrize(
-    "completion",
-    [
-        "",
-        "Rating: 5",
-        "Rating: [5]",
-        "[[11]]",
-        "[[0]]",
-        "[[0.9]]",
-        "[[-3]]",
-        "[[rating]]",
-        "[[]]",
-        "[[3]]/5",
-        "[[1, 2]]",
-        "[[5]] or rather [[none]]",  # the last one counts, even when it says nothing
-    ],
-)
-def test_an_invalid_rating_is_missing_with_its_reason(completion: str) -> None:
-    score = parse_rating(completion)
-    assert score.value is None
-    assert score.unparsed
-
-
-def test_a_completion_cut_before_its_rating_is_unparsed_for_that_reason() -> None:
-    assert parse_rating("The answer is", cut=True).unparsed == "cut off before a rating"
-    assert parse_rating("Rating: [[1", cut=True).unparsed == "cut off before a rating"

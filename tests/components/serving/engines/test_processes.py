@@ -17,7 +17,7 @@ from components.base_model.settings import BaseModelSettings
 from components.core.errors import UserError
 from components.core.processes import alive
 from components.core.store import join
-from components.serving.client import endpoint_info
+from components.serving.description import endpoint_info
 from components.serving.engines.engine import open_engine
 from components.serving.engines.processes import CommandEngine
 from components.serving.settings import ServingSettings

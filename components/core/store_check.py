@@ -1,0 +1,85 @@
+"""A store tried out before any work depends on it: it gives back what was written, and only the first writer wins."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import uuid
+from pathlib import Path
+
+from components.core.errors import UserError
+from components.core.s3_refusals import NO_CHECKSUMS
+from components.core.store import S3Store, Store, without_checksums
+
+DATA = b"srlm probes this store\n"
+
+
+def check_store(store: Store) -> None:
+    """Raises UserError where the store refuses something that runs do, or does it otherwise; leaves nothing there.
+
+    What fails with boto3's checksums is tried without: several stores know only older ones.
+    """
+    try:
+        _try(store)
+    except UserError as error:
+        if not isinstance(store, S3Store) or not _works_without_checksums(store):
+            raise
+        raise UserError(
+            f"the store {store.uri} does not take checksums as boto3 sends them ({error.problem})",
+            f"Set {NO_CHECKSUMS} where steps run; with them it does all that runs need.",
+        ) from error
+
+
+def _works_without_checksums(store: Store) -> bool:
+    with without_checksums():
+        try:
+            _try(store)
+        except UserError:
+            return False
+        return True
+
+
+def _try(store: Store) -> None:
+    """All that runs do with a store, on objects of its own."""
+    name = f"probe-{uuid.uuid4().hex}"
+    written, uploaded, once = f"{name}-written", f"{name}-uploaded", f"{name}-once"
+    try:
+        if store.read(f"{name}-absent") is not None:
+            raise UserError(f"the store {store.uri} answers with things that are not there", "Is it an S3 server?")
+        store.write(written, DATA)
+        _upload(store, uploaded)
+        _require_content(store, written, uploaded)
+        _require_first_wins(store, once)
+        if store.names(f"{name}-") != sorted((written, uploaded, once)):
+            raise UserError(f"the store {store.uri} does not list what was written", "Use another S3 server.")
+    finally:
+        with contextlib.suppress(UserError):  # one that cannot be removed is no reason for another message
+            for left in (written, uploaded, once):
+                store.delete(left)
+    store.delete(once)  # progress is deleted when a stage is finished
+
+
+def _upload(store: Store, name: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="srlm-") as folder:
+        path = Path(folder) / "probe"
+        path.write_bytes(DATA)
+        store.upload(path, name)
+
+
+def _require_content(store: Store, *names: str) -> None:
+    for name in names:
+        if store.read(name) != DATA:
+            raise UserError(f"the store {store.uri} does not give back what was written", "Use another S3 server.")
+
+
+def _require_first_wins(store: Store, name: str) -> None:
+    remedy = "Use a store that has conditional puts: AWS S3, MinIO, Ceph 20, SeaweedFS 4."
+    try:
+        first, second = store.create(name, DATA), store.create(name, b"2")
+    except UserError as error:  # other puts succeeded before
+        raise UserError(f"{error.problem} (a conditional put: If-None-Match)", remedy) from error
+    if not first or second or store.read(name) != DATA:
+        raise UserError(
+            f"the store {store.uri} lets a second writer replace what is there (no conditional put: If-None-Match)",
+            remedy,
+        )

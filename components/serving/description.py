@@ -1,0 +1,138 @@
+"""What an endpoint says that it serves, asked before any work; where it says nothing, one question tells (issue 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from components.core.errors import UserError
+from components.core.hashing import content_hash
+from components.serving.address import ANY_NAME, Address, address_of
+from components.serving.meaning import Kind, Meaning, meaning_of, unreachable
+from components.serving.remedies import name_it, refusal
+
+QUESTION_TIMEOUT_S = 120.0
+OWN_TIMEOUT_S = 10.0
+
+
+def endpoint_info(endpoint: str | Address, timeout: float = 10.0) -> dict[str, Any]:
+    """What is served: `model_id`, `model_sha` and `max_total_tokens` where they are told, `models`, all names there.
+
+    From TGI's `/info`, else `/v1/models`, else from the answer to one question. Raises UserError when nothing answers.
+    """
+    address, problem = address_of(endpoint), ""
+    for path in ("/info", "/v1/models"):
+        body, problem = _get(address, path, timeout)
+        if path == "/info" and body.get("model_id"):
+            return {"models": [body["model_id"]], **body}
+        models = [model for model in body.get("data") or () if isinstance(model, dict) and model.get("id")]
+        if path != "/info" and models:
+            return _described(models, address.model)
+    meaning = ask_one_question(address)
+    if meaning.kind in (Kind.BROKEN, Kind.NO_API):
+        raise _silent(address, meaning.problem or problem)
+    told = str((meaning.body or {}).get("model") or "")
+    return {"model_id": address.model or told or None, "models": [told] if told else []}
+
+
+def _described(models: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """One model of the list, as TGI's /info calls it; vLLM and others name its context there, few a revision."""
+    model = next((model for model in models if model["id"] == name), {} if name else models[0])
+    return {
+        "model_id": name or model["id"],
+        "model_sha": model.get("revision") or model.get("model_sha"),
+        "max_total_tokens": model.get("max_model_len") or model.get("context_length"),
+        "models": [one["id"] for one in models],
+    }
+
+
+def check_endpoint(address: Address) -> None:
+    """Before any work: raises UserError where its model is not clear, or one question is refused."""
+    meaning = ask_one_question(resolve(address))
+    if not meaning.responded:
+        raise _silent(address, meaning.problem)
+
+
+def resolve(endpoint: str | Address) -> Address:
+    """The address with the model's name: the only one there, where none is given. Raises UserError for several."""
+    address = address_of(endpoint)
+    if address.model:
+        return address
+    if address.is_own:
+        return _own(address)
+    info = endpoint_info(address)
+    if len(info["models"]) > 1:
+        some = ", ".join(map(str, info["models"][:10])) + (", ..." if len(info["models"]) > 10 else "")
+        raise UserError(f"the endpoint {address.shown} serves several models: {some}", name_it(address))
+    return replace(address, model=str(info.get("model_id") or ""))
+
+
+def _own(address: Address) -> Address:
+    """A server of the run holds one model, by whatever name its command gave it; ours and TGI take any.
+
+    One that does not answer now is waited for where it is asked.
+    """
+    try:
+        body = _get(address, "/v1/models", OWN_TIMEOUT_S)[0]
+    except UserError:
+        return address
+    names = [str(model.get("id")) for model in body.get("data") or () if isinstance(model, dict)]
+    return replace(address, model=names[0]) if names and ANY_NAME not in names else address
+
+
+def endpoint_identity(endpoint: str | Address) -> str:
+    """A hash of the model that an endpoint serves, by name and revision: part of the key of what it judged."""
+    address = resolve(endpoint)
+    info = endpoint_info(address)
+    return content_hash([address.model or info.get("model_id"), info.get("model_sha")])
+
+
+def ask_one_question(address: Address) -> Meaning:
+    """What one chat completion of one token means. Raises UserError where it shows that none can be had."""
+    body = {"model": address.model or ANY_NAME, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+    meaning = _request(address, "POST", "/v1/chat/completions", QUESTION_TIMEOUT_S, body)
+    if meaning.kind in (Kind.NAME, Kind.KEY, Kind.CREDIT, Kind.TEMPLATE) or (
+        meaning.kind is Kind.NO_API and meaning.responded
+    ):
+        raise refusal(address, meaning)
+    return meaning
+
+
+def _get(address: Address, path: str, timeout: float) -> tuple[Mapping[str, Any], str]:
+    """The object at a route, {} where there is none, and what was said instead. Raises UserError where nobody is."""
+    meaning = _request(address, "GET", path, timeout)
+    if not meaning.responded:
+        raise _silent(address, meaning.problem)
+    return meaning.body or {}, meaning.problem
+
+
+def _silent(address: Address, problem: str) -> UserError:
+    return UserError(
+        f"the endpoint {address.shown} does not answer ({problem})",
+        "Start the server there or correct the URL, then run again.",
+    )
+
+
+def _request(address: Address, method: str, path: str, timeout: float, body: Any = None) -> Meaning:
+    """What one response means; at a route that is no completion any JSON object is an answer."""
+    import httpx2
+
+    try:
+        with httpx2.Client(headers=address.headers(), timeout=timeout, trust_env=not address.is_own) as client:
+            response = client.request(method, address.route(path), json=body)
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            meaning = meaning_of(response.status_code, headers, response.text, body or ())
+            if method == "GET" and response.status_code < 300 and isinstance(found := _object(response), dict):
+                meaning = Meaning(Kind.ANSWER, body=found)
+    except httpx2.RequestError as error:
+        meaning = unreachable(str(error) or type(error).__name__)
+    key = address.key()
+    return replace(meaning, problem=meaning.problem.replace(key, "***")) if key else meaning
+
+
+def _object(response: Any) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return None
