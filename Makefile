@@ -11,7 +11,7 @@ DOCKER ?= docker
 # How images get to the nodes of the cluster that is tested on
 LOAD ?= kind load docker-image
 
-.PHONY: help setup demo world proof up down test test-quick test-extended test-cluster test-containers images compile \
+.PHONY: help setup demo world proof up down test test-quick test-extended test-engines test-cluster test-containers images compile \
 	lint format clean
 
 help: ## Show this help
@@ -48,13 +48,20 @@ down: setup ## Stop them
 PYTEST_2 := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: setup ## Tests that need neither Docker nor a cluster, but for those that take minutes
-	$(PYTEST_2) -m "not extended and not cluster and not containers"
+	$(PYTEST_2) -m "not extended and not cluster and not containers and not engines"
 
 test-extended: setup ## The same and those that take minutes, as CI runs them
-	$(PYTEST_2) -m "not cluster and not containers"
+	$(PYTEST_2) -m "not cluster and not containers and not engines"
 
 test-quick: setup ## Tests that need no server and no training
-	$(BIN)/python -m pytest -m "not slow and not extended and not cluster and not containers"
+	$(BIN)/python -m pytest -m "not slow and not extended and not cluster and not containers and not engines"
+
+$(VENV)-vllm/installed: tests/engines/install-vllm
+	PYTHON=$(PYTHON) TORCH="$(TORCH)" tests/engines/install-vllm $(VENV)-vllm
+	@touch $@
+
+test-engines: setup $(VENV)-vllm/installed ## The same run served by vLLM, which is installed beside .venv
+	$(BIN)/python -m pytest -m engines
 
 test-containers: setup images ## Each step in a container of its own; starts a Docker daemon where none runs
 	$(BIN)/python -m pytest -m containers

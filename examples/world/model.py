@@ -36,16 +36,16 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def make_model(seed: int) -> LlamaForCausalLM:
-    """Three layers of width 96 with four heads, randomly initialised."""
+def make_model(seed: int, heads: int = 4) -> LlamaForCausalLM:
+    """Three layers of width 96, randomly initialised. Three heads are 32 wide, which vLLM can compute on a CPU."""
     tokenizer = make_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=96,
         intermediate_size=256,
         num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=4,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
         max_position_embeddings=LONGEST,
         initializer_range=0.05,  # of the order of 1 / sqrt(96); the usual 0.02 is for much wider models
         bos_token_id=None,
@@ -57,9 +57,9 @@ def make_model(seed: int) -> LlamaForCausalLM:
         return LlamaForCausalLM(config)
 
 
-def write_model(folder: Path, seed: int) -> None:
+def write_model(folder: Path, seed: int, heads: int = 4) -> None:
     """Save M0 and its tokenizer as a model folder."""
     folder.mkdir(parents=True, exist_ok=True)
     logging.disable_progress_bar()  # 1.3 MB
-    make_model(seed).save_pretrained(folder, safe_serialization=True)
+    make_model(seed, heads).save_pretrained(folder, safe_serialization=True)
     make_tokenizer().save_pretrained(folder)

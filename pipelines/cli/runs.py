@@ -90,14 +90,18 @@ def doctor(
     host: Host = "",
     store: Annotated[str, typer.Option(envvar="SRLM_STORE", help="s3://bucket/prefix or a folder.")] = "",
     tracking_uri: Annotated[str, typer.Option(envvar="SRLM_TRACKING_URI", help="An MLflow server.")] = "",
+    endpoint: Annotated[str, typer.Option(help="Examine a server of models: what can it do of what runs ask?")] = "",
+    endpoint_model: Annotated[str, typer.Option(help="The model's name there; its key is SRLM_ENDPOINT_API_KEY.")] = "",
     debug: Debug = False,
 ) -> None:
     """Check everything that a run needs, with a remedy for what is broken (exit code 2)."""
+    from components.serving.address import ENDPOINT_KEY, Address
     from pipelines.cluster.doctor import Doctor
 
     names = [name.strip() for name in only.split(",") if name.strip()]
     broken = False
-    for name, finding in Doctor(namespace, store, tracking_uri, host, pull).examine(names):
+    address = Address(endpoint, endpoint_model, ENDPOINT_KEY) if endpoint else None
+    for name, finding in Doctor(namespace, store, tracking_uri, host, pull, address).examine(names):
         broken = broken or finding.state == "broken"
         remedy = f" -> {finding.remedy}" if finding.remedy else ""
         console.print(

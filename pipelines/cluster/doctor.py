@@ -17,6 +17,8 @@ from components.kubernetes.client import Cluster, ClusterError, connect, in_a_po
 from components.kubernetes.removal import TRAIN_JOBS
 from components.kubernetes.settings import ClusterSettings
 from components.registry.client import check_tracking
+from components.serving.address import Address
+from components.serving.conformance import NEEDED, examine
 from pipelines.cluster.kubeflow import ENDPOINT, kfp_client
 from pipelines.cluster.permissions import PERSON, PERSON_TRAINING, RUN, TRAINING, missing_of, own_missing
 from pipelines.local.doctor import Finding, broken, check_machine, ok, unknown
@@ -27,13 +29,15 @@ CHART = "helm upgrade --install the chart (charts/self-rewarding) in this namesp
 
 @dataclass
 class Doctor:
-    """What to check; empty addresses are not checked. `pull` starts a pod of every image."""
+    """What to check; empty addresses are not checked. `pull` starts a pod of every image; an `endpoint` is examined
+    alone, unless other checks are named."""
 
     namespace: str = ""
     store: str = ""
     tracking_uri: str = ""
     host: str = ""
     pull: bool = False
+    endpoint: Address | None = None
     settings: ClusterSettings = field(default_factory=ClusterSettings)
 
     @cached_property
@@ -44,9 +48,11 @@ class Doctor:
         """The checks by name, in order. Raises UserError for a name that is none."""
         if strange := sorted(set(only) - set(CHECKS)):
             raise UserError(f"there is no check {', '.join(strange)}", f"The checks are {', '.join(CHECKS)}.")
+        if self.endpoint and not only:
+            only = ["endpoint"]
         without_cluster = not only and not self._has_cluster()
         if not only:  # with a cluster this machine needs little; without one there is nothing to query
-            left_out = ON_CLUSTER if without_cluster else ("machine",)
+            left_out = ("endpoint", *(ON_CLUSTER if without_cluster else ("machine",)))
             only = [name for name in CHECKS if name not in left_out]
         for name in only:
             try:
@@ -63,6 +69,19 @@ class Doctor:
             return bool(self.cluster)
         except UserError:
             return False
+
+    def _check_endpoint(self) -> Iterator[Finding]:
+        if not self.endpoint:
+            yield unknown("no endpoint is given", "Give it with --endpoint URL.")
+            return
+        for ability in examine(self.endpoint):
+            text = f"{ability.name}{f': {ability.seen}' if ability.seen else ''}"
+            if ability.state == "yes":
+                yield ok(text)
+            else:
+                lacking = f"{'does not: ' if ability.state == 'no' else ''}{text}"
+                needed = ability.state == "no" and ability.name in NEEDED
+                yield Finding("broken" if needed else "unknown", lacking, ability.without)
 
     def _check_cluster(self) -> Iterator[Finding]:
         from kubernetes.client import VersionApi
@@ -208,4 +227,5 @@ CHECKS: dict[str, Callable[[Doctor], Iterator[Finding]]] = {
     "trainer": Doctor._check_trainer,
     "images": Doctor._check_images,
     "machine": lambda _: check_machine(),
+    "endpoint": Doctor._check_endpoint,
 }
