@@ -80,7 +80,8 @@ _PATTERNS: dict[Kind, re.Pattern[str]] = {
         r"|`inputs` (must have less than \d+ tokens|tokens \+ `max_new_tokens` must be)"
         r"|prompt tokens \+ max new tokens must be|the prompt must have at most \d+ tokens"
         r"|(prompt|input|request|messages?)\b( \(\d+ tokens\))? (is|are|was) too (long|large)\b"
-        r"|too many (input |prompt )?tokens\b(?!.{0,3}please wait)|request too large|request entity too large|payload too large|content too large",
+        r"|too many (input |prompt )?tokens\b(?!.{0,3}please wait)"
+        r"|(request|request entity|payload|content) too large",
         re.I,
     ),
     Kind.ROLES: re.compile(
