@@ -75,10 +75,11 @@ def test_a_store_that_keeps_no_first_writer_is_refused_before_anything_is_made(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     does = garage_like()
-    with served(does) as url, pytest.raises(SystemExit):
+    with served(does) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", url)
         store_module._s3.cache_clear()
-        prepare_run(replace(context(tmp_path), store=f"s3://{BUCKET}/runs"), str(tmp_path / "page.html"))
+        with pytest.raises(SystemExit):
+            prepare_run(replace(context(tmp_path), store=f"s3://{BUCKET}/runs"), str(tmp_path / "page.html"))
     store_module._s3.cache_clear()
     assert "Use a store that has conditional puts" in capsys.readouterr().err
     assert not does.objects and all("/probe-" in request for request in does.requests if "runs/" in request)
