@@ -1,4 +1,4 @@
-"""A round through a gateway as people have them (keys, names, limits, failures, filters): every record accounted for."""
+"""A round through a gateway as people have them (keys, limits, failures, filters): every record is accounted for."""
 
 from __future__ import annotations
 
