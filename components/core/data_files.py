@@ -80,7 +80,7 @@ def _array(data: bytes, name: str, line: int) -> Iterator[tuple[int, dict[str, A
         raise UserError(
             f"{name} is a JSON array of {LONGEST_ARRAY >> 20} MB or more", "Give JSON Lines: one object a line."
         )
-    text, decoder, sign = _without_halves(data).decode(), json.JSONDecoder(), ","
+    text, decoder, sign = without_halves(data).decode(), json.JSONDecoder(), ","
     place = counted = text.index("[") + 1
     if text[place:].lstrip()[:1] == "]":
         sign, place = "]", text.index("]") + 1
@@ -110,13 +110,13 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
     if len(line) > LONGEST_LINE:
         raise UserError(f"{where} is longer than {LONGEST_LINE >> 20} MB", "Give JSON Lines: one object a line.")
     try:
-        value = from_json(_without_halves(line))
+        value = from_json(without_halves(line))
     except ValueError as error:
         raise _no_json(error, where) from error
     return _record(value, where)
 
 
-def _without_halves(data: bytes) -> bytes:
+def without_halves(data: bytes) -> bytes:
     """JSON in which each half of a surrogate pair, which no UTF-8 text can hold, is the sign for an unknown one."""
     if b"\\ud" not in data and b"\\uD" not in data:
         return data

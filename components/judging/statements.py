@@ -43,15 +43,16 @@ class Said(NamedTuple, Generic[T]):
     value: T | None
     behind: str
     quoted: bool = False
+    whole: bool = False  # an object of JSON, which may stand in a fence and be explained behind it
 
 
 def last_statement(completion: str, name: str, read: Read[T]) -> Said[T] | None:
-    """What a completion says last of its own under that name; else what it quotes at its very end; else None."""
+    """What a completion says last of its own under that name; else what it quotes at its very end, or gives as JSON."""
     quoted = None
     for said in _statements(as_read(completion), name, read):
         if not said.quoted:
             return said
-        if not any(sign.isalnum() for sign in said.behind):
+        if quoted is None and (said.whole or not any(sign.isalnum() for sign in said.behind)):
             quoted = said
     return quoted
 
@@ -65,9 +66,9 @@ def placeholder(text: str, place: int = 0) -> bool:
 def _mark(name: str) -> re.Pattern[str]:
     """ "Score: 4", "**Final score (out of 5)**: 4", "Score - 4", "# Score" with the number below it."""
     return re.compile(
-        rf"(?<![\w-])(?:(?:final|overall|total)_)?{name}(?P<key>[\\\"'”’]{{0,2}})[*_`\s]{{0,6}}"
+        rf"(?<![^\W_])(?<!-)(?:(?:final|overall|total)_)?{name}(?P<key>[\\\"'”’]{{0,2}})[*_`\s]{{0,6}}"
         r"(?P<aside>[(\[][^()\[\]\n]{0,40}[)\]]|out of \d+|/\s?\d+)?[*_`}\s]{0,6}?"
-        r"(?P<colon>:{1,2}|[*_`\s]{0,6}(?:=>|->|→|=|>|\||(?<=\s)-(?=\s)|is\b|(?=\s)))",
+        r"(?P<colon>:{1,2}|[*_`\s]{0,6}(?:=>|->|→|=|>|\||(?<=\s)-(?=\s)|is\b\s?:?|(?=\s)))",
         re.IGNORECASE,
     )
 
@@ -96,7 +97,7 @@ def _in_object(found: Found, text: str, read: Read[T]) -> Said[T]:
     values = [value[0] if isinstance(value, list) and len(value) == 1 else value for value in found.values]
     plain = [value for value in values if isinstance(value, str | int | float) and not isinstance(value, bool)]
     value = read(str(plain[0]), "") if len(plain) == len(values) == 1 else None
-    return Said(value[0] if value else None, text[found.end - 1 :])
+    return Said(value[0] if value else None, text[found.end - 1 :], whole=True)
 
 
 def _at_mark(mark: re.Match[str], text: str, read: Read[T]) -> Said[T] | None:
@@ -122,8 +123,8 @@ def _words(text: str) -> list[str]:
 def _next_line(text: str, place: int) -> tuple[str, int]:
     """What follows a place on its line, or on the next one that is not blank, and where that ends."""
     line = line_behind(text, place)
-    for _ in range(2):
-        if without_form(line).strip():
+    for _ in range(8):
+        if without_form(line).strip() or place >= len(text):
             break
         place += len(line) + 1
         line = line_behind(text, place)

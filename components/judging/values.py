@@ -31,7 +31,7 @@ _VALUE = re.compile(_PLAIN)
 _IN_PARENTHESES = re.compile(r"\s*\(\s*(?P<inner>[^()]*)\)")
 _SHARE = re.compile(r"\s*\(\s*(?P<percent>\d{1,3}(?:\.\d+)?)\s*%\s*\)")
 # What may stand behind a value: its end, or a reason.
-_END = re.compile(r"\s*(?:$|[.!;]+(?=\s|$)|#{2,}|(?=\bscore\s*:))", re.IGNORECASE)
+_END = re.compile(r"\s*\)?\s*(?:$|[.!;]+(?=\s|$)|#{2,}|(?=\bscore\s*:))", re.IGNORECASE)
 _BECAUSE = re.compile(r"[\s,(:;|-]{0,6}(?:because|since|as|due|given|based|considering)\b", re.IGNORECASE)
 _REMARK = re.compile(r"\s*(?:[,:|(]|-\s|->|\s-|for\b)\s*")
 _OTHER = r"(?:an?\s+|be\s+|be\s+an?\s+)?[+-]?\.?\d"
@@ -41,6 +41,7 @@ _OPEN = re.compile(
     r"|^\s*(?:if|unless|depending|assuming|which\s+(?:is|was|seems)|or|maybe|perhaps)\b",
     re.IGNORECASE,
 )
+_COMPARED = re.compile(r"\s*(?:<(?![^<>]{0,40}>)|>)\s*[\d.]")  # less than 4, and not <4>
 _CLOSED = r"[\s\])}>*_`\"'”$\\]{0,9}"
 _CONTRADICTED = re.compile(
     rf"{_CLOSED}(?:-|~|\b(?:or|to|and)\b)\s*[\[(]{{0,2}}{_OTHER}|\s*%|{_CLOSED}[+]\s*\d|[.,:]\d", re.IGNORECASE
@@ -56,6 +57,8 @@ class Value(NamedTuple):
 
 def read_value(line: str, highest: float) -> Value | None:
     """The one value that a line begins with; a scale must be that of `highest`. None where there is no clear one."""
+    if _COMPARED.match(line):
+        return None
     text = " ".join(without_form(line).split())
     if text.startswith("(") and (whole := _IN_PARENTHESES.match(text)):
         text = whole["inner"].strip() + text[whole.end() :]
@@ -125,10 +128,10 @@ def _scaled(value: Value, highest: float) -> Value | None:
         if not _same(float(share["percent"]) / 100 * highest, value.number):
             return None
         rest = rest[share.end() :]
-    return Value(value.number, value.rest) if _ends(rest, value.number) else None
+    return Value(value.number, value.rest) if _ends(rest, value.number, highest) else None
 
 
-def _ends(rest: str, number: float) -> bool:
+def _ends(rest: str, number: float, highest: float) -> bool:
     """Whether nothing follows, a sentence ends, a reason or a remark begins that leaves no other value open."""
     if _BECAUSE.match(rest):
         return not _OPEN.match(rest)
@@ -136,7 +139,9 @@ def _ends(rest: str, number: float) -> bool:
         inner = aside["inner"].strip()
         terms = _SUM.fullmatch(inner)
         if terms and _same(_total(inner), number):
-            return _ends(rest[aside.end() :], number)
+            return _ends(rest[aside.end() :], number, highest)
+        if (same := _single(inner)) and (again := _scaled(same, highest)):
+            return again.number == number and _ends(rest[aside.end() :], number, highest)
         return not re.match(r"[+-]?\.?\d", inner) and not _OPEN.search(_lists_aside(inner))
     end = _END.match(rest) or _REMARK.match(rest)
     remark = rest[end.end() :] if end else ""

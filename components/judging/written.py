@@ -14,6 +14,7 @@ from components.core.texts import without_thoughts
 _CONTROL = re.compile(r"<\|[^|<>\n]{0,40}\|>|</?s>|<eos>|<(?:start|end)_of_turn>|\[/?INST\]")
 _HTML = re.compile(r"</?(?:b|strong|em|i|u|p|br|h[1-6]|span|div|code)\s{0,3}/?>|</\w{1,20}>", re.IGNORECASE)
 _STRUCK = re.compile(r"~~[^~\n]{0,200}~~")
+_ESCAPED_BREAK = re.compile(r"\\n(?![a-z])")
 _FRACTION = re.compile(r"\\[dt]?frac\s?\{\s?([\d.]{1,9})\s?\}\s?\{\s?([\d.]{1,9})\s?\}")
 _LATEX = re.compile(r"\\(?:boxed|text(?:bf|it|rm)?|math(?:bf|rm)|left|right|quad|[,;!])")
 _FORM = re.compile(r"(?<!\d)[*_]|[*_](?!\d)|[`$\\{}<>\"“”„‘’'«»「」『』\[\]]")
@@ -28,6 +29,8 @@ def as_read(text: str) -> str:
     """The text with one form for each sign: no thoughts, control tokens, emoji or invisible characters; digits of all
     scripts, full-width forms, dashes and spaces as ASCII has them. ² and ½ stay what they are."""
     text = _STRUCK.sub(" ", _HTML.sub(" ", _CONTROL.sub(" ", without_thoughts(text))))
+    if "{" not in text:  # else it may be JSON's own
+        text = _ESCAPED_BREAK.sub(". ", text)
     if not text.isascii():
         text = "".join(map(_one_form, text)).translate(_SIGNS)
     return _LATEX.sub(" ", _FRACTION.sub(r"\1/\2", text))

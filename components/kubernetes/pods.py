@@ -22,15 +22,9 @@ CONTAINER_SECURITY: dict[str, Any] = {
 # What steps and trainers read from the environment, where variables are named one by one. A session token belongs to
 # keys that are lent for a time.
 FROM_CONFIG_MAP = ("AWS_ENDPOINT_URL_S3", "AWS_REGION")
-FROM_SECRET = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "HF_TOKEN",
-    "SRLM_ENDPOINT_API_KEY",
-    "SRLM_JUDGE_API_KEY",
-    "SRLM_ANNOTATOR_API_KEY",
-)
+FROM_SECRET = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN")
+# From the same secret, for the steps alone that ask these endpoints: each name stands in six node states of a step.
+OF_POLICY, OF_JUDGE, OF_ANNOTATOR = ("SRLM_ENDPOINT_API_KEY",), ("SRLM_JUDGE_API_KEY",), ("SRLM_ANNOTATOR_API_KEY",)
 
 
 def pod_skeleton(cluster: ClusterSettings, pod: PodSettings | None = None) -> dict[str, Any]:

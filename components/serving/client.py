@@ -19,7 +19,6 @@ from components.serving.patience import Circuit, RetryPolicy
 from components.serving.remedies import refusal
 
 OWN_ATTEMPTS = 8  # at a request that fails while others are answered
-REFUSED_IN_A_ROW = 10  # after so many it is asked whether any request is answered at all
 CONNECT_TIMEOUT_S = 30.0
 HOPS = 3  # redirects within one host
 
@@ -161,12 +160,9 @@ class Client:
     async def _answers_others(self, request: Request, body: dict[str, Any], meaning: Meaning) -> bool:
         """Whether a refusal, or a failure, is about this one request: then the same one with other words is answered.
 
-        Not asked again and again: who was answered a moment ago is enough.
+        Asked each time: a server that has begun to refuse everything would else leave refusals in the store.
         """
         async with self._doubt:
-            self.circuit.refusals += 1
-            if meaning.kind is Kind.REFUSED and self.circuit.answers and self.circuit.refusals < REFUSED_IN_A_ROW:
-                return True
             if meaning.kind is Kind.BUSY or (meaning.kind is Kind.BROKEN and not meaning.responded):
                 return False
             other = body | {"messages": [{**message, "content": "Hello"} for message in body["messages"]]}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from components.core.data_files import without_halves
 from components.serving.waiting import wait_asked_for
 
 
@@ -79,7 +80,8 @@ _PATTERNS: dict[Kind, re.Pattern[str]] = {
         r"|`inputs` (must have less than \d+ tokens|tokens \+ `max_new_tokens` must be)"
         r"|prompt tokens \+ max new tokens must be|the prompt must have at most \d+ tokens"
         r"|(prompt|input|request|messages?)\b( \(\d+ tokens\))? (is|are|was) too (long|large)\b"
-        r"|request too large|request entity too large|payload too large|content too large",
+        r"|too many (input |prompt )?tokens\b(?!.{0,3}please wait)"
+        r"|(request|request entity|payload|content) too large",
         re.I,
     ),
     Kind.ROLES: re.compile(
@@ -254,7 +256,7 @@ def _instead(said: list[str], parameter: str) -> str:
 def _json(text: str) -> dict[str, Any] | None:
     """The response's object. A list with one error in it, as Google's servers send it, is that error."""
     try:
-        body = json.loads(text)
+        body = json.loads(without_halves(text.encode(errors="replace")))
     except ValueError:
         return None
     if isinstance(body, list) and body and isinstance(body[0], dict):

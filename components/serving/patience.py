@@ -53,7 +53,6 @@ class Circuit:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     answers: int = 0
     rounds: int = 0
-    refusals: int = 0  # since the last answer
     _not_before: float = 0.0
     _sent: int = 0
     _counted: int = 0
@@ -83,7 +82,7 @@ class Circuit:
         return self._sent
 
     def answered(self) -> None:
-        self.answers, self.rounds, self.refusals, self._alive = self.answers + 1, 0, 0, self.now()
+        self.answers, self.rounds, self._alive = self.answers + 1, 0, self.now()
 
     def failed(self, number: int) -> None:
         """Note that this request failed; those that were under way together count as one round."""

@@ -7,6 +7,7 @@ from kfp import dsl
 from components.core.images import TRAINER, WORKER
 from components.evaluation.component import measure
 from components.gate.component import comparison
+from components.kubernetes.pods import OF_ANNOTATOR, OF_POLICY
 from components.run.component import finish
 from pipelines.graph.phases import prepare_phase
 from pipelines.graph.pods import phase_box, worker_step
@@ -66,9 +67,9 @@ def _compare_phase(recipe: Recipe) -> Any:
     @dsl.pipeline(name="compare")
     def phase(state: dict, model: str, against: str, fail_on_regression: bool, worker_image: str) -> None:
         opponent = measure(name="against", before=state, model=against, opponent={})
-        worker_step(opponent, "measure the model to compare with", recipe, worker_image)
+        worker_step(opponent, "measure the model to compare with", recipe, worker_image, OF_POLICY + OF_ANNOTATOR)
         measured = measure(name="model", before=state, model=model, opponent=opponent.output)
-        worker_step(measured, "measure the model", recipe, worker_image)
+        worker_step(measured, "measure the model", recipe, worker_image, OF_POLICY + OF_ANNOTATOR)
         compared = comparison(
             state=state,
             model=model,

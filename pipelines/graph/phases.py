@@ -15,6 +15,7 @@ from components.eft.component import eft
 from components.evaluation.component import measure
 from components.gate.component import gate, register
 from components.judging.component import judge
+from components.kubernetes.pods import OF_ANNOTATOR, OF_JUDGE, OF_POLICY
 from components.pairs.component import pair
 from components.prompts.component import write_all_prompts
 from components.run.component import hand_over, prepare, resume
@@ -76,7 +77,7 @@ def prepare_phase(recipe: Recipe, roles: tuple[str, ...] = ROLES, goes_on_from: 
             trainer_image=trainer_image,
             engine_image=engine_image,
         )
-        worker_step(opened, "open the run, import data", recipe, worker_image)
+        worker_step(opened, "open the run, import data", recipe, worker_image, OF_POLICY + OF_JUDGE + OF_ANNOTATOR)
         models = import_models(state=opened.outputs["Output"], roles=list(roles))
         worker_step(models, "import models", recipe, trainer_image)
         if not goes_on_from:
@@ -93,7 +94,7 @@ def base_model_phase(recipe: Recipe) -> Any:
     @dsl.pipeline(name="m0")
     def phase(before: dict, worker_image: str) -> dict:
         measured = measure(name="m0", before=before, model="", opponent={})
-        worker_step(measured, "measure M0", recipe, worker_image)
+        worker_step(measured, "measure M0", recipe, worker_image, OF_POLICY + OF_ANNOTATOR)
         registered = register(name="m0", before=before, model="", measured=measured.output)
         return worker_step(registered, "register M0", recipe, worker_image).outputs["Output"]  # type: ignore[no-any-return]
 
@@ -108,9 +109,9 @@ def baseline_phase(recipe: Recipe) -> Any:
         trained = sft(name="sft", before=before, eft="")
         model = training_step(trained, "train SFT", recipe, trainer_image).output
         examples = eft(before=before, model=model)
-        worker_step(examples, "write EFT examples", recipe, worker_image)
+        worker_step(examples, "write EFT examples", recipe, worker_image, OF_POLICY)
         measured = measure(name="sft", before=before, model=model, opponent={}).after(examples)
-        worker_step(measured, "measure SFT", recipe, worker_image)
+        worker_step(measured, "measure SFT", recipe, worker_image, OF_POLICY + OF_ANNOTATOR)
         registered = register(name="sft", before=before, model=model, measured=measured.output)
         worker_step(registered, "register SFT", recipe, worker_image)
         return Baseline(examples.output, registered.outputs["Output"])
@@ -131,7 +132,7 @@ def first_model_phase(recipe: Recipe) -> Any:
         prompts: Any = []
         if recipe.prompts.source != "policy":
             written = write_all_prompts(before=before, rounds=recipe.rounds).after(trained)  # one server at a time
-            prompts = worker_step(written, "write prompts", recipe, worker_image).output
+            prompts = worker_step(written, "write prompts", recipe, worker_image, OF_POLICY).output
         return _use(recipe, "m1", before, model, prompts, worker_image)
 
     return phase
@@ -149,7 +150,7 @@ def round_phase(recipe: Recipe, number: int) -> Any:
     def phase(before: dict, worker_image: str, trainer_image: str) -> Gated:
         pairs = worker_step(pair(before=before), f"pair {before_name}'s answers", recipe, worker_image).output
         trained = dpo(name=name, before=before, pairs=pairs)
-        model = training_step(trained, f"train {name.upper()}", recipe, trainer_image).output
+        model = training_step(trained, f"train {name.upper()}", recipe, trainer_image, OF_JUDGE).output
         if number < recipe.rounds:
             return _use(recipe, name, before, model, [], worker_image)
         return _gated(recipe, name, before, model, {"candidates": "", "judgements": "", "prompts": []}, worker_image)
@@ -170,17 +171,17 @@ def hand_over_phase(recipe: Recipe, part: int) -> Any:
 def _use(recipe: Recipe, name: str, before: Any, model: Any, prompts: Any, image: Any) -> Gated:
     """The model answers its round's prompts and judges the answers; then it is measured and gated."""
     sampled = sample(name=name, before=before, model=model, prompts=prompts)
-    worker_step(sampled, f"sample {name.upper()}", recipe, image)
+    worker_step(sampled, f"sample {name.upper()}", recipe, image, OF_POLICY)
     candidates = sampled.outputs["candidates"]
     judged = judge(name=name, before=before, model=model, candidates=candidates)
-    worker_step(judged, f"judge {name.upper()}", recipe, image)
+    worker_step(judged, f"judge {name.upper()}", recipe, image, OF_POLICY + OF_JUDGE)
     made = {"candidates": candidates, "judgements": judged.output, "prompts": sampled.outputs["prompts"]}
     return _gated(recipe, name, before, model, made, image)
 
 
 def _gated(recipe: Recipe, name: str, before: Any, model: Any, made: dict[str, Any], image: Any) -> Gated:
     measured = measure(name=name, before=before, model=model, opponent={})
-    worker_step(measured, f"measure {name.upper()}", recipe, image)
+    worker_step(measured, f"measure {name.upper()}", recipe, image, OF_POLICY + OF_ANNOTATOR)
     if judged := getattr(made["judgements"], "task", None):
         measured.after(judged)  # it frees the model's server
     decided = gate(name=name, before=before, model=model, measured=measured.output, **made)

@@ -21,22 +21,24 @@ def phase_box(task: Any, title: str) -> Any:
     return task.set_caching_options(False).set_display_name(title)
 
 
-def worker_step(task: Any, title: str, recipe: Recipe, image: Any) -> Any:
+def worker_step(task: Any, title: str, recipe: Recipe, image: Any, keys: tuple[str, ...] = ()) -> Any:
     """A step in the worker's image (or, to import models, in the trainer's); `title` is what its box says.
+
+    `keys` are those of the endpoints that it asks beside the policy's, by their names in the secret.
 
     KFP's cache is off: it never checks that an output still exists; the stages find finished work by content instead.
     """
     task.set_caching_options(False).set_display_name(title).set_container_image(image)
-    return set_up_pod(task, recipe.cluster)
+    return set_up_pod(task, recipe.cluster, keys)
 
 
-def training_step(task: Any, title: str, recipe: Recipe, image: Any) -> Any:
+def training_step(task: Any, title: str, recipe: Recipe, image: Any, keys: tuple[str, ...] = ()) -> Any:
     """A step that trains in its own pod or, with several nodes, has a TrainJob do it and only watches."""
-    worker_step(task, title, recipe, image)
+    worker_step(task, title, recipe, image, keys)
     return task if recipe.resources.nodes > 1 else give_resources(task, recipe.resources, recipe.cluster)
 
 
-def set_up_pod(task: Any, cluster: ClusterSettings) -> Any:
+def set_up_pod(task: Any, cluster: ClusterSettings, keys: tuple[str, ...] = ()) -> Any:
     """What the pods of all steps have in common.
 
     KFP does everything that Pod Security "restricted" asks for but this: that root is refused.
@@ -44,7 +46,7 @@ def set_up_pod(task: Any, cluster: ClusterSettings) -> Any:
     kubernetes.set_security_context(task, run_as_non_root=True)
     places = (*FROM_CONFIG_MAP, *ENGINE_IMAGES)
     kubernetes.use_config_map_as_env(task, cluster.config_map, {name: name for name in places}, optional=True)
-    kubernetes.use_secret_as_env(task, cluster.secret, {name: name for name in FROM_SECRET}, optional=True)
+    kubernetes.use_secret_as_env(task, cluster.secret, {name: name for name in (*FROM_SECRET, *keys)}, optional=True)
     kubernetes.set_image_pull_policy(task, "IfNotPresent")  # an image's tag is a version
     if cluster.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, cluster.image_pull_secrets)

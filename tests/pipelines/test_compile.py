@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.kubernetes.pods import FROM_CONFIG_MAP, FROM_SECRET
+from components.kubernetes.pods import FROM_CONFIG_MAP, FROM_SECRET, OF_ANNOTATOR, OF_JUDGE, OF_POLICY
 from pipelines.compile import compile_manifests, compile_recipe, load_recipe_for_elsewhere, version_of
 from pipelines.graph.pods import ENGINE_IMAGES, whole
 from pipelines.graph.self_rewarding import self_rewarding_pipeline
@@ -70,7 +70,11 @@ def test_the_pods_of_all_steps_are_refused_root_and_get_their_environment_by_ref
         assert (config_map["configMapName"], config_map["optional"]) == ("where", True)
         assert (secret["secretName"], secret["optional"]) == ("keys", True)
         assert [one["envVar"] for one in config_map["keyToEnv"]] == [*FROM_CONFIG_MAP, *ENGINE_IMAGES]
-        assert [one["secretKey"] for one in secret["keyToEnv"]] == list(FROM_SECRET)
+        keys = dict.fromkeys(("eft", "sample", "write", "judge", "measure", "prepare"), OF_POLICY)
+        keys["judge"], keys["dpo"], keys["measure"] = OF_POLICY + OF_JUDGE, OF_JUDGE, OF_POLICY + OF_ANNOTATOR
+        keys["prepare"] = OF_POLICY + OF_JUDGE + OF_ANNOTATOR
+        own = keys.get(name.removeprefix("exec-").split("-")[0], ())
+        assert [one["secretKey"] for one in secret["keyToEnv"]] == [*FROM_SECRET, *own], name
         lent = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}  # keys for a time have all three
         assert lent <= {one["envVar"] for one in secret["keyToEnv"]}
     images = {executor["container"]["image"] for executor in executors(spec).values()}

@@ -22,7 +22,7 @@ _CLAIMED = re.compile(
     re.IGNORECASE,
 )
 _SPOKEN_OF = re.compile(r"[*_\"”'`]{0,3},? (?:which|that) (?:is|was|seems)\b", re.IGNORECASE)
-_RANGE = re.compile(r"\]\s*(?:-|~|/|\b(?:to|or|and)\b)\s*(?:rating:?\s*)?\Z", re.IGNORECASE)
+_RANGE = re.compile(r"\]\s*(?:-|~|/|\b(?:to|or|and|(?:out )?of)\b)\s*(?:rating:?\s*)?\Z", re.IGNORECASE)
 
 
 def parse_rating(completion: str, cut: bool = False) -> Score:

@@ -11,6 +11,7 @@ from components.kubernetes.pods import (
     CONTAINER_SECURITY,
     FROM_CONFIG_MAP,
     FROM_SECRET,
+    OF_JUDGE,
     pod_skeleton,
     resources,
     shared_memory,
@@ -80,7 +81,8 @@ def manifest(job: TrainJob, runtime_kind: str, owner: Mapping[str, Any] | None =
 
 def _environment(cluster: ClusterSettings) -> list[Manifest]:
     own = [{"name": "HOME", "value": "/work"}, {"name": "SRLM_HOME", "value": "/work/.srlm"}]
-    sources = {"configMapKeyRef": (cluster.config_map, FROM_CONFIG_MAP), "secretKeyRef": (cluster.secret, FROM_SECRET)}
+    secret = (*FROM_SECRET, *OF_JUDGE)  # the judge's, where training stops early
+    sources = {"configMapKeyRef": (cluster.config_map, FROM_CONFIG_MAP), "secretKeyRef": (cluster.secret, secret)}
     return own + [
         {"name": name, "valueFrom": {kind: {"name": source, "key": name, "optional": True}}}
         for kind, (source, names) in sources.items()

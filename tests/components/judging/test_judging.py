@@ -52,6 +52,19 @@ def test_custom_prompt_pattern_and_range_decide_which_judgements_are_parsed(
     assert (manifest.metrics["score_4_share"], manifest.metrics["score_5_share"]) == (0.5, 0.5)
 
 
+def test_half_a_surrogate_pair_in_an_answer_is_one_unknown_character(
+    tmp_path: Path, serve: Callable[[Script], str]
+) -> None:
+    """A server that cuts a token in the middle of an emoji sends it; no file and no request could hold it."""
+    root = str(tmp_path)
+    model = Stage(root, "base_model", Settings(), {})
+    model.publish(Counts(), {})
+    endpoint = serve(says(lambda _: "Fine \ud83d\nScore: 3"))
+    manifest = judge_candidates(root, JudgingSettings(), model.uri, sampled(root), endpoint)
+    made = read_records(join(root, manifest.stage, manifest.key), "judgements", Judgement)
+    assert {(one.completion, one.score) for one in made} == {("Fine \ufffd\nScore: 3", 3.0)}
+
+
 def test_the_score_format_is_part_of_the_key(tmp_path: Path, serve: Callable[[Script], str]) -> None:
     """Another pattern reads the same completions otherwise: its judgements are another stage."""
     root = str(tmp_path)

@@ -38,7 +38,7 @@ def new_tasks(refused: int = 0) -> Script:
     """A writer that writes another prompt for every seed, and breaks down at the request of this number."""
 
     def answer(number: int, body: Body) -> tuple[int, Body]:
-        return (400, {"error": "no"}) if number == refused else said(text(f"task{body['seed']}"))
+        return (401, {"error": "no"}) if number == refused else said(text(f"task{body['seed']}"))
 
     return Script(answer)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from components.core import store as store_module
 from components.core.context import RunContext, RunData, RunState, open_step, read_context
 from components.core.errors import UserError
 from components.core.records import Example, Prompt, SeedPrompt
@@ -21,6 +22,7 @@ from components.run.lifecycle import import_data, prepare_run
 from components.run.report import summarise
 from components.run.tables import contamination_table
 from components.serving.engines.processes import EmbeddedEngine
+from tests.helpers.scripted_s3 import BUCKET, KEY, garage_like, served
 
 DATA = {"messages": "builtin:demo", "ift": 4, "eft_prompts": 2, "eval_prompts": 2, "seed": 1}
 
@@ -64,6 +66,23 @@ def test_benchmarks_that_the_engine_cannot_serve_are_refused_before_anything_is_
         check_engine(BenchmarksSettings(api="completions"), engine)
     check_engine(BenchmarksSettings(api="completions"), "vllm")
     check_engine(BenchmarksSettings(), engine)
+
+
+def test_a_store_that_keeps_no_first_writer_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two runs that make the same stage at once each would use its own."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    does = garage_like()
+    with served(does) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", url)
+        store_module._s3.cache_clear()
+        with pytest.raises(SystemExit):
+            prepare_run(replace(context(tmp_path), store=f"s3://{BUCKET}/runs"), str(tmp_path / "page.html"))
+    store_module._s3.cache_clear()
+    assert "Use a store that has conditional puts" in capsys.readouterr().err
+    assert not does.objects and all("/probe-" in request for request in does.requests if "runs/" in request)
 
 
 def test_without_instructions_and_questions_there_are_none(tmp_path: Path) -> None:

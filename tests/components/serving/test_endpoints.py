@@ -257,7 +257,7 @@ def test_one_request_that_is_refused_is_a_record(serve: Callable[[Script], str])
     script = Script(lambda number, body: refusal if "sad" in body["messages"][0]["content"] else said("x"))
     made = ask(judge(serve(script), "m"), texts=("sad", "hi", "sad too"))
     assert [m.finish_reason for m in made] == ["refused by the endpoint", "stop", "refused by the endpoint"]
-    assert len(script.bodies) == 4
+    assert len(script.bodies) == 5
 
 
 def test_requests_that_are_all_refused_end_the_stage(serve: Callable[[Script], str]) -> None:

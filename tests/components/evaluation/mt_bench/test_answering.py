@@ -75,7 +75,7 @@ def test_a_resumed_stage_asks_only_for_what_is_missing(
     tmp_path: Path, benchmark_folder: Path, model: str, serve: Serve
 ) -> None:
     """The endpoint refuses the fourth request: three answers are kept, and only the fourth is asked again."""
-    broken = Script(lambda number, body: echo(number, body) if number < 4 else (400, {"error": "no"}))
+    broken = Script(lambda number, body: echo(number, body) if number < 4 else (401, {"error": "no"}))
     with pytest.raises(UserError, match="refused"):
         answer_questions(root(tmp_path), settings(benchmark_folder), model, serve(broken))
     whole = Script(echo)

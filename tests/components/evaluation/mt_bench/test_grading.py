@@ -137,7 +137,7 @@ def test_each_turn_gets_its_prompt_and_math_its_reference(tmp_path: Path, benchm
 
 
 def test_a_resumed_stage_asks_only_for_what_is_missing(tmp_path: Path, benchmark_folder: Path, serve: Serve) -> None:
-    broken = Script(lambda number, _: said("[[5]]") if number < 3 else (400, {"error": "no"}))
+    broken = Script(lambda number, _: said("[[5]]") if number < 3 else (401, {"error": "no"}))
     with pytest.raises(UserError, match="refused"):
         graded(tmp_path, benchmark_folder, four_answers(), serve(broken))
     whole = says(lambda _: "[[9]]")
