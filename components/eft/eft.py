@@ -35,13 +35,23 @@ REMEDIES = {
 
 
 def make_examples(before: dict[str, Any], model: str) -> str:
-    """Returns the stage's URI. The SFT baseline `model` writes the judgements where the recipe has a model do that."""
+    """Returns the stage's URI. The SFT baseline `model` writes the judgements where the recipe has a model do that.
+
+    Without a model the recipe has no IFT, and M0 is the baseline; it was measured before, so that its server is stopped
+    here.
+    """
     with open_step(before["run"], "write EFT examples") as context:
         settings, seeds = context.section("eft", EftSettings), before["data"]["seed_data"]
         judge_prompt = context.section("judging", JudgingSettings).judge_prompt()
-        judge: Endpoint = ServedModel(context, "sft", model) if settings.source == "model" else ""
+        baseline = ServedModel(context, "sft" if model else "m0", model or before["data"]["base"])
+        judge: Endpoint = baseline if settings.source == "model" else ""
         texts = before["data"].get("evaluation_texts", "")
-        return context.make("eft", lambda: make_eft(context.store, settings, seeds, judge_prompt, judge, model, texts))
+        made = context.make(
+            "eft", lambda: make_eft(context.store, settings, seeds, judge_prompt, judge, baseline.model, texts)
+        )
+        if not model:
+            baseline.stop()
+        return made
 
 
 @dataclass

@@ -16,7 +16,7 @@ from components.core.context import RunContext, open_step
 from components.core.errors import UserError
 from components.core.hashing import seed_from, short_id
 from components.core.progress import say
-from components.core.records import Counts, Example, Manifest, Prompt, PromptAttempt
+from components.core.records import Counts, Example, Manifest, Prompt, PromptAttempt, SeedPrompt
 from components.core.stage import Stage, parent, read_manifest, read_records
 from components.prompts.cleaning import clean
 from components.prompts.file import take_prompts
@@ -108,7 +108,7 @@ def write_prompts(
     stage = Stage(root, "prompts", settings, inputs)
     if stage.manifest:
         return stage.manifest
-    seeds = [example.prompt for example in read_records(seed_data, "ift", Example)]
+    seeds = seed_prompts(seed_data)
     before = [prompt.text for uri in earlier for prompt in read_records(uri, "prompts", Prompt)]
     language = read_manifest(seed_data).settings.get("language", ENGLISH)
     pool = TaskPool(seeds, before, NoveltyPool(seeds + before, settings.novelty), language)
@@ -125,6 +125,13 @@ def write_prompts(
         metrics={"prompt_novelty": novelty} if novelty is not None else {},
         tokens=tokens,
     )
+
+
+def seed_prompts(seed_data: str) -> list[str]:
+    """What demonstrations are drawn from: the IFT prompts, those of EFT where there is no IFT (data.ift: 0)."""
+    if examples := read_records(seed_data, "ift", Example):
+        return [example.prompt for example in examples]
+    return [prompt.text for prompt in read_records(seed_data, "eft", SeedPrompt)]
 
 
 def _write_until_enough(stage: Stage, settings: PromptsSettings, pool: TaskPool, endpoint: Endpoint) -> int:

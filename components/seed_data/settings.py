@@ -15,7 +15,7 @@ class SeedDataSettings(Settings):
 
     messages: str = Field(description="path, s3://bucket/key, builtin:demo, or hub data set owner/name[/path/in/repo]")
     language: str = Field("en", min_length=1, description="OpenAssistant's code of the language to keep")
-    ift: int = Field(3200, ge=1, description="prompts with their best reply")
+    ift: int = Field(3200, ge=0, description="prompts with their best reply; 0: M0 follows instructions, M1 = M0 + EFT")
     eft_prompts: int | None = Field(
         None,
         ge=1,

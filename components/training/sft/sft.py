@@ -1,4 +1,4 @@
-"""Supervised fine-tuning of M0: on IFT the SFT baseline, on IFT and EFT the model M1."""
+"""Supervised fine-tuning of M0: on IFT the SFT baseline, on IFT and EFT, or EFT alone, the model M1."""
 
 from __future__ import annotations
 

@@ -83,6 +83,16 @@ def a_round(root: Path, seeds: int = 8, earlier: Sequence[Sequence[str]] = ()) -
     return Round(str(root), publish("base_model", "none", []), publish("seed_data", "ift", examples), before)
 
 
+def test_without_ift_the_demonstrations_are_eft_s(tmp_path: Path, serve: Serve) -> None:
+    """data.ift 0: the human prompts that are left are those whose replies the judge learns to score."""
+    stage = Stage(str(tmp_path), "seed_data", Settings(), {})
+    seeds = [SeedPrompt(id=str(n), text=text(f"seed{n}"), replies=[]) for n in range(8)]
+    stage.publish(Counts(), {"ift": [], "eft": seeds})
+    script = new_tasks()
+    replace(a_round(tmp_path / "other"), seed_data=stage.uri).write(serve(script), count=3, wave=3)
+    assert all(set(shots(body)) == {seed.text for seed in seeds} for body in script.bodies)
+
+
 def test_waves_are_whole_until_there_are_enough_prompts(tmp_path: Path, serve: Serve) -> None:
     """5 wanted, 3 a wave, all accepted: 3 + 3 attempts, and the sixth prompt is more than asked for.
 

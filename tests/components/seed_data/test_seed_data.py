@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ FLAT = SHARED / "oasst2-en-ranked.messages.jsonl.gz"
 TREES = SHARED / "oasst2-sample.trees.jsonl.gz"
 
 
-def settings(messages: str, **fields: int) -> SeedDataSettings:
+def settings(messages: str, **fields: Any) -> SeedDataSettings:
     return SeedDataSettings(messages=messages, **({"ift": 4, "eft_prompts": 3, "eval_prompts": 2} | fields))
 
 
@@ -48,6 +49,13 @@ def test_the_stage_publishes_three_splits(ten, tmp_path):
         "reply: its prompt was dropped": 2,
     }
     assert messages_in(manifest.counts) == manifest.metrics["messages"] == 30
+
+
+def test_without_ift_the_others_take_what_there_is(ten, tmp_path):
+    """data.ift 0: an instruct model needs no examples to imitate. 2 prompts are held out, 8 go to EFT."""
+    manifest = make_seed_data(str(tmp_path), settings(ten, ift=0, eft_prompts=None))
+    assert manifest.counts.kept == {"ift": 0, "eft": 8, "eval": 2, "eft replies": 16, "eval replies": 4}
+    assert messages_in(manifest.counts) == 30
 
 
 def test_identity_is_the_content_and_not_the_place(ten, tmp_path):

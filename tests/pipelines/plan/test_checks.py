@@ -30,6 +30,16 @@ WRONG = {
         ["gate.regress={benchmark_gsm8k_exact_match_strict-match: 0.05}"],
         "gate names benchmark_gsm8k_exact_match_strict-match, and benchmarks.tasks has no such task",
     ),
+    "a baseline that is not trained": (
+        DEMO,
+        ["data.ift=0", "gate.baseline=sft"],
+        "gate.baseline is sft, and with data.ift 0 there is no SFT baseline but M0",
+    ),
+    "no IFT, and too few other prompts to write new ones after": (
+        DEMO,
+        ["data.ift=0", "data.eft_prompts=2"],
+        "with data.ift 0 demonstrations for new prompts come from EFT's, and data.eft_prompts 2 are fewer than",
+    ),
     "early stop with sharded weights": (
         SMALL,
         ["dpo.early_stop={every: 100}", "data.validation_prompts=10"],
