@@ -177,10 +177,34 @@ class Decision(Record):
     champion: str | None
 
 
-class CheckpointComparison(Record):
-    """A checkpoint's answers to the validation prompts, judged against those of the one before; `id` is the step.
+class TrainingNoise(Record):
+    """One figure beside its spread between trainings with other seeds; `id` is the metric. What is unknown is None.
 
-    Prompts are counted: won, lost or tied by mean score, unscored where a score is missing on either side.
+    `value`, `low`, `high` and `items` are the model's over prompts, `trainings` the values of the model and of those
+    trained again, in the order of their seeds. `change` is the model's value less that of the model to compare with,
+    on the items of both, with its interval over prompts and the one in which another seed's change would lie.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    items: int
+    trainings: list[FiniteFloat | None]
+    mean: float | None
+    deviation: float | None = Field(description="standard deviation of the trainings, by n - 1")
+    change: float | None
+    change_low: float | None
+    change_high: float | None
+    seeds_low: float | None
+    seeds_high: float | None
+    beyond_noise: bool | None = Field(description="neither interval of the change holds 0")
+
+
+class CheckpointComparison(Record):
+    """A checkpoint of DPO against the one before; `id` is the step.
+
+    By answers, validation prompts are counted: won, lost or tied by mean score, unscored where a score is missing on
+    either side. By pairs, held-out pairs are: won where their loss is lower; `loss` and `loss_before` are the means.
     """
 
     step: int
@@ -189,6 +213,8 @@ class CheckpointComparison(Record):
     ties: int
     losses: int
     unscored: int
+    loss: float | None = Field(None, description="DPO's mean loss on the held-out pairs, in nats; None by answers")
+    loss_before: float | None = Field(None, description="the same at the checkpoint before")
 
 
 class Question(Record):

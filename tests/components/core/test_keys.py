@@ -49,6 +49,7 @@ KEYS: dict[str, tuple[Settings, str]] = {
     "benchmarks": (BenchmarksSettings(), "3103afafd96704a3"),
     "gate": (GateSettings(registered_name="model"), "16e6fa897af3846e"),
     "comparison": (GatePolicy(), "f0a96bc00efc8224"),
+    "training_noise": (GatePolicy(), "d6a6e7de5f27ea06"),
 }
 
 

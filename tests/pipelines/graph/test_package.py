@@ -210,6 +210,20 @@ def test_the_comparison_of_two_models_is_as_easy_to_take_in(tmp_path: Path) -> N
     assert all(len(boxes(spec, dag)) <= 9 for _, dag in dags(spec))
 
 
+def test_so_is_one_with_trainings_of_other_seeds() -> None:
+    """One training after the other, each measured before the next; the box that shows them comes last."""
+    spec, _ = package(evaluation_pipeline(load_recipe_for_elsewhere("llama2-70b-lora"), 2))
+    outer = spec["components"]["comp-exit-handler-1"]["dag"]
+    assert in_order(outer) == ["prepare", "compare", "seed 1", "seed 2", "compare the trainings"]
+    assert all(len(boxes(spec, dag)) <= 9 for _, dag in dags(spec))
+    for number in (1, 2):
+        dag = spec["components"][f"comp-seed-{number}"]["dag"]
+        assert in_order(dag) == ["train again", "measure"]
+        assert dag["tasks"]["dpo-again"]["inputs"]["parameters"]["number"]["runtimeValue"]["constant"] == number
+    executor = spec["components"]["comp-dpo-again"]["executorLabel"]
+    assert "accelerator" in str(spec["deploymentSpec"]["executors"][executor]["container"]["resources"])  # GPUs
+
+
 def test_the_recipe_stands_in_the_package_once(tmp_path: Path) -> None:
     """Steps read it from the run's folder; it used to be repeated, in parts, by every one of 48 steps.
 
