@@ -74,6 +74,7 @@ def trainings(recipe: Recipe) -> list[Training]:
     # the most that are kept, those that the recipe insists on, or about as many as its prompts have replies
     replies = round((recipe.data.eft_prompts or 0) * EXAMPLES_PER_EFT_PROMPT)
     eft = max(recipe.eft.min_examples, recipe.eft.max_examples or replies)
+    eft = round(eft * recipe.sft.eft_weight)
     answered, judged = PROMPT + ANSWER, JUDGE_PROMPT + PROMPT + ANSWER + JUDGEMENT
     mixed = (ift * answered + eft * judged) / max(1, ift + eft)
     made = [Training("SFT", "sft", recipe.sft, ift, answered, 1)] if ift else []  # else M0 is the baseline

@@ -33,7 +33,7 @@ KEYS: dict[str, tuple[Settings, str]] = {
     "base_model": (BaseModelSettings(base="some/model"), "95424f1e42685360"),
     "seed_data": (SeedDataSettings(messages="messages.jsonl"), "a023395ddf40d865"),
     "eft": (EftSettings(), "6fe8af46e6ab2af7"),
-    "sft": (SftSettings(), "6e34a7206650dea7"),
+    "sft": (SftSettings(), "ad77cf35110eaf57"),
     "prompts": (PromptsSettings(), "61892b9e762a2326"),
     "sampling": (SamplingSettings(), "adfde926da38a0b1"),
     "judging": (JudgingSettings(), "d3689480accc3055"),
