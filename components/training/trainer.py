@@ -90,10 +90,13 @@ def workspace() -> Iterator[Path]:
         barrier()
 
 
-def train(trainer: Trainer, stage: Stage, label: str) -> None:
-    """Run the trainer, from the latest checkpoint of an earlier attempt where there is one."""
+def train(trainer: Trainer, stage: Stage, label: str, looks: int | None = None) -> None:
+    """Run the trainer, from the latest checkpoint of an earlier attempt where there is one.
+
+    Every `looks` steps it may fall back to the checkpoint of the look before, which is kept.
+    """
     trainer.add_callback(FiniteCheck(stage.name))
-    trainer.add_callback(CheckpointUploader(stage, kept=trainer.args.save_total_limit or 1))
+    trainer.add_callback(CheckpointUploader(stage, looks))
     if is_main_process():
         trainer.add_callback(StepProgress(label))
     seed_per_rank(trainer.args.seed)

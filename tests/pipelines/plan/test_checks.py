@@ -40,10 +40,10 @@ WRONG = {
         ["data.ift=0", "data.eft_prompts=2"],
         "with data.ift 0 demonstrations for new prompts come from EFT's, and data.eft_prompts 2 are fewer than",
     ),
-    "early stop with sharded weights": (
-        SMALL,
-        ["dpo.early_stop={every: 100}", "data.validation_prompts=10"],
-        "dpo.early_stop cannot answer with weights that are sharded over 8 GPUs",
+    "early stop by answers of a model that fits no GPU whole": (
+        PAPER,
+        ["dpo.early_stop.by=answers"],
+        "dpo.early_stop by answers serves a whole model on one GPU beside its part of the training, about 218 GB",
     ),
     "a context longer than the model's": (
         PAPER,
