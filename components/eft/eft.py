@@ -20,7 +20,7 @@ from components.eft.settings import EftSettings
 from components.eft.targets import Accepted, Target, accept, cap_classes
 from components.judging.judging import TextToJudge, judge_texts, parse_rate
 from components.judging.parser import ScoreFormat
-from components.judging.prompt import JudgePrompt
+from components.judging.prompt import JudgePrompt, transcript
 from components.judging.settings import JudgingSettings
 from components.seed_data.contamination import read_evaluation_texts
 from components.serving.completions import Endpoint
@@ -115,7 +115,9 @@ def _from_model(
     accepted, metrics = Accepted(), {}
     for number in range(settings.samples):
         left = [prompt for prompt in prompts if prompt.id not in accepted.prompts]
-        texts = [TextToJudge(p.id, reply.id, p.text, reply.text) for p in left for reply in p.replies]
+        texts = [
+            TextToJudge(p.id, reply.id, transcript(p.history, p.text), reply.text) for p in left for reply in p.replies
+        ]
         judgements += judge_texts(stage, "judgements", texts, settings, 1, judge_prompt, endpoint, number)
         accepted = accept(prompts, judgements, judge_prompt.score_format)
         enough = len(cap_classes(accepted.targets, *limits))

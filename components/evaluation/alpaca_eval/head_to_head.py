@@ -11,7 +11,7 @@ from components.core.hashing import seed_from
 from components.core.records import Candidate, Comparison
 from components.core.stage import Stage
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
-from components.judging.prompt import neutralise
+from components.judging.prompt import neutralise, transcript
 from components.serving.client import Completion, Request
 from components.serving.completions import Endpoint, complete
 
@@ -54,7 +54,8 @@ def compare(
     requests = []
     for id, (answer, first) in by_id.items():
         texts = [answer.text, other[answer.prompt_id]]
-        prompt = comparison_prompt(answer.prompt, *(texts if first == "model" else texts[::-1]))
+        asked = transcript(answer.history, answer.prompt)
+        prompt = comparison_prompt(asked, *(texts if first == "model" else texts[::-1]))
         seed = seed_from(settings.seed, "comparison", id)
         requests.append(Request(id, [{"role": "user", "content": prompt}], sampling, seed))
 

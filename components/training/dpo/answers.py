@@ -19,6 +19,7 @@ from components.core.errors import UserError
 from components.core.records import Candidate, Prompt
 from components.core.stage import Stage
 from components.judging.judging import TextToJudge, judge_texts, mean_scores
+from components.judging.prompt import transcript
 from components.sampling.sampling import answer_prompts
 from components.serving.embedded.http.server import served_in_process
 from components.serving.embedded.model.loading import load
@@ -74,7 +75,7 @@ class JudgedAnswers:
 
     def _judged(self, answers: Sequence[Candidate], step: int) -> dict[str, float]:
         whole = [answer for answer in answers if answer.finish_reason == "stop"]
-        texts = [TextToJudge(a.prompt_id, a.prompt_id, a.prompt, a.text) for a in whole]
+        texts = [TextToJudge(a.prompt_id, a.prompt_id, transcript(a.history, a.prompt), a.text) for a in whole]
         judging = self.stop.judging
         with self._judge() as endpoint:
             judgements = judge_texts(

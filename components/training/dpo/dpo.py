@@ -14,7 +14,7 @@ from components.base_model.base_model import load_tokenizer
 from components.core.errors import UserError
 from components.core.hashing import content_hash
 from components.core.model_files import model_folder
-from components.core.records import Counts, Manifest, Messages, Pair, Parent, Prompt
+from components.core.records import Counts, Manifest, Messages, Pair, Parent, Prompt, conversation
 from components.core.stage import Stage, parent, read_records
 from components.serving.client import endpoint_identity
 from components.training.distributed import local_main_process_first, world_size
@@ -150,7 +150,7 @@ def split_held_out(pairs: Sequence[Pair], settings: DpoSettings) -> tuple[list[P
 def preference_row(pair: Pair) -> Row:
     """In TRL's prompt/chosen/rejected form."""
     return {
-        "prompt": [{"role": "user", "content": pair.prompt}],
+        "prompt": conversation(pair.history, pair.prompt),
         "chosen": [{"role": "assistant", "content": pair.chosen}],
         "rejected": [{"role": "assistant", "content": pair.rejected}],
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from components.base_model.base_model import load_tokenizer
 from components.core.hashing import content_hash
 from components.core.model_files import model_folder
-from components.core.records import Counts, Example, Manifest, Messages
+from components.core.records import Counts, Example, Manifest, Messages, conversation
 from components.core.stage import Stage, parent, read_records
 from components.training.distributed import local_main_process_first
 from components.training.sft.settings import SftSettings
@@ -84,9 +84,11 @@ def training_rows(
 
 
 def example_row(example: Example) -> dict[str, Messages]:
-    """The example as two lists of messages."""
+    """The example as two lists of messages. Of a conversation its last answer alone is learned: those before it may be
+    poor ones, and the good ones are examples of their own.
+    """
     return {
-        "prompt": [{"role": "user", "content": example.prompt}],
+        "prompt": conversation(example.history, example.prompt),
         "completion": [{"role": "assistant", "content": example.completion}],
     }
 

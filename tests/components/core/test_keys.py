@@ -31,7 +31,7 @@ from components.training.sft.settings import SftSettings
 
 KEYS: dict[str, tuple[Settings, str]] = {
     "base_model": (BaseModelSettings(base="some/model"), "95424f1e42685360"),
-    "seed_data": (SeedDataSettings(messages="messages.jsonl"), "a023395ddf40d865"),
+    "seed_data": (SeedDataSettings(messages="messages.jsonl"), "08acc8d6bf38dd11"),
     "eft": (EftSettings(), "6fe8af46e6ab2af7"),
     "sft": (SftSettings(), "ad77cf35110eaf57"),
     "prompts": (PromptsSettings(), "61892b9e762a2326"),
