@@ -170,11 +170,14 @@ class Client:
                 warn(f"the endpoint {self.url} refuses log-probabilities: asking without them ({problem})")
             return completion
         # TGI and the embedded engine name tokens when a prompt leaves no room for the answer; vLLM and others say 400.
-        if (status == 422 and "token" in body.lower()) or (status == 400 and _TOO_LONG.search(body)):
+        # A template that refuses a conversation may name tokens, too ("template_error").
+        names_tokens = "token" in body.lower() and "template" not in body.lower()
+        if (status == 422 and names_tokens) or (status == 400 and _TOO_LONG.search(body)):
             return Completion(text="", finish_reason=PROMPT_TOO_LONG, tokens=0)
         raise UserError(
             f"the endpoint {self.url} refused a request ({problem})",
-            "Check that it serves a model with a chat template, and SRLM_ENDPOINT_API_KEY if it needs a key.",
+            "Check that it serves a model whose chat template knows what it is asked (system messages, several turns), "
+            "and SRLM_ENDPOINT_API_KEY if it needs a key.",
         ) from error
 
     async def close(self) -> None:
