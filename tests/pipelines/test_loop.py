@@ -25,6 +25,7 @@ import pytest
 from rich.console import Console
 
 from components.core import store
+from components.core.model_files import model_folder
 from components.core.processes import alive
 from components.core.records import Candidate, Instruction, Pair
 from components.core.stage import read_records
@@ -275,6 +276,30 @@ def test_two_models_are_compared_as_ci_does_it(undisturbed: tuple[Runner, str]) 
     failed = [case.get("name") for case in suite if case.find("failure") is not None]
     assert "exact_answers" in failed, failed
     assert "| regression | exact_answers | fail |" in (runner.folder / "reports/report.md").read_text()
+
+
+@pytest.mark.extended
+def test_a_model_that_follows_instructions_needs_no_ift(
+    undisturbed: tuple[Runner, str], stages: dict[str, str], small_world: SmallWorld, tmp_path: Path
+) -> None:
+    """data.ift 0, from what SFT on IFT has made: M1 = M0 + EFT judges as well as one that saw both, and M0 is what it
+    is held against. That all steps hold together is what is tested: on EFT alone so small a model forgets how to answer
+    (the gate would stop M1 with its usual floors)."""
+    runner = Runner(tmp_path, small_world)
+    base = model_folder(stages["sft/sft"])
+    options = ["name=no-ift", "rounds=1", f"model.base={base}", "data.ift=0", "sft.epochs=4", "dpo.max_steps=4"]
+    options.append("gate.floors={pairwise_accuracy: 0, net_win: -1, parse_rate: 0, score_entropy: 0}")
+    try:
+        code, output = runner.run(*(part for option in options for part in ("--set", option)))
+    finally:
+        runner.down()
+    assert code == 0, output
+    summary = json.loads(next(tmp_path.glob(".srlm/runs/no-ift-*/summary.json")).read_text())
+    assert [model["name"] for model in summary["models"]] == ["m0", "m1", "m2"]
+    made = {stage["name"]: stage["counts"]["kept"] for stage in summary["stages"]}
+    assert made["seed-data"]["ift"] == 0 and "sft/sft" not in made
+    assert set(made["m1/sft"]) == {"eft"}
+    assert summary["models"][1]["metrics"]["parse_rate"] > 0.9
 
 
 @pytest.mark.parametrize(
