@@ -282,9 +282,11 @@ def test_two_models_are_compared_as_ci_does_it(undisturbed: tuple[Runner, str]) 
 def test_a_model_that_follows_instructions_needs_no_ift(
     undisturbed: tuple[Runner, str], stages: dict[str, str], small_world: SmallWorld, tmp_path: Path
 ) -> None:
-    """data.ift 0, from what SFT on IFT has made: M1 = M0 + EFT judges as well as one that saw both, and M0 is what it
-    is held against. That all steps hold together is what is tested: on EFT alone so small a model forgets how to answer
-    (the gate would stop M1 with its usual floors)."""
+    """data.ift 0, from what SFT on IFT has made: M1 = M0 + EFT writes judgements, and is held against M0.
+
+    That all steps hold together is what is tested. On EFT alone so small a model forgets how to answer, as M1's and M2's
+    verdicts say (and the gate's usual floors would stop M1).
+    """
     runner = Runner(tmp_path, small_world)
     base = model_folder(stages["sft/sft"])
     options = ["name=no-ift", "rounds=1", f"model.base={base}", "data.ift=0", "sft.epochs=4", "dpo.max_steps=4"]
@@ -300,6 +302,7 @@ def test_a_model_that_follows_instructions_needs_no_ift(
     assert made["seed-data"]["ift"] == 0 and "sft/sft" not in made
     assert set(made["m1/sft"]) == {"eft"}
     assert summary["models"][1]["metrics"]["parse_rate"] > 0.9
+    assert "must not be worse than M0" in " ".join(summary["models"][1]["reasons"])
 
 
 @pytest.mark.parametrize(
