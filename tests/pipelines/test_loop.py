@@ -284,7 +284,7 @@ def test_a_model_that_follows_instructions_needs_no_ift(
 ) -> None:
     """data.ift 0, from what SFT on IFT has made: M1 = M0 + EFT writes judgements, and is held against M0.
 
-    That all steps hold together is what is tested. On EFT alone so small a model forgets how to answer, as M1's and M2's
+    That all steps hold together is what is tested. On EFT alone so small a model forgets how to answer, as the
     verdicts say (and the gate's usual floors would stop M1).
     """
     runner = Runner(tmp_path, small_world)
