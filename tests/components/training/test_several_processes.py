@@ -213,26 +213,38 @@ def test_the_rest_of_an_epoch_is_trained_on_once(toy: Toy, other: Toy, kind: str
     assert furthest(alone, shared)["loss"] < 1e-4
 
 
+def looking(toy: Toy, every: int, judge: str = "", **changes: Any) -> TrainingRequest:
+    """DPO that looks at answers to two prompts; without another judge, Mt is it."""
+    draw = {"max_tokens": 8, "concurrency": 1}
+    judging = JudgingSettings(prompt="{instruction} -> {response} ?", samples=1, **draw)
+    stop = EarlyStopSettings(every=every, answers=Generation(**draw), judging=judging)
+    stage = Stage(toy.root, "seed_data", SeedDataSettings(messages="toy"), {})
+    stage.publish(Counts(), {"validation": [Prompt(id=str(n), text=f"add {n}") for n in range(2)]})
+    asked = toy.dpo(early_stop=stop, **changes)
+    inputs = {**asked.inputs, "seed_data": stage.uri, "judge_endpoint": judge}
+    return asked.model_copy(update={"inputs": inputs})
+
+
 @extended
-def test_one_process_looks_at_the_answers_for_all(toy: Toy, other: Toy) -> None:
+@pytest.mark.parametrize("sharding", ["none", "fsdp"])
+def test_one_process_looks_at_the_answers_for_all(toy: Toy, other: Toy, sharding: str) -> None:
     """A random model's judgements do not parse: both trainings go on to their end and look at the same steps."""
-
-    def ask(toy: Toy) -> TrainingRequest:
-        draw = {"max_tokens": 4, "concurrency": 1}
-        judging = JudgingSettings(prompt="{instruction} -> {response} ?", samples=1, **draw)
-        stop = EarlyStopSettings(every=4, answers=Generation(**draw), judging=judging)
-        stage = Stage(toy.root, "seed_data", SeedDataSettings(messages="toy"), {})
-        stage.publish(Counts(), {"validation": [Prompt(id=str(n), text=f"add {n}") for n in range(2)]})
-        asked = toy.dpo(early_stop=stop)
-        return asked.model_copy(update={"inputs": {**asked.inputs, "seed_data": stage.uri}})
-
-    alone, shared = ask(toy), ask(other)
+    alone, shared = looking(toy, every=4), looking(other, every=4, sharding=sharding)
     alone.make()
     made_by_two(shared)
     assert furthest(alone, shared)["loss"] < 1e-4
-    looks = [read_records(one.stage().uri, "checkpoints", CheckpointComparison) for one in (alone, shared)]
-    assert looks[0] == looks[1]
-    assert [look.step for look in looks[0]] == [4, 6]
+    assert looks(alone) == looks(shared)
+    assert [look.step for look in looks(alone)] == [4, 6]
+
+
+@extended
+def test_looks_at_sharded_weights_do_not_change_the_training(toy: Toy, other: Toy) -> None:
+    """Dropout is on: what is gathered to answer, a new adapter among it, takes no random number from the training."""
+    looked, plain = looking(toy, every=2, sharding="fsdp", dropout=0.1), other.dpo(sharding="fsdp", dropout=0.1)
+    for request in (looked, plain):
+        made_by_two(request)
+    assert len(looks(looked)) == 3
+    assert furthest(looked, plain) == {"loss": 0, "weights": 0}
 
 
 def looks(request: TrainingRequest) -> list[CheckpointComparison]:
@@ -287,26 +299,15 @@ sys.exit(worker.main(sys.argv[1]))
 
 @pytest.mark.parametrize("lora", [None, pytest.param(LORA, marks=extended)], ids=["full", "lora"])
 def test_sharded_weights_answer_whole(
-    toy: Toy, other: Toy, tmp_path: Path, serve: Callable[[Script], str], monkeypatch: pytest.MonkeyPatch, lora: Any
+    toy: Toy, other: Toy, tmp_path: Path, serve: Callable[[Script], str], lora: Any
 ) -> None:
     """Two processes shard the policy; gathered, it answers as the policy of one process does: the judge is asked the
     same. Scores 1 (untrained), 3 (step 2), 2 (step 4): it ends at 4 with the weights of 2."""
     (tmp_path / "worker.py").write_text(WHOLE_ANSWERS)
     judge = {name: Script(lambda n, _: said(f"Score: {[1, 3, 2][(n - 1) // 2]}")) for name in ("alone", "shared")}
-
-    def ask(toy: Toy, judged_by: Script, **changes: Any) -> TrainingRequest:
-        draw = {"max_tokens": 8, "concurrency": 1}
-        judging = JudgingSettings(prompt="{instruction} -> {response} ?", samples=1, **draw)
-        stop = EarlyStopSettings(every=2, answers=Generation(**draw), judging=judging)
-        stage = Stage(toy.root, "seed_data", SeedDataSettings(messages="toy"), {})
-        stage.publish(Counts(), {"validation": [Prompt(id=str(n), text=f"add {n}") for n in range(2)]})
-        asked = toy.dpo(early_stop=stop, lora=lora, **changes)
-        inputs = {**asked.inputs, "seed_data": stage.uri, "judge_endpoint": serve(judged_by)}
-        return asked.model_copy(update={"inputs": inputs})
-
     made: list[TrainingRequest] = []
     for name, where, sharding in (("alone", toy, "none"), ("shared", other, "fsdp")):
-        request = ask(where, judge[name], sharding=sharding).on(1 if name == "alone" else 2)
+        request = looking(where, 2, serve(judge[name]), lora=lora, sharding=sharding).on(1 if name == "alone" else 2)
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={request.processes}"]
         ended = subprocess.run(
             [sys.executable, *torchrun, str(tmp_path / "worker.py"), request.model_dump_json()],

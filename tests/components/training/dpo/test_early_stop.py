@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 from components.base_model.base_model import import_model
@@ -253,6 +254,24 @@ def test_by_pairs_a_killed_training_ends_the_same(
         with pytest.raises(UserError, match="power cut"):
             other.train_dpo(by_pairs())
     assert other.train_dpo(by_pairs()).digest == undisturbed.digest
+
+
+def test_what_cannot_be_looked_at_is_told_before_the_first_step(
+    inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU that is too small for a whole model, and a round whose one pair is trained on."""
+    import components.training.dpo.answers as module
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("tried to allocate 138 GB")
+
+    monkeypatch.setattr(module, "whole_model", full)
+    with pytest.raises(UserError, match=r"does not hold a whole model.*138 GB") as caught:
+        inputs.train_dpo(settings())
+    assert "dpo.early_stop.by to pairs" in caught.value.remedy
+    inputs.pairs = inputs._publish("pairs", PairsSettings(seed=2), {"pairs": mixed_pairs()[:1]})
+    with pytest.raises(UserError, match="too few pairs to hold one out"):
+        inputs.train_dpo(by_pairs())
 
 
 def test_by_pairs_nobody_is_asked(inputs: Inputs) -> None:
