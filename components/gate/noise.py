@@ -106,13 +106,18 @@ def _beyond(*intervals: tuple[float | None, float | None]) -> bool | None:
 
 
 def noise_lines(noise: str) -> list[str]:
-    """How many trainings the stage compares, and which changes are beyond their noise."""
+    """How many trainings the stage compares; of the changes that are sure over prompts, which another seed may undo."""
     kept, figures = read_manifest(noise).counts.kept, read_records(noise, "figures", TrainingNoise)
-    lines = [f"{kept['trainings']} trainings with seeds of their own made {kept['different models']} different models."]
-    if kept["different models"] == 1:
-        lines.append("The seed reaches nothing here: no dropout, no adapter, and every step takes all pairs.")
-    for beyond, words in ((True, "beyond prompts and seeds"), (False, "which other prompts or another seed may undo")):
-        if named := [f"{one.id} {one.change:+.3f}" for one in figures if one.beyond_noise is beyond]:
+    if kept["different models"] > 1:
+        made = f"{kept['different models']} different models"
+    else:
+        made = "one and the same model: the seed reaches nothing here (no dropout, no adapter, all pairs in each step)"
+    lines = [f"{kept['trainings']} trainings with seeds of their own made {made}."]
+    over_prompts = [
+        one for one in figures if _beyond((one.change_low, one.change_high)) and one.beyond_noise is not None
+    ]
+    for beyond, words in ((True, "beyond prompts and seeds"), (False, "sure over prompts that another seed may undo")):
+        if named := [f"{one.id} {one.change:+.3f}" for one in over_prompts if one.beyond_noise is beyond]:
             lines.append(f"Changes {words}: {', '.join(named)}.")
     return lines
 
