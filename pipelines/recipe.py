@@ -94,7 +94,8 @@ class Recipe(Settings):
                 section.setdefault("seed", seed)
         raw.setdefault("evaluation", {})
         for path in DERIVED:
-            if isinstance(section := _inside(raw, path), dict):
+            section = _inside(raw, path)
+            if isinstance(section, dict) and section.get("by") != "pairs":  # early stop by pairs asks nobody
                 section["judging"] = _with_defaults(section.get("judging"), raw["judging"])
                 section["answers"] = _with_defaults(section.get("answers"), raw["sampling"], besides="candidates")
         return raw

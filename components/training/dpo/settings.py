@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from components.core.settings import Settings
 from components.judging.settings import JudgingSettings
@@ -25,9 +25,17 @@ class EarlyStopSettings(Settings):
     judging: JudgingSettings = Field(default_factory=JudgingSettings, description="judgements of these answers")
 
     def identity(self) -> dict[str, Any]:
-        """By pairs, how others would answer and judge decides nothing."""
-        decisive = super().identity()
-        return decisive if self.by == "answers" else {name: decisive[name] for name in ("by", "every")}
+        """Only what decides the content: by pairs nobody is asked."""
+        return self._asked(super().identity())
+
+    @model_serializer(mode="wrap")
+    def _serialized(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Packages do not hold the texts of a judge that nobody asks (pipelines/graph/size.py)."""
+        return self._asked(serialize(self))
+
+    def _asked(self, values: dict[str, Any]) -> dict[str, Any]:
+        unused = () if self.by == "answers" else ("answers", "judging")
+        return {name: value for name, value in values.items() if name not in unused}
 
 
 class DpoSettings(TrainingSettings):
