@@ -94,14 +94,15 @@ class Recipe(Settings):
                 section.setdefault("seed", seed)
         raw.setdefault("evaluation", {})
         for path in DERIVED:
-            if isinstance(section := _inside(raw, path), dict):
+            section = _inside(raw, path)
+            if isinstance(section, dict) and section.get("by") != "pairs":  # early stop by pairs asks nobody
                 section["judging"] = _with_defaults(section.get("judging"), raw["judging"])
                 section["answers"] = _with_defaults(section.get("answers"), raw["sampling"], besides="candidates")
         return raw
 
     @model_validator(mode="after")
     def _judge_prompt_has_its_slots(self) -> Recipe:
-        early_stop = [self.dpo.early_stop.judging] if self.dpo.early_stop else []
+        early_stop = [self.dpo.judged_answers.judging] if self.dpo.judged_answers else []
         for judging in (self.judging, self.evaluation.judging, *early_stop):
             judging.judge_prompt()
         if self.eft.source == "ranks":
@@ -117,18 +118,10 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _early_stop_has_prompts(self) -> Recipe:
-        if self.dpo.early_stop and not self.data.validation_prompts:
-            raise ValueError("dpo.early_stop needs prompts to look at: set data.validation_prompts (the paper: 253)")
-        return self
-
-    @model_validator(mode="after")
-    def _early_stop_has_whole_weights(self) -> Recipe:
-        """Else this would show when DPO begins, days after the run did."""
-        pods = self.resources
-        if self.dpo.early_stop and self.dpo.sharding != "none" and pods.nodes * pods.gpus > 1:
+        if self.dpo.judged_answers and not self.data.validation_prompts:
             raise ValueError(
-                f"dpo.early_stop cannot answer with weights that are sharded over {pods.nodes * pods.gpus} GPUs: set "
-                "dpo.sharding to none, where each GPU can hold the whole model, or dpo.early_stop to null"
+                "dpo.early_stop needs prompts to look at: set data.validation_prompts (the paper: 253), or "
+                "dpo.early_stop.by to pairs"
             )
         return self
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 ANSWER = "A blue whale."  # no template trims it, and none holds it
 ONE_TURN = [{"role": "user", "content": "What is large?"}]
 TWO_TURNS = [*ONE_TURN, {"role": "assistant", "content": "The sea."}, {"role": "user", "content": "What else?"}]
+WITH_SYSTEM = [{"role": "system", "content": "Answer in a word."}, *ONE_TURN]
 SHOWN = 60  # characters of a text from where it differs
 
 
@@ -59,16 +61,16 @@ def chat_problem(tokenizer: PreTrainedTokenizerBase, ends: frozenset[int]) -> st
     """Why a model that is trained on this template's text would not be the one that is served; "" where it would.
 
     What is trained on must be the served prompt, the answer, and a token at which a server stops, in this order and
-    token by token, after one turn and after two.
+    token by token, after one turn and, where the template knows them, after two and after a system message.
     """
     try:
-        problem = _difference(tokenizer, ONE_TURN, ends)
+        problems = [_difference(tokenizer, ONE_TURN, ends)]
     except TemplateError as error:
         return f"the chat template refuses a question with its answer ({error})"
-    try:
-        return problem or _difference(tokenizer, TWO_TURNS, ends)
-    except TemplateError:  # a template for single questions
-        return ""
+    for asked in (TWO_TURNS, WITH_SYSTEM):
+        with suppress(TemplateError):  # a template for single questions; one without a system role
+            problems.append(_difference(tokenizer, asked, ends))
+    return next(filter(None, problems), "")
 
 
 def _difference(tokenizer: PreTrainedTokenizerBase, asked: Messages, ends: frozenset[int]) -> str:

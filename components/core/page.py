@@ -43,6 +43,13 @@ def count_table(name: str, counts: Counts) -> Table:
     return Table(name.replace("_", " "), ("what", "count"), [*kept, *dropped])
 
 
+def markdown_table(table: Table) -> str:
+    """The table without its caption, as GitHub reads it; cells are our own text, none a model's."""
+    head, *rows = [f"| {' | '.join(row)} |\n" for row in (table.columns, *table.rows)]
+    note = f"\n{table.note}\n" if table.note else ""
+    return "".join([head, "|---" * len(table.columns), "|\n", *rows, note])
+
+
 def _table(table: Table) -> str:
     note = f"<p>{html.escape(table.note)}</p>" if table.note else ""
     body = "".join(f"<tr>{_cells('td', row)}</tr>" for row in table.rows)

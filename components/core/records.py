@@ -17,6 +17,25 @@ class Record(BaseModel):
     id: str
 
 
+class Turn(Record):
+    """What a user says to a model, with what may follow. The text stands in a field of the record's own.
+
+    `history` is the conversation before it. A first turn without a system message has none, and no such field in its
+    line.
+    """
+
+    history: Messages = Field(
+        [],
+        exclude_if=lambda messages: not messages,
+        description="role and content of each message, oldest first: system, user, assistant",
+    )
+
+
+def conversation(history: Messages, text: str) -> Messages:
+    """What a model is asked with: the user's text after what came before it."""
+    return [*history, {"role": "user", "content": text}]
+
+
 class Reply(BaseModel):
     """A human reply with its human rank: 0 is the best, None is "not ranked" (never 0)."""
 
@@ -27,14 +46,14 @@ class Reply(BaseModel):
     rank: int | None = None
 
 
-class SeedPrompt(Record):
-    """A first-turn prompt of the seed data with its human replies, best first where they are ranked."""
+class SeedPrompt(Turn):
+    """A prompt of the seed data with its human replies, best first where they are ranked."""
 
     text: str
     replies: list[Reply]
 
 
-class Example(Record):
+class Example(Turn):
     """One supervised example: the loss falls on `completion` alone (IFT answers, EFT judgements)."""
 
     kind: Literal["ift", "eft"]
@@ -48,7 +67,7 @@ class ChatProblem(Record):
     problem: str
 
 
-class Prompt(Record):
+class Prompt(Turn):
     """A new prompt of a round."""
 
     text: str
@@ -62,7 +81,7 @@ class PromptAttempt(Record):
     tokens: int
 
 
-class Candidate(Record):
+class Candidate(Turn):
     """One sampled answer. `finish_reason` "length" means cut off: such a text never becomes part of a pair."""
 
     prompt_id: str
@@ -87,7 +106,7 @@ class Judgement(Record):
     tokens: int
 
 
-class Pair(Record):
+class Pair(Turn):
     """A preference pair, one a prompt. `id` is the prompt's.
 
     `*_votes` are the parsed judgements that a score is the mean of, at most judging.samples.
@@ -177,10 +196,34 @@ class Decision(Record):
     champion: str | None
 
 
-class CheckpointComparison(Record):
-    """A checkpoint's answers to the validation prompts, judged against those of the one before; `id` is the step.
+class TrainingNoise(Record):
+    """One figure beside its spread between trainings with other seeds; `id` is the metric. What is unknown is None.
 
-    Prompts are counted: won, lost or tied by mean score, unscored where a score is missing on either side.
+    `value`, `low`, `high` and `items` are the model's over prompts, `trainings` the values of the model and of those
+    trained again, in the order of their seeds. `change` is the model's value less that of the model to compare with,
+    on the items of both, with its interval over prompts and the one in which another seed's change would lie.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    items: int
+    trainings: list[FiniteFloat | None]
+    mean: float | None
+    deviation: float | None = Field(description="standard deviation of the trainings, by n - 1")
+    change: float | None
+    change_low: float | None
+    change_high: float | None
+    seeds_low: float | None
+    seeds_high: float | None
+    beyond_noise: bool | None = Field(description="neither interval of the change holds 0")
+
+
+class CheckpointComparison(Record):
+    """A checkpoint of DPO against the one before; `id` is the step.
+
+    By answers, validation prompts are counted: won, lost or tied by mean score, unscored where a score is missing on
+    either side. By pairs, held-out pairs are: won where their loss is lower; `loss` and `loss_before` are the means.
     """
 
     step: int
@@ -189,6 +232,8 @@ class CheckpointComparison(Record):
     ties: int
     losses: int
     unscored: int
+    loss: float | None = Field(None, description="DPO's mean loss on the held-out pairs, in nats; None by answers")
+    loss_before: float | None = Field(None, description="the same at the checkpoint before")
 
 
 class Question(Record):

@@ -48,6 +48,7 @@ VERSIONS = {
     "benchmarks": 2,
     "gate": 2,
     "comparison": 1,
+    "training_noise": 1,
 }
 R = TypeVar("R", bound=Record)
 

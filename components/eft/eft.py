@@ -20,7 +20,7 @@ from components.eft.settings import EftSettings
 from components.eft.targets import Accepted, Target, accept, cap_classes
 from components.judging.judging import TextToJudge, judge_texts, parse_rate
 from components.judging.parser import ScoreFormat
-from components.judging.prompt import JudgePrompt
+from components.judging.prompt import JudgePrompt, transcript
 from components.judging.settings import JudgingSettings
 from components.seed_data.contamination import read_evaluation_texts
 from components.serving.completions import Endpoint
@@ -35,13 +35,23 @@ REMEDIES = {
 
 
 def make_examples(before: dict[str, Any], model: str) -> str:
-    """Returns the stage's URI. The SFT baseline `model` writes the judgements where the recipe has a model do that."""
+    """Returns the stage's URI. The SFT baseline `model` writes the judgements where the recipe has a model do that.
+
+    Without a model the recipe has no IFT, and M0 is the baseline; it was measured before, so that its server is stopped
+    here.
+    """
     with open_step(before["run"], "write EFT examples") as context:
         settings, seeds = context.section("eft", EftSettings), before["data"]["seed_data"]
         judge_prompt = context.section("judging", JudgingSettings).judge_prompt()
-        judge: Endpoint = ServedModel(context, "sft", model) if settings.source == "model" else ""
+        baseline = ServedModel(context, "sft" if model else "m0", model or before["data"]["base"])
+        judge: Endpoint = baseline if settings.source == "model" else ""
         texts = before["data"].get("evaluation_texts", "")
-        return context.make("eft", lambda: make_eft(context.store, settings, seeds, judge_prompt, judge, model, texts))
+        made = context.make(
+            "eft", lambda: make_eft(context.store, settings, seeds, judge_prompt, judge, baseline.model, texts)
+        )
+        if not model:
+            baseline.stop()
+        return made
 
 
 @dataclass
@@ -105,7 +115,9 @@ def _from_model(
     accepted, metrics = Accepted(), {}
     for number in range(settings.samples):
         left = [prompt for prompt in prompts if prompt.id not in accepted.prompts]
-        texts = [TextToJudge(p.id, reply.id, p.text, reply.text) for p in left for reply in p.replies]
+        texts = [
+            TextToJudge(p.id, reply.id, transcript(p.history, p.text), reply.text) for p in left for reply in p.replies
+        ]
         judgements += judge_texts(stage, "judgements", texts, settings, 1, judge_prompt, endpoint, number)
         accepted = accept(prompts, judgements, judge_prompt.score_format)
         enough = len(cap_classes(accepted.targets, *limits))

@@ -13,6 +13,7 @@ from components.core.hashing import seed_from
 from components.core.records import SeedPrompt
 from components.eft.targets import Target
 from components.judging.parser import ScoreFormat
+from components.judging.prompt import transcript
 
 # The rubric's five points (Yuan et al. 2024, figure 2), each said in a few ways: earned, and not earned. The first one
 # is always earned, since the scale of the ranks ends at 1.
@@ -71,8 +72,9 @@ NOT_EARNED = (
 def targets_from_ranks(prompts: Sequence[SeedPrompt], seed: int) -> list[Target]:
     """A target for every reply, in order; the phrasing depends on seed and the reply's id alone."""
     return [
-        Target(reply.id, prompt.text, reply.text, judgement_text(score, seed, reply.id), score)
+        Target(reply.id, asked, reply.text, judgement_text(score, seed, reply.id), score)
         for prompt in prompts
+        for asked in [transcript(prompt.history, prompt.text)]
         for position, reply in enumerate(prompt.replies)
         for score in [score_of_position(position, len(prompt.replies))]
     ]

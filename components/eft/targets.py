@@ -15,6 +15,7 @@ from components.core.hashing import content_hash
 from components.core.records import Judgement, SeedPrompt
 from components.core.texts import word_count
 from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat, parse_score
+from components.judging.prompt import transcript
 
 # A score without reasons before it is a poor thing to learn (the reasons come first in the judge prompt).
 FEWEST_WORDS = 8
@@ -22,7 +23,10 @@ FEWEST_WORDS = 8
 
 @dataclass(frozen=True)
 class Target:
-    """The judgement of one reply to one prompt: reasoning, then the score's line. `id` is the reply's."""
+    """The judgement of one reply to one prompt: reasoning, then the score's line. `id` is the reply's.
+
+    `instruction` is what the judge is shown of the prompt (`transcript`).
+    """
 
     id: str
     instruction: str
@@ -67,8 +71,9 @@ def accept(
             accepted.dropped[f"prompt: {_disagreement(by_reply)}"] += 1
             continue
         accepted.prompts.add(prompt.id)
+        asked = transcript(prompt.history, prompt.text)
         for reply, sample in zip(prompt.replies, chosen, strict=True):
-            accepted.targets.append(Target(reply.id, prompt.text, reply.text, sample.text, sample.score))
+            accepted.targets.append(Target(reply.id, asked, reply.text, sample.text, sample.score))
     return accepted
 
 

@@ -25,6 +25,7 @@ from components.evaluation.settings import EvaluationSettings
 from components.judging.health import judge_health, score_shares
 from components.judging.judging import TextToJudge, count_judgements, judge_texts, mean_scores
 from components.judging.parser import ScoreFormat
+from components.judging.prompt import transcript
 from components.metrics.bootstrap import Resampling
 from components.metrics.observations import Values, figures, observations
 from components.sampling.sampling import answer_prompts, count_candidates
@@ -53,9 +54,13 @@ def evaluate(root: str, settings: EvaluationSettings, inputs: EvaluationInputs, 
         return stage.manifest
     held_out = read_records(inputs.seed_data, "eval", SeedPrompt)
     instructions = read_records(inputs.instructions, "instructions", Instruction) if inputs.instructions else []
-    answers = _answer(stage, "answers", held_out, settings, endpoint)
-    outputs = _answer(stage, "outputs", instructions, settings, endpoint)
-    replies = [TextToJudge(p.id, reply.id, p.text, reply.text) for p in held_out for reply in p.replies]
+    asked = [Prompt(id=prompt.id, text=prompt.text, history=prompt.history) for prompt in held_out]
+    answers = answer_prompts(stage, "answers", asked, 1, settings.answers, endpoint)
+    asked = [Prompt(id=instruction.id, text=instruction.text) for instruction in instructions]
+    outputs = answer_prompts(stage, "outputs", asked, 1, settings.answers, endpoint)
+    replies = [
+        TextToJudge(p.id, reply.id, transcript(p.history, p.text), reply.text) for p in held_out for reply in p.replies
+    ]
     judging, judge_prompt = settings.judging, settings.judging.judge_prompt()
     judgements = judge_texts(stage, "judgements", replies, judging, judging.samples, judge_prompt, endpoint)
     exact = _answer_questions(stage, inputs.questions, settings, endpoint)
@@ -89,13 +94,6 @@ def observe(
     lengths: Values = {answer.prompt_id: (float(len(answer.text)),) for answer in answered}
     agreed = agreement(prompts, mean_scores(judgements), score_format.highest)
     return agreed | judge_health(judgements, replies, score_format) | {"answer_length": lengths}
-
-
-def _answer(
-    stage: Stage, kind: str, texts: Sequence[SeedPrompt | Instruction], settings: EvaluationSettings, endpoint: Endpoint
-) -> list[Candidate]:
-    prompts = [Prompt(id=text.id, text=text.text) for text in texts]
-    return answer_prompts(stage, kind, prompts, 1, settings.answers, endpoint)
 
 
 def _answer_questions(stage: Stage, uri: str, settings: EvaluationSettings, endpoint: Endpoint) -> ExactAnswers:

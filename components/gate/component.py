@@ -54,3 +54,22 @@ def comparison(
 
     one, other = GatedModel(model, measured["stages"]), GatedModel(against, against_measured["stages"])
     return compare(state["run"], one, other, fail_on_regression, page.path, metrics)
+
+
+@dsl.component(base_image=WORKER, install_kfp_package=False)
+def noise(
+    state: dict,
+    seeds: int,
+    model: str,
+    measured: dict,
+    against: str,
+    against_measured: dict,
+    page: dsl.Output[dsl.HTML],
+) -> str:
+    """The spread of a model's figures between its training and those with other seeds; returns the stage's URI."""
+    from components.gate.gate import GatedModel
+    from components.gate.noise import report_noise
+
+    candidate = GatedModel(model, [*measured["stages"], model])  # its training observed the held-out pairs
+    other = GatedModel(against, against_measured["stages"])
+    return report_noise(state["run"], seeds, candidate, other, page.path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.core.page import Table
+from components.core.page import Table, markdown_table
 from components.core.records import Check, Decision
 
 MEANING = {
@@ -22,9 +22,7 @@ def verdict_markdown(name: str, decision: Decision, checks: Sequence[Check]) -> 
     """A heading, the reasons, and one row for each rule; all of it is our own text, none a model's."""
     meaning, *reasons = verdict_lines(decision)
     lines = [f"## {name}: {decision.decision}", "", meaning, "", *(f"* {reason}" for reason in reasons), ""]
-    lines += [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    lines += [f"| {' | '.join(row)} |" for row in verdict_table(checks).rows]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + markdown_table(verdict_table(checks))
 
 
 def verdict_lines(decision: Decision) -> list[str]:

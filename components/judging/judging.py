@@ -14,7 +14,7 @@ from components.core.records import Candidate, Counts, Judgement, Manifest
 from components.core.stage import Stage, parent, read_records
 from components.judging.health import judge_health, score_shares
 from components.judging.parser import ScoreFormat, parse_score
-from components.judging.prompt import JudgePrompt
+from components.judging.prompt import JudgePrompt, transcript
 from components.judging.settings import JudgingSettings
 from components.metrics.bootstrap import Resampling
 from components.metrics.observations import Values, figures, observations
@@ -38,7 +38,7 @@ def judge_model(name: str, before: dict[str, Any], model: str, candidates: str) 
 
 @dataclass(frozen=True)
 class TextToJudge:
-    """One response to one prompt."""
+    """One response to one prompt, which is shown as `transcript` makes it of a conversation."""
 
     prompt_id: str
     candidate_id: str
@@ -60,7 +60,7 @@ def judge_candidates(
     sampled = read_records(candidates, "candidates", Candidate)
     whole = [c for c in sampled if c.finish_reason == "stop"]
     unusable = Counter(unanswered(c.finish_reason) or "cut off by length" for c in sampled if c.finish_reason != "stop")
-    texts = [TextToJudge(c.prompt_id, c.id, c.prompt, c.text) for c in whole]
+    texts = [TextToJudge(c.prompt_id, c.id, transcript(c.history, c.prompt), c.text) for c in whole]
     judge_prompt = settings.judge_prompt()
     judgements = judge_texts(stage, "judgements", texts, settings, settings.samples, judge_prompt, other or endpoint)
     counts = count_judgements(judgements)

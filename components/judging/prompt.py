@@ -10,6 +10,7 @@ from pathlib import Path
 
 from components.core.errors import UserError
 from components.core.hashing import content_hash
+from components.core.records import Messages, conversation
 from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat
 
 BUILT_IN = Path(__file__).with_name("judge_prompt.txt")
@@ -57,6 +58,16 @@ class JudgePrompt:
             first, _, second = before.partition("{response}")
             return first + neutralise(response) + second + neutralise(instruction) + rest
         return before + neutralise(instruction) + between + neutralise(response) + after
+
+
+def transcript(history: Messages, text: str) -> str:
+    """What a judge is shown as the instruction: the user's text; after a history the whole conversation up to it,
+    message by message, each behind its role.
+    """
+    if not history:
+        return text
+    messages = conversation(history, text)
+    return "\n\n".join(f"{message['role'].capitalize()}: {message['content']}" for message in messages)
 
 
 def neutralise(text: str) -> str:

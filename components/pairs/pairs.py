@@ -136,6 +136,7 @@ def _pair(group: Sequence[Candidate], scores: Mapping[str, Score], settings: Pai
     return Pair(
         id=chosen.prompt_id,
         prompt=chosen.prompt,
+        history=chosen.history,
         chosen=chosen.text,
         rejected=rejected.text,
         chosen_id=chosen.id,

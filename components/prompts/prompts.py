@@ -16,7 +16,7 @@ from components.core.context import RunContext, open_step
 from components.core.errors import UserError
 from components.core.hashing import seed_from, short_id
 from components.core.progress import say
-from components.core.records import Counts, Example, Manifest, Prompt, PromptAttempt
+from components.core.records import Counts, Example, Manifest, Prompt, PromptAttempt, SeedPrompt
 from components.core.stage import Stage, parent, read_manifest, read_records
 from components.prompts.cleaning import clean
 from components.prompts.file import take_prompts
@@ -108,10 +108,10 @@ def write_prompts(
     stage = Stage(root, "prompts", settings, inputs)
     if stage.manifest:
         return stage.manifest
-    seeds = [example.prompt for example in read_records(seed_data, "ift", Example)]
+    seeds, demonstrations = seed_prompts(seed_data)
     before = [prompt.text for uri in earlier for prompt in read_records(uri, "prompts", Prompt)]
     language = read_manifest(seed_data).settings.get("language", ENGLISH)
-    pool = TaskPool(seeds, before, NoveltyPool(seeds + before, settings.novelty), language)
+    pool = TaskPool(demonstrations, before, NoveltyPool(seeds + before, settings.novelty), language)
     pool.evaluation = read_evaluation_texts(evaluation_texts, seed_data)
     tokens = _write_until_enough(stage, settings, pool, endpoint)
     surplus = len(pool.accepted) - settings.count
@@ -125,6 +125,19 @@ def write_prompts(
         metrics={"prompt_novelty": novelty} if novelty is not None else {},
         tokens=tokens,
     )
+
+
+def seed_prompts(seed_data: str) -> tuple[list[str], list[str]]:
+    """The IFT prompts, those of EFT where there is no IFT (data.ift: 0), and those of them that show what a task is.
+
+    All are what a new prompt must differ from; a later turn ("And in French?") is no task by itself. So is none where
+    nothing but later turns is there, which then have to do.
+    """
+    found = [(example.prompt, example.history) for example in read_records(seed_data, "ift", Example)]
+    found = found or [(prompt.text, prompt.history) for prompt in read_records(seed_data, "eft", SeedPrompt)]
+    seeds = [text for text, _ in found]
+    first = [text for text, history in found if all(message["role"] == "system" for message in history)]
+    return seeds, first or seeds
 
 
 def _write_until_enough(stage: Stage, settings: PromptsSettings, pool: TaskPool, endpoint: Endpoint) -> int:

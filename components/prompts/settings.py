@@ -19,7 +19,7 @@ class PromptsSettings(Generation):
     )
     file: str | None = Field(None, description="JSON Lines with a `prompt` each, for source: file")
     count: int = Field(1000, ge=1, description="new prompts to accept in a round")
-    seed_shots: int = Field(6, ge=1, description="demonstrations from the IFT prompts")
+    seed_shots: int = Field(6, ge=1, description="demonstrations from the IFT prompts, or EFT's")
     generated_shots: int = Field(2, ge=0, description="demonstrations from prompts generated earlier")
     wave: int = Field(64, ge=1, description="prompts written between two updates of the demonstrations")
     max_attempts_per_prompt: int = Field(20, ge=1, description="gives up after count times this many attempts")

@@ -8,7 +8,7 @@ from typing import Any
 
 from components.core.context import open_step
 from components.core.hashing import seed_from
-from components.core.records import Candidate, Counts, Manifest, Prompt
+from components.core.records import Candidate, Counts, Manifest, Prompt, conversation
 from components.core.stage import Stage, parent, read_records
 from components.prompts.prompts import make_round_prompts
 from components.sampling.settings import SamplingSettings
@@ -57,7 +57,7 @@ def answer_prompts(
     by_id = {f"{prompt.id}/{n}": prompt for prompt in prompts for n in range(answers)}
     sampling: Sampling = settings.sampling()
     requests = [
-        Request(id, [{"role": "user", "content": prompt.text}], sampling, seed_from(settings.seed, kind, id))
+        Request(id, conversation(prompt.history, prompt.text), sampling, seed_from(settings.seed, kind, id))
         for id, prompt in by_id.items()
     ]
 
@@ -67,6 +67,7 @@ def answer_prompts(
             id=request.id,
             prompt_id=prompt.id,
             prompt=prompt.text,
+            history=prompt.history,
             text=answer.text.strip(),
             finish_reason=answer.finish_reason,
             seed=request.seed,

@@ -5,6 +5,8 @@ AlpacaEval, for one, contains prompts of OpenAssistant.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from components.core.records import EvaluationText, Observation, SeedPrompt
 from components.core.stage import read_records
 from components.core.texts import TextPool, normalised
@@ -28,8 +30,14 @@ class EvaluationTexts:
         self._sets.setdefault(normalised(text), name)
         self._pool.add(text)
 
-    def too_close(self, text: str) -> str | None:
-        """The evaluation set that holds a text too close to this one; None where none does."""
+    def too_close(self, text: str, history: Sequence[Mapping[str, str]] = ()) -> str | None:
+        """The evaluation set that holds a text too close to this one, or to a user's turn before it; None where none
+        does.
+        """
+        turns = [message["content"] for message in history if message["role"] == "user"]
+        return next(filter(None, map(self._too_close, [*turns, text])), None)
+
+    def _too_close(self, text: str) -> str | None:
         if found := self._sets.get(normalised(text)):
             return found
         closest = self._pool.closest(text, self._novelty)

@@ -42,13 +42,15 @@ Id = Annotated[str, Field(min_length=1), AfterValidator(_whole)]
 
 
 class Message(BaseModel):
-    """One message. `rank` 0 is the best of its siblings, None is "not ranked"; `parent_id` None is a tree's root."""
+    """One message. A system message is a root before a first prompt, which OpenAssistant's own files have none of.
+
+    `rank` 0 is the best of its siblings, None is "not ranked"; `parent_id` None is a tree's root."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     message_id: Id
     parent_id: Id | None = None
-    role: Literal["prompter", "assistant"]
+    role: Literal["system", "prompter", "assistant"]
     text: Annotated[str, AfterValidator(_without_nul)]
     lang: str | None = None
     rank: Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_whole_number)] = None

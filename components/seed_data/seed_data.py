@@ -11,10 +11,10 @@ from components.core.records import Counts, Manifest
 from components.core.sources import Source, fetch
 from components.core.stage import Stage, parent
 from components.seed_data.contamination import read_evaluation_texts
-from components.seed_data.first_turns import FirstTurns, first_turns
 from components.seed_data.messages import read_messages
 from components.seed_data.settings import SeedDataSettings
 from components.seed_data.splits import Splits, split
+from components.seed_data.turns import Turns, read_turns
 
 BUILT_IN = Path(__file__).with_name("builtin")
 
@@ -50,21 +50,22 @@ def describe(messages: str, settings: SeedDataSettings) -> Counts:
         return _counts(*_select(source, settings))
 
 
-def _select(source: Source, settings: SeedDataSettings, evaluation_texts: str = "") -> tuple[FirstTurns, Splits]:
-    turns = first_turns(read_messages(source.path, source.name), settings.language)
+def _select(source: Source, settings: SeedDataSettings, evaluation_texts: str = "") -> tuple[Turns, Splits]:
+    turns = read_turns(read_messages(source.path, source.name), settings.language, settings.turns)
     if not turns.read:
         raise UserError(f"{source.name} holds no messages", "Check that it is the right file and that it is whole.")
     evaluation = read_evaluation_texts(evaluation_texts) if evaluation_texts else None
-    return turns, split(turns.prompts, settings, evaluation)
+    return turns, split(turns.prompts, settings, evaluation, turns.conversations)
 
 
-def _counts(turns: FirstTurns, splits: Splits) -> Counts:
+def _counts(turns: Turns, splits: Splits) -> Counts:
     """Each message once: an IFT example is two, another kept prompt one, and "replies" those of EFT and evaluation."""
     replies = {
         "eft replies": sum(len(prompt.replies) for prompt in splits.eft),
         "eval replies": sum(len(prompt.replies) for prompt in splits.eval),
     }
-    return Counts(kept=splits.sizes() | replies, dropped=dict((turns.dropped + splits.dropped).most_common()))
+    systems = {"system messages": turns.systems} if turns.systems else {}
+    return Counts(kept=splits.sizes() | replies | systems, dropped=dict((turns.dropped + splits.dropped).most_common()))
 
 
 def _requested(settings: SeedDataSettings) -> dict[str, int]:
@@ -76,7 +77,7 @@ def _requested(settings: SeedDataSettings) -> dict[str, int]:
     }
 
 
-def _check_sizes(file: str, turns: FirstTurns, splits: Splits, settings: SeedDataSettings) -> None:
+def _check_sizes(file: str, turns: Turns, splits: Splits, settings: SeedDataSettings) -> None:
     """Warns where a split is smaller than asked for; raises UserError where one is empty."""
     sizes, requested = Counter(splits.sizes()), _requested(settings)
     short = [f"{sizes[name]} of {size} for {name}" for name, size in requested.items() if sizes[name] < size]
@@ -91,7 +92,7 @@ def _check_sizes(file: str, turns: FirstTurns, splits: Splits, settings: SeedDat
         warn(f"seed data: fewer prompts than asked for: {'; '.join(short)}")
 
 
-def _remedy(turns: FirstTurns, settings: SeedDataSettings) -> str:
+def _remedy(turns: Turns, settings: SeedDataSettings) -> str:
     ranked = sum(len(prompt.replies) >= settings.min_replies for prompt in turns.prompts)
     if ranked < 2:
         return (

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,7 +15,12 @@ class SeedDataSettings(Settings):
 
     messages: str = Field(description="path, s3://bucket/key, builtin:demo, or hub data set owner/name[/path/in/repo]")
     language: str = Field("en", min_length=1, description="OpenAssistant's code of the language to keep")
-    ift: int = Field(3200, ge=1, description="prompts with their best reply")
+    turns: Literal["first", "all"] = Field(
+        "first",
+        description="which user turns become prompts: each conversation's first (the paper), or all, each after what "
+        "came before it",
+    )
+    ift: int = Field(3200, ge=0, description="prompts with their best reply; 0: M0 follows instructions, M1 = M0 + EFT")
     eft_prompts: int | None = Field(
         None,
         ge=1,

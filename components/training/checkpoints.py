@@ -21,15 +21,16 @@ CHECKPOINTS = "progress/checkpoints"
 
 
 class CheckpointUploader(TrainerCallback):
-    """Copies each checkpoint to the stage, its marker last, and keeps the newest `kept` of this attempt there.
+    """Copies each checkpoint to the stage, its marker last, and keeps the newest of this attempt there; where there are
+    `looks` (early stopping, every so many steps), also that of the last one before it: training may fall back to it.
 
     The first process of each node copies its node's files (every rank has its random state, and its shards of sharded
     weights); the main process writes the marker. On the node's own disk nothing is kept, so it never holds two. In the
     store an older one goes when the newer is whole, not before: a training that ends while it copies needs the older.
     """
 
-    def __init__(self, stage: Stage, kept: int) -> None:
-        self.stage, self.kept = stage, kept
+    def __init__(self, stage: Stage, looks: int | None = None) -> None:
+        self.stage, self.looks = stage, looks
         # two runs of one stage do not touch each other's checkpoints
         self.folder = f"{CHECKPOINTS}/{broadcast(lambda: uuid.uuid4().hex[:8])}"
 
@@ -58,7 +59,10 @@ class CheckpointUploader(TrainerCallback):
     def _remove_older(self) -> None:
         store = self.stage.store
         own = [marker for marker in _markers(self.stage) if marker.startswith(f"{self.folder}/")]
-        for marker in sorted(own, key=_step)[: -self.kept]:
+        kept = {newest := max(map(_step, own))}
+        if self.looks:
+            kept.add((newest - 1) // self.looks * self.looks)
+        for marker in [marker for marker in own if _step(marker) not in kept]:
             store.delete(marker)  # the marker first: without it the files are no checkpoint
             for name in store.names(f"{marker.removesuffix('.json')}/"):
                 store.delete(name)
@@ -84,23 +88,23 @@ def fetch_latest_checkpoint(stage: Stage, folder: Path) -> str | None:
         return None
     if is_main_process():
         say(f"{stage.name}: continuing from its checkpoint at step {_step(latest)}")
-    return _download(stage, latest, folder)
+    return _download(stage, latest, folder, _files(stage, latest))
 
 
 def fetch_checkpoint(stage: Stage, step: int, folder: Path) -> str:
-    """The checkpoint of that step as a folder below `folder`: the one that lies there, else a download."""
-    marker = next(marker for marker in _markers(stage) if _step(marker) == step)
-    local = folder / Path(marker).stem
-    whole = all((local / file).exists() for file in _files(stage, marker))
-    return str(local) if all(all_gather(whole)) else _download(stage, marker, folder)
+    """The checkpoint of that step, of any attempt, as a folder below `folder`: without the optimizer's state, which is
+    two thirds of it."""
+    marker = broadcast(lambda: next(marker for marker in _markers(stage) if _step(marker) == step))
+    files = [file for file in _files(stage, marker) if not file.startswith("optimizer")]
+    return _download(stage, marker, folder, files)
 
 
-def _download(stage: Stage, marker: str, folder: Path) -> str:
+def _download(stage: Stage, marker: str, folder: Path, files: list[str]) -> str:
     """Once for all ranks of a node, which share `folder`."""
     target = folder / Path(marker).stem
     if is_local_main_process():
         shutil.rmtree(target, ignore_errors=True)
-        for file in _files(stage, marker):
+        for file in files:
             (target / file).parent.mkdir(parents=True, exist_ok=True)
             stage.store.download(f"{marker.removesuffix('.json')}/{file}", target / file)
     barrier()

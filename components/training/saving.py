@@ -71,19 +71,26 @@ def _require_finite_weights(model: Model, step: int) -> None:
 def save_model(
     model: Model, tokenizer: PreTrainedTokenizerBase, folder: Path, start: Path, dtype: torch.dtype
 ) -> dict[str, float]:
-    """Merge an adapter into the weights, in fp32, and write model and tokenizer; returns what is retained of training.
-
-    On the CPU, where there is room for fp32: the device still holds what else training needed.
-    """
-    model.to(device="cpu", dtype=torch.float32)  # type: ignore[call-arg]
-    merged: PreTrainedModel = model.merge_and_unload() if isinstance(model, PeftModel) else model
-    retained = retained_change(merged, start, dtype)
-    merged.config.attention_dropout = 0.0
-    merged.config.use_cache = True
-    merged.to(dtype=dtype)  # type: ignore[call-arg]
-    merged.save_pretrained(folder, safe_serialization=True)
+    """Merge an adapter into the weights and write model and tokenizer; returns what is retained of training."""
+    whole = merged(model)
+    retained = retained_change(whole, start, dtype)
+    whole.config.attention_dropout = 0.0
+    whole.config.use_cache = True
+    whole.to(dtype=dtype)  # type: ignore[call-arg]
+    whole.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
     return retained
+
+
+@torch.no_grad()
+def merged(model: Model) -> PreTrainedModel:
+    """The model itself, its adapter merged into its weights: in fp32, on the CPU.
+
+    There is room for fp32 there: the device still holds what else training needs.
+    """
+    model.to(device="cpu", dtype=torch.float32)  # type: ignore[call-arg]
+    whole: PreTrainedModel = model.merge_and_unload() if isinstance(model, PeftModel) else model
+    return whole
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase, Trainer
 
 from components.base_model.chat import control_tokens
@@ -90,10 +91,13 @@ def workspace() -> Iterator[Path]:
         barrier()
 
 
-def train(trainer: Trainer, stage: Stage, label: str) -> None:
-    """Run the trainer, from the latest checkpoint of an earlier attempt where there is one."""
+def train(trainer: Trainer, stage: Stage, label: str, looks: int | None = None) -> None:
+    """Run the trainer, from the latest checkpoint of an earlier attempt where there is one.
+
+    Every `looks` steps it may fall back to the checkpoint of the look before, which is kept.
+    """
     trainer.add_callback(FiniteCheck(stage.name))
-    trainer.add_callback(CheckpointUploader(stage, kept=trainer.args.save_total_limit or 1))
+    trainer.add_callback(CheckpointUploader(stage, looks))
     if is_main_process():
         trainer.add_callback(StepProgress(label))
     seed_per_rank(trainer.args.seed)
@@ -145,12 +149,21 @@ def rejection_reason(tokenizer: PreTrainedTokenizerBase, messages: Messages, max
     """Why a conversation cannot be trained on, None when it can.
 
     Text that spells the tokenizer's control tokens would be read as them, and could end its own turn. A template may
-    also leave out a part of a text, as Qwen3's does with what stands before </think>.
+    also leave out a part of a text, as Qwen3's does with what stands before </think>. Raises UserError where it refuses
+    the roles.
     """
     texts = [message["content"] for message in messages]
     if any(token in text for text in texts for token in _control_tokens(tokenizer)):
         return "holds control tokens"
-    written = str(tokenizer.apply_chat_template(messages, tokenize=False))
+    try:
+        written = str(tokenizer.apply_chat_template(messages, tokenize=False))
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise UserError(
+            f"the model's chat template refuses a conversation of {roles} ({error})",
+            "Give it one that knows them (model.chat_template), or data without system messages and with "
+            "data.turns: first.",
+        ) from error
     if any(text.strip() not in written for text in texts):
         return "changed by the chat template"
     encoded: Any = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)

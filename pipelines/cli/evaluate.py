@@ -13,27 +13,34 @@ from rich.console import Console
 
 from components.core.errors import UserError
 from components.core.journal import read_journal
-from components.core.records import Check, Decision
+from components.core.records import Check, Decision, TrainingNoise
 from components.core.stage import read_manifest, read_records
 from components.core.store import join
 from components.gate.gate import read_decision
+from components.gate.noise import noise_lines, noise_markdown, noise_table
 from components.gate.verdict import verdict_markdown
 from components.metrics.labels import COMPARABLE, alpaca_eval_label
 from components.registry.references import ModelReference, resolve
+from components.training.launch.again import request_again
 from pipelines.compile import compile_pipeline
 from pipelines.graph.evaluation import evaluation_pipeline
 from pipelines.local.run import RunOptions, execute, new_run, run_folder, servers
+from pipelines.local.terminal import rich_table
 from pipelines.recipe import Recipe, load_recipe, recipe_from
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The gate's decision on `model` as if `against` were the champion, with the outcome of every rule."""
+    """The gate's decision on `model` as if `against` were the champion, with the outcome of every rule.
+
+    `noise` is the URI of the stage that compares the model with its trainings again, "" where there are none.
+    """
 
     model: ModelReference
     against: ModelReference
     decision: Decision
     checks: Sequence[Check]
+    noise: str = ""
 
     @property
     def title(self) -> str:
@@ -47,12 +54,17 @@ class Comparison:
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """Two models, as people name them, and the recipe to measure with; "" is that of the run which made the model."""
+    """Two models, as people name them, and the recipe to measure with; "" is that of the run which made the model.
+
+    With `seeds` the model is trained again so many times; `against` is then by default the model that it was trained
+    from, else the champion.
+    """
 
     model: str
-    against: str
+    against: str = ""
     recipe: str = ""
     overrides: Sequence[str] = ()
+    seeds: int = 0
 
 
 def evaluate_models(
@@ -64,17 +76,23 @@ def evaluate_models(
     """
     with servers(options, console) as addresses:
         model = resolve(addresses["tracking_uri"], request.model)
-        against = resolve(addresses["tracking_uri"], request.against, model.name)
+        if request.seeds:
+            request_again(addresses["store"], model.stage, 1, {})  # what cannot be trained again is not measured first
+        before = read_manifest(model.stage).parents["model"].uri if request.seeds else "@champion"
+        against = resolve(addresses["tracking_uri"], request.against or before, model.name)
         recipe = _find_recipe(request, addresses["store"], model)
         run = new_run(f"evaluate-{recipe.name}")
         compiled = run_folder(run) / "pipeline.yaml"
-        compile_pipeline(evaluation_pipeline(recipe), compiled)
+        compile_pipeline(evaluation_pipeline(recipe, request.seeds), compiled)
         parameters = options.parameters() | addresses | {"run": run, "model": model.stage, "against": against.stage}
         execute(compiled, parameters, console, debug)
         comparison = _read_comparison(addresses["store"], run, model, against)
         figures = {stage["name"]: stage["metrics"] for stage in read_journal(addresses["store"], run, "stages")}
         write_reports(comparison, figures, output)
-    console.print(verdict_markdown(comparison.title, comparison.decision, comparison.checks), markup=False)
+        console.print(verdict_markdown(comparison.title, comparison.decision, comparison.checks), markup=False)
+        if comparison.noise:
+            console.print(rich_table("Training noise", noise_table(comparison.noise)))
+            console.print("\n".join(noise_lines(comparison.noise)), markup=False, highlight=False)
     console.print(f"reports: {output}/report.md, report.json, junit.xml", highlight=False)
     return comparison
 
@@ -86,7 +104,7 @@ def write_reports(comparison: Comparison, figures: dict[str, Any], folder: Path)
     labels = [f"* {name}: {label}" for name, metrics in figures.items() if (label := alpaca_eval_label(metrics))]
     if labels:
         markdown += "\n".join(["", "Win rates against reference outputs:", "", *labels, "", COMPARABLE, ""])
-    (folder / "report.md").write_text(markdown)
+    (folder / "report.md").write_text(markdown + (noise_markdown(comparison.noise) if comparison.noise else ""))
     report = {
         "model": comparison.model.to_dict(),
         "against": comparison.against.to_dict(),
@@ -96,6 +114,9 @@ def write_reports(comparison: Comparison, figures: dict[str, Any], folder: Path)
         "checks": [check.model_dump(mode="json") for check in comparison.checks],
         "figures": figures,
     }
+    if comparison.noise:
+        noise = read_records(comparison.noise, "figures", TrainingNoise)
+        report["noise"] = [record.model_dump(mode="json") for record in noise]
     (folder / "report.json").write_text(json.dumps(report, indent=1))
     (folder / "junit.xml").write_bytes(junit(comparison))
 
@@ -132,4 +153,5 @@ def _read_comparison(store: str, run: str, model: ModelReference, against: Model
     if "comparison" not in stages:
         raise UserError(f"the run {run} left no verdict", f"Its log is {run_folder(run) / 'log.txt'}.")
     uri = join(store, "comparison", read_manifest(stages["comparison"]).key)
-    return Comparison(model, against, read_decision(uri), read_records(uri, "checks", Check))
+    checks = read_records(uri, "checks", Check)
+    return Comparison(model, against, read_decision(uri), checks, stages.get("noise", ""))

@@ -47,6 +47,10 @@ Store = Annotated[
 ]
 TrackingUri = Annotated[str, typer.Option(envvar="SRLM_TRACKING_URI", help="An MLflow server; default: a local one.")]
 EngineName = Annotated[str, typer.Option(help="embedded, command, endpoint; in a pod also transformers, tgi or vllm.")]
+Noise = Annotated[
+    int | None,
+    typer.Option(min=1, help="Train the model so many times more with other seeds, and show how its figures differ."),
+]
 
 
 def _run_options(tracking_uri: str, store: str = "") -> RunOptions:
@@ -94,6 +98,7 @@ def compile_(
         "pipeline.yaml"
     ),
     evaluation: Annotated[bool, typer.Option(help="Compile the comparison of two models, not the loop.")] = False,
+    noise: Noise = None,
     kubernetes: Annotated[
         bool, typer.Option(help="Write resources for kubectl apply --server-side, not a package.")
     ] = False,
@@ -106,9 +111,10 @@ def compile_(
     from pipelines.graph.evaluation import evaluation_pipeline
     from pipelines.graph.self_rewarding import parts, self_rewarding_pipeline
 
-    make = evaluation_pipeline if evaluation else self_rewarding_pipeline
+    if noise and not evaluation:
+        raise UserError("--noise trains a model again that is evaluated", "Give it with --evaluation.")
     loaded = load_recipe_for_elsewhere(recipe, overrides)
-    pipeline = make(loaded)
+    pipeline = evaluation_pipeline(loaded, noise or 0) if evaluation else self_rewarding_pipeline(loaded)
     version = compile_manifests(pipeline, output, namespace) if kubernetes else compile_pipeline(pipeline, output)
     console.print(f"wrote {output}: {version}", highlight=False, soft_wrap=True)
     if not evaluation and (number := parts(loaded)) > 1:
@@ -191,14 +197,20 @@ def lineage(
 @app.command("eval")
 def evaluate(
     model: Annotated[str, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a stage's URI.")],
-    against: Annotated[str, typer.Option(help="The same, or @ALIAS of the same name.")] = "@champion",
+    against: Annotated[
+        str,
+        typer.Option(help="The same, or @ALIAS of the same name; default: @champion, with --noise the model before."),
+    ] = "",
+    noise: Noise = None,
     recipe: Annotated[str, typer.Option(help="What to measure with; default: the recipe that made the model.")] = "",
     overrides: Overrides = [],  # noqa: B006
     output: Annotated[Path, typer.Option(help="Folder for report.md, report.json and junit.xml.")] = Path("eval"),
     store: Store = "",
     tracking_uri: TrackingUri = "",
     engine: EngineName = "embedded",
-    endpoint: Annotated[str, typer.Option(help="URL for --engine endpoint; {model} stands for model, against.")] = "",
+    endpoint: Annotated[
+        str, typer.Option(help="URL for --engine endpoint; {model} stands for model, against, seed-1, ...")
+    ] = "",
     annotator_endpoint: AnnotatorEndpoint = "",
     annotator_model: AnnotatorModel = "",
     debug: Debug = False,
@@ -209,7 +221,7 @@ def evaluate(
 
     annotator = {"annotator_endpoint": annotator_endpoint, "annotator_model": annotator_model}
     options = RunOptions(store, tracking_uri, engine, endpoint, **annotator)
-    request = EvaluationRequest(model, against, recipe, overrides)
+    request = EvaluationRequest(model, against, recipe, overrides, noise or 0)
     comparison = evaluate_models(request, options, output, console, debug)
     raise typer.Exit(1 if comparison.regressed else 0)
 

@@ -119,8 +119,19 @@ def baseline_phase(recipe: Recipe) -> Any:
     return phase
 
 
+def eft_phase(recipe: Recipe) -> Any:
+    """Without IFT M0 is the SFT baseline: nothing is trained, and M0 writes the EFT examples where a model does."""
+
+    @dsl.pipeline(name="eft-examples")
+    def phase(before: dict, worker_image: str) -> str:
+        examples = eft(before=before, model="")
+        return worker_step(examples, "write EFT examples", recipe, worker_image).output  # type: ignore[no-any-return]
+
+    return phase
+
+
 def first_model_phase(recipe: Recipe) -> Any:
-    """M1: SFT on IFT and EFT; the first model that answers, judges and is judged.
+    """M1: SFT on IFT (unless there is none) and EFT; the first model that answers, judges and is judged.
 
     Where the policy does not write the prompts, those of all rounds are made here, by one writer that is served once.
     """

@@ -123,11 +123,11 @@ class Screen:
 
 def show_summary(console: Console, summary: dict[str, Any]) -> None:
     """The final tables, the verdicts, and what was reused."""
-    console.print(_rich_table(summary["run"], model_table(summary)))
+    console.print(rich_table(summary["run"], model_table(summary)))
     for line in verdict_lines(summary):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     for table in filter(None, (drift_table(summary), contamination_table(summary))):
-        console.print(_rich_table("", table))
+        console.print(rich_table("", table))
     if summary["stopped_by"]:
         console.print(f"[yellow]the gate stopped the run at {summary['stopped_by'].upper()}[/yellow]")
     stages = summary["stages"]
@@ -138,7 +138,8 @@ def show_summary(console: Console, summary: dict[str, Any]) -> None:
         console.print(f"{reused} of {len(stages)} stages were reused")
 
 
-def _rich_table(title: str, table: page.Table) -> Table:
+def rich_table(title: str, table: page.Table) -> Table:
+    """The table for a terminal, with its note below."""
     shown = Table(title=title, title_justify="left", caption=table.note, caption_justify="left")
     for number, column in enumerate(table.columns):
         shown.add_column(column, justify="right" if number else "left", no_wrap=not number)

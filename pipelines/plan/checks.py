@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from components.metrics.statistics import BENCHMARK
-from pipelines.plan.memory import BF16, FP32, RESERVE, bytes_of, training_memory
+from pipelines.plan.memory import BF16, FP32, RESERVE, bytes_of, looking_memory, training_memory
 from pipelines.plan.shapes import Shape, shape_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def mistakes(recipe: Recipe) -> list[str]:
     """Each with the settings that do not fit, and what would; else they show days after the run has begun."""
     shape = shape_of(recipe.model.base)
     found = [*_batches(recipe), *_contexts(recipe, shape), *_judge_prompts(recipe), *_training_texts(recipe)]
-    found += [*_pods(recipe), *_gate(recipe)]
+    found += [*_pods(recipe), *_gate(recipe), *_without_ift(recipe)]
     return found + (list(_sizes(recipe, shape)) if shape else [])
 
 
@@ -70,7 +70,7 @@ def _contexts(recipe: Recipe, shape: Shape | None) -> Iterator[str]:
 
 def _generations(recipe: Recipe) -> dict[str, Generation]:
     """Sections that ask a model of the run, by name."""
-    early_stop = recipe.dpo.early_stop
+    early_stop = recipe.dpo.judged_answers
     sections: dict[str, Generation | None] = {
         "prompts": recipe.prompts if recipe.prompts.source != "file" else None,
         "sampling": recipe.sampling,
@@ -96,7 +96,7 @@ def prompt_tokens(judging: JudgingSettings) -> int:
 
 def _judge_prompts(recipe: Recipe) -> Iterator[str]:
     """A judge reads its prompt and an answer, and writes a judgement."""
-    total, early_stop = recipe.serving.max_total_tokens, recipe.dpo.early_stop
+    total, early_stop = recipe.serving.max_total_tokens, recipe.dpo.judged_answers
     judges = {"judging": (recipe.judging, recipe.sampling.max_tokens)}
     if recipe.evaluation.judging.prompt != recipe.judging.prompt:
         judges["evaluation.judging"] = (recipe.evaluation.judging, 0)
@@ -148,6 +148,21 @@ def _gate(recipe: Recipe) -> Iterator[str]:
             )
 
 
+def _without_ift(recipe: Recipe) -> Iterator[str]:
+    """M0 is then the SFT baseline, and EFT's prompts are the only seeds that new ones can be written after."""
+    data, prompts = recipe.data, recipe.prompts
+    if data.ift:
+        return
+    if recipe.gate.baseline == "sft":
+        yield "gate.baseline is sft, and with data.ift 0 there is no SFT baseline but M0: say m0 or best"
+    if prompts.source != "file" and data.eft_prompts is not None and data.eft_prompts < prompts.seed_shots:
+        yield (
+            f"with data.ift 0 demonstrations for new prompts come from EFT's, and data.eft_prompts {data.eft_prompts} "
+            f"are fewer than prompts.seed_shots {prompts.seed_shots}: raise data.eft_prompts, or take prompts from a "
+            "file (prompts.source)"
+        )
+
+
 def _pods(recipe: Recipe) -> Iterator[str]:
     """GPUs that a pod's other settings speak of."""
     for name, pod in {"resources": recipe.resources, "serving.pod": recipe.serving.pod}.items():
@@ -167,6 +182,13 @@ def _sizes(recipe: Recipe, shape: Shape) -> Iterator[str]:
                 f"{pods.gpu_memory} has {room / GB:.0f} GB to use: take more or larger GPUs, lower "
                 f"{name}.max_length or {name}.micro_batch_size, or set {name}.lora"
             )
+    looking = looking_memory(shape, recipe.dpo, gpus_of(recipe))
+    if recipe.dpo.judged_answers and pods.gpu_memory and looking > room:
+        yield (
+            f"dpo.early_stop by answers serves a whole model on one GPU beside its part of the training, about "
+            f"{looking / GB:.0f} GB, and resources.gpu_memory {pods.gpu_memory} has {room / GB:.0f} GB to use: set "
+            "dpo.early_stop.by to pairs, or take more or larger GPUs"
+        )
     lora = recipe.sft.lora is not None and recipe.dpo.lora is not None
     read = shape.parameters * (BF16 if lora else FP32)
     if pods.gpus and pods.memory and bytes_of(pods.memory) < read:

@@ -18,6 +18,7 @@ RESERVE = 0.08  # of a GPU's memory: CUDA's context, NCCL's buffers, what the al
 FP32, BF16 = 4, 2
 ADAM = 2 * FP32  # two moments
 LOGITS = 3 * FP32  # logits, their log-probabilities, their gradients
+CACHED_TOKENS = 2 * 16384  # of the embedded engine: all sequences of a batch, and as many while it is laid out anew
 UNITS = {"k": 10**3, "Ki": 2**10}
 UNITS |= {f"{unit}{i}": base**n for n, unit in enumerate("MGTPE", 2) for i, base in (("", 1000), ("i", 1024))}
 
@@ -59,6 +60,18 @@ def training_memory(shape: Shape, settings: TrainingSettings, gpus: int, pairs: 
         gathered=_gathered(shape, shards, frozen),
         activations=_activations(shape, settings.micro_batch_size * settings.max_length * (2 if pairs else 1)),
     )
+
+
+def looking_memory(shape: Shape, settings: TrainingSettings, gpus: int) -> int:
+    """Bytes on the GPU that answers and judges while DPO waits (`early_stop.by: answers`).
+
+    Gradients and activations are gone by then. Served in bf16 are a copy of the policy where it is sharded, and then Mt
+    as the judge; LoRA that is not sharded is served as it is, and without its adapter as the judge.
+    """
+    kept = training_memory(shape, settings, gpus, pairs=True)
+    served = 0 if settings.lora and not is_sharded(settings, gpus) else BF16 * shape.parameters
+    keys = 2 * BF16 * shape.layers * shape.hidden // shape.heads * shape.kv_heads  # and values, of a token
+    return kept.weights + kept.adam + kept.reference + served + CACHED_TOKENS * keys
 
 
 def _gathered(shape: Shape, shards: int, frozen: int) -> int:

@@ -74,12 +74,11 @@ def trainings(recipe: Recipe) -> list[Training]:
     # the most that are kept, those that the recipe insists on, or about as many as its prompts have replies
     replies = round((recipe.data.eft_prompts or 0) * EXAMPLES_PER_EFT_PROMPT)
     eft = max(recipe.eft.min_examples, recipe.eft.max_examples or replies)
+    eft = round(eft * recipe.sft.eft_weight)
     answered, judged = PROMPT + ANSWER, JUDGE_PROMPT + PROMPT + ANSWER + JUDGEMENT
     mixed = (ift * answered + eft * judged) / max(1, ift + eft)
-    made = [
-        Training("SFT", "sft", recipe.sft, ift, answered, 1),
-        Training("M1", "sft", recipe.sft, ift + eft, mixed, 1),
-    ]
+    made = [Training("SFT", "sft", recipe.sft, ift, answered, 1)] if ift else []  # else M0 is the baseline
+    made.append(Training("M1", "sft", recipe.sft, ift + eft, mixed, 1))
     rounds = range(2, recipe.rounds + 2)
     return made + [Training(f"M{n}", "dpo", recipe.dpo, recipe.prompts.count, answered, 2) for n in rounds]
 

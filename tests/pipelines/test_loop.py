@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 from xml.etree import ElementTree
 
@@ -25,6 +25,7 @@ import pytest
 from rich.console import Console
 
 from components.core import store
+from components.core.model_files import model_folder
 from components.core.processes import alive
 from components.core.records import Candidate, Instruction, Pair
 from components.core.stage import read_records
@@ -277,12 +278,84 @@ def test_two_models_are_compared_as_ci_does_it(undisturbed: tuple[Runner, str]) 
     assert "| regression | exact_answers | fail |" in (runner.folder / "reports/report.md").read_text()
 
 
+@pytest.mark.extended
+def test_a_model_that_follows_instructions_needs_no_ift(
+    undisturbed: tuple[Runner, str], stages: dict[str, str], small_world: SmallWorld, tmp_path: Path
+) -> None:
+    """data.ift 0, from what SFT on IFT has made: M1 = M0 + EFT writes judgements, and is held against M0.
+
+    That all steps hold together is what is tested. On EFT alone so small a model forgets how to answer, as the
+    verdicts say (and the gate's usual floors would stop M1).
+    """
+    runner = Runner(tmp_path, small_world)
+    base = model_folder(stages["sft/sft"])
+    options = ["name=no-ift", "rounds=1", f"model.base={base}", "data.ift=0", "sft.epochs=4", "dpo.max_steps=4"]
+    options.append("gate.floors={pairwise_accuracy: 0, net_win: -1, parse_rate: 0, score_entropy: 0}")
+    try:
+        code, output = runner.run(*(part for option in options for part in ("--set", option)))
+    finally:
+        runner.down()
+    assert code == 0, output
+    summary = json.loads(next(tmp_path.glob(".srlm/runs/no-ift-*/summary.json")).read_text())
+    assert [model["name"] for model in summary["models"]] == ["m0", "m1", "m2"]
+    made = {stage["name"]: stage["counts"]["kept"] for stage in summary["stages"]}
+    assert made["seed-data"]["ift"] == 0 and "sft/sft" not in made
+    assert set(made["m1/sft"]) == {"eft"}
+    assert summary["models"][1]["metrics"]["parse_rate"] > 0.9
+    assert "must not be worse than M0" in " ".join(summary["models"][1]["reasons"])
+
+
+def test_a_model_is_trained_again_with_other_seeds(undisturbed: tuple[Runner, str]) -> None:
+    """M2 twice more, against the model that it was trained from, M1. What is shown first is what the run has measured;
+    no version or alias of the registry changes; and who asks again has it at once, with all that was made."""
+    runner, _ = undisturbed
+    before = registered(runner)
+    ask = ("eval", *runner.annotator, "--output", "noise", "--model", "models:/small-world@m2", "--noise", "2")
+    code, output = runner.finish(runner.srlm(*ask))
+    assert code == 0, output
+    assert "3 trainings with seeds of their own made 3 different models" in output
+    report = json.loads((runner.folder / "noise/report.json").read_text())
+    m1, m2 = (model["digest"] for model in runner.summaries()[0]["models"][2:4])
+    assert (report["model"]["digest"], report["against"]["digest"]) == (m2, m1)
+    noise = {figure["id"]: figure for figure in report["noise"]}
+    right, (_, first, second, _) = noise["exact_answers"], figures(runner, "exact_answers")
+    assert (right["trainings"][0], right["change"]) == (pytest.approx(second), pytest.approx(second - first))
+    assert right["deviation"] == pytest.approx(stdev(right["trainings"]))
+    assert len(set(noise["held_out_margin"]["trainings"])) == 3  # on the same held-out pairs
+    assert "## Training noise" in (runner.folder / "noise/report.md").read_text()
+    assert registered(runner) == before
+    served = runner.servers()
+    assert runner.finish(runner.srlm(*ask))[0] == 0
+    assert json.loads((runner.folder / "noise/report.json").read_text()) == report
+    assert runner.servers() == served
+    events = max(runner.folder.glob(".srlm/runs/evaluate-*/events.jsonl"), key=lambda path: path.stat().st_mtime)
+    ended = [event for event in map(json.loads, events.read_text().splitlines()) if event["kind"] == "stage_end"]
+    assert {"seed-1/dpo", "seed-2/dpo", "noise"} <= {event["stage"] for event in ended}
+    assert all(event["reused"] for event in ended)
+
+
+def registered(runner: Runner) -> tuple[Any, Any]:
+    """The registered model with its aliases, and all its versions with their tags."""
+    _, up = runner.finish(runner.srlm("up"))
+    api = next(line.split()[-1] for line in up.splitlines() if "MLflow" in line) + "/api/2.0/mlflow"
+    answers = []
+    for question in ("registered-models/get?name=small-world", "model-versions/search?filter=name%3D%27small-world%27"):
+        with urllib.request.urlopen(f"{api}/{question}") as answer:
+            answers.append(json.load(answer))
+    return answers[0], answers[1]
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
         (["--model", "models:/small-world@nobody"], "has no models:/small-world@nobody"),
         (["--model", "models:/small-world@m1", "--against", "a/b@c"], "a/b@c"),
         (["--model", "models:/small-world@m1", "--set", "gate.flors={}"], "did you mean floors"),
+        (["--model", "models:/small-world@m1", "--noise", "2"], "was not made by DPO but by sft"),
+        (["--model", "models:/small-world@sft", "--noise", "2"], "was not made by DPO but by sft"),
+        (["--model", "models:/small-world@m0", "--noise", "2"], "was not made by DPO but by base_model"),
+        (["--model", "models:/small-world@nobody", "--noise", "2"], "has no models:/small-world@nobody"),
+        (["--model", "models:/small-world@m2", "--noise", "0"], "--noise"),
     ],
 )
 def test_a_broken_comparison_is_exit_code_2(undisturbed: tuple[Runner, str], options: list[str], problem: str) -> None:

@@ -90,16 +90,22 @@ def test_the_seed_and_the_generation_settings_reach_every_section() -> None:
 EARLY_STOP = ["dpo.early_stop={every: 100}", "data.validation_prompts=10"]
 
 
-@pytest.mark.parametrize("more", [["resources.gpus=2"], ["resources.nodes=2", "resources.gpus=1", "dpo.sharding=fsdp"]])
-def test_early_stop_with_sharded_weights_is_refused_before_the_run(more: list[str]) -> None:
-    """With the default (auto) several GPUs shard."""
-    with pytest.raises(UserError, match=r"over 2 GPUs: set dpo.sharding to none.*or dpo.early_stop to null"):
-        load_recipe("llama3-8b", [*EARLY_STOP, *more])
+WHOLE_OR_NOT = [["resources.gpus=2"], ["resources.gpus=2", "dpo.sharding=none"], ["resources.gpus=1"]]
 
 
-@pytest.mark.parametrize("more", [["resources.gpus=2", "dpo.sharding=none"], ["resources.gpus=1"]])
-def test_early_stop_with_whole_weights_is_not_refused(more: list[str]) -> None:
+@pytest.mark.parametrize("more", WHOLE_OR_NOT)
+def test_early_stop_by_answers_needs_a_gpu_that_can_serve(more: list[str]) -> None:
+    """With the default (auto) several GPUs shard; gathered, the model (16 GB in bf16) is served by one of them."""
     assert load_recipe("llama3-8b", [*EARLY_STOP, *more, "resources.gpu_memory=200Gi"]).dpo.early_stop
+
+
+def test_early_stop_by_pairs_needs_pairs_and_no_prompts() -> None:
+    with pytest.raises(UserError, match=r"data.validation_prompts \(the paper: 253\), or dpo.early_stop.by to pairs"):
+        load_recipe("demo", ["dpo.early_stop={every: 100}", "data.validation_prompts=0"])
+    by_pairs = ["dpo.early_stop={by: pairs, every: 100}", "data.validation_prompts=0"]
+    assert load_recipe("demo", by_pairs).dpo.judged_answers is None
+    with pytest.raises(UserError, match="early_stop.by pairs compares losses on held-out pairs: set held_out above 0"):
+        load_recipe("demo", [*by_pairs, "dpo.held_out=0"])
 
 
 @pytest.mark.parametrize("override", ["sampling", "=3", "a..b=1", "name.x=1", "rounds=[1"])

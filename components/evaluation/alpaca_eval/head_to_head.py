@@ -12,7 +12,7 @@ from components.core.records import Candidate, Comparison
 from components.core.stage import Stage
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
 from components.evaluation.alpaca_eval.verdicts import parse_verdict
-from components.judging.prompt import neutralise
+from components.judging.prompt import neutralise, transcript
 from components.serving.client import Completion, Request
 from components.serving.completions import Endpoint, complete
 
@@ -43,7 +43,8 @@ def compare(
     requests = []
     for id, (answer, first) in by_id.items():
         texts = [answer.text, other[answer.prompt_id]]
-        prompt = comparison_prompt(answer.prompt, *(texts if first == "model" else texts[::-1]))
+        asked = transcript(answer.history, answer.prompt)
+        prompt = comparison_prompt(asked, *(texts if first == "model" else texts[::-1]))
         seed = seed_from(settings.seed, "comparison", id)
         requests.append(Request(id, [{"role": "user", "content": prompt}], sampling, seed))
 

@@ -30,9 +30,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0: a free one (default)")
     parser.add_argument("--model-id", help="name in /info and answers (default: the directory)")
     parser.add_argument("--model-sha", help="content hash in /info")
-    parser.add_argument(
-        "--ready-file", type=Path, help='written when requests are served: {"pid", "url", "model_sha"}'
-    )
+    parser.add_argument("--ready-file", type=Path, help='written when requests are served: {"pid", "url", "model_sha"}')
     parser.add_argument("--owner-pid", type=int, help="stop when this process is gone")
     parser.add_argument("--max-batch", type=int, default=Limits.max_batch, help="sequences decoded together")
     parser.add_argument("--max-queue", type=int, default=Limits.max_queue, help="requests that may wait")

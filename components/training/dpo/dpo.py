@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.base_model.base_model import load_tokenizer
+from components.core.errors import UserError
 from components.core.hashing import content_hash
 from components.core.model_files import model_folder
-from components.core.records import Counts, Manifest, Messages, Pair, Prompt
+from components.core.records import Counts, Manifest, Messages, Pair, Prompt, conversation
 from components.core.stage import Stage, parent, read_records
 from components.serving.address import JUDGE_KEY, Address
 from components.serving.completions import answering_model
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from components.training.dpo.early_stop import EarlyStop
+    from components.training.dpo.watch import PairWatch
     from components.training.padding import DistributedDPOTrainer
 
 Row = dict[str, Messages]
@@ -51,10 +53,10 @@ class DpoInputs:
 def dpo_stage(root: str, settings: DpoSettings, inputs: DpoInputs) -> Stage:
     """The stage, finished or in the making.
 
-    The validation prompts and their judge are among its parents only where training may stop early.
+    The validation prompts and their judge are among its parents only where training may stop early by answers.
     """
     parents = {"model": parent(inputs.model), "pairs": parent(inputs.pairs)}
-    if settings.early_stop:
+    if settings.judged_answers:
         parents["seed_data"] = parent(inputs.seed_data)
         if inputs.judge:
             parents["judge"] = answering_model("", inputs.judge)
@@ -87,10 +89,12 @@ def _train(stage: Stage, settings: DpoSettings, inputs: DpoInputs, folder: Path)
     require_examples(len(pairs), counts, "Raise dpo.max_length.")
     counts.kept = {"pairs": len(pairs), "held_out": len(held_out)}
     trainer = make_trainer(policy, tokenizer, pairs, settings, folder, held_out)
-    watch, early_stop = PairWatch(trainer, settings, held_out), _early_stop(stage, settings, inputs, policy)
-    for callback in filter(None, (watch, early_stop)):
+    watch = PairWatch(trainer, settings, held_out)
+    early_stop = _early_stop(stage, settings, inputs, policy, watch)
+    for callback in filter(None, (watch, early_stop)):  # it looks at what the watch has measured
         trainer.add_callback(callback)
-    train(trainer, stage, f"DPO on {len(pairs)} pairs (steps)")
+    looks = settings.early_stop.every if settings.early_stop else None
+    train(trainer, stage, f"DPO on {len(pairs)} pairs (steps)", looks)
     last_step = early_stop.restore(trainer) if early_stop else trainer.state.global_step
     saved = save_trained(trainer, partial(untrained_model, policy, settings), policy, settings, folder / "model")
     metrics, observed = watch.saved_figures(saved, policy)
@@ -99,13 +103,24 @@ def _train(stage: Stage, settings: DpoSettings, inputs: DpoInputs, folder: Path)
     return publish_model(stage, trainer, saved, counts, metrics, records, last_step)
 
 
-def _early_stop(stage: Stage, settings: DpoSettings, inputs: DpoInputs, policy: Path) -> EarlyStop | None:
-    if settings.early_stop is None:
-        return None
-    from components.training.dpo.early_stop import EarlyStop, Validation
+def _early_stop(
+    stage: Stage, settings: DpoSettings, inputs: DpoInputs, policy: Path, watch: PairWatch
+) -> EarlyStop | None:
+    """None where training goes on to its end; raises UserError where there is nothing to look at."""
+    from components.training.dpo.early_stop import EarlyStop
 
-    prompts = read_records(inputs.seed_data, "validation", Prompt)
-    return EarlyStop(Validation(stage, settings.early_stop, prompts, policy, inputs.judge), settings)
+    if settings.judged_answers:
+        from components.training.dpo.answers import JudgedAnswers
+
+        stop, prompts = settings.judged_answers, read_records(inputs.seed_data, "validation", Prompt)
+        answers = JudgedAnswers(stage, settings, stop, prompts, policy, inputs.judge, watch.trainer)
+        return EarlyStop(stage, stop, prompts, answers.scores)
+    if settings.early_stop and not watch.held_out:
+        raise UserError(
+            "dpo.early_stop.by pairs compares losses on held-out pairs, and there are too few pairs to hold one out",
+            "Make more pairs (prompts.count, sampling.candidates), or set dpo.early_stop to null.",
+        )
+    return EarlyStop(stage, settings.early_stop, watch.held_out, watch.losses) if settings.early_stop else None
 
 
 def usable_pairs(
@@ -142,7 +157,7 @@ def split_held_out(pairs: Sequence[Pair], settings: DpoSettings) -> tuple[list[P
 def preference_row(pair: Pair) -> Row:
     """In TRL's prompt/chosen/rejected form."""
     return {
-        "prompt": [{"role": "user", "content": pair.prompt}],
+        "prompt": conversation(pair.history, pair.prompt),
         "chosen": [{"role": "assistant", "content": pair.chosen}],
         "rejected": [{"role": "assistant", "content": pair.rejected}],
     }
@@ -171,8 +186,6 @@ def make_trainer(
     arguments = trainer_arguments(settings, folder) | {"loss_type": ["sigmoid"]}
     if settings.nll_weight:
         arguments |= {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, settings.nll_weight]}
-    if settings.early_stop:  # keep those back to the one that training falls back to
-        arguments["save_total_limit"] = settings.early_stop.every // settings.checkpoint_every + 1
     reference = load_reference(policy, settings)  # first, so that no process holds both at once
     return DistributedDPOTrainer(
         model=load_policy(policy, settings),

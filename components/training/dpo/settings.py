@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from typing import Any, Literal
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from components.core.settings import Settings
 from components.judging.settings import JudgingSettings
@@ -9,14 +11,31 @@ from components.training.settings import TrainingSettings
 
 
 class EarlyStopSettings(Settings):
-    """Look at the policy's answers while it trains (Yuan et al. 2024, section 3.1.3: every 200 steps, 253 prompts).
+    """Look at the policy while it trains (Yuan et al. 2024, section 3.1.3: every 200 steps, answers to 253 prompts).
 
-    The paper's judge was another model; here it is the judge of the run: Mt, or the one at the judge's endpoint.
+    The paper's judge was another model; here it is the judge of the run: Mt, or the one at the judge's endpoint. By
+    pairs nobody is asked: what is compared is DPO's own loss on the held-out pairs.
     """
 
+    by: Literal["answers", "pairs"] = Field(
+        "answers", description="judged answers to data.validation_prompts (the paper), or the loss on held-out pairs"
+    )
     every: int = Field(200, ge=1, description="steps; a multiple of checkpoint_every")
     answers: Generation = Field(default_factory=Generation, description="one answer to each validation prompt")
     judging: JudgingSettings = Field(default_factory=JudgingSettings, description="judgements of these answers")
+
+    def identity(self) -> dict[str, Any]:
+        """Only what decides the content: by pairs nobody is asked."""
+        return self._asked(super().identity())
+
+    @model_serializer(mode="wrap")
+    def _serialized(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Packages do not hold the texts of a judge that nobody asks (pipelines/graph/size.py)."""
+        return self._asked(serialize(self))
+
+    def _asked(self, values: dict[str, Any]) -> dict[str, Any]:
+        unused = () if self.by == "answers" else ("answers", "judging")
+        return {name: value for name, value in values.items() if name not in unused}
 
 
 class DpoSettings(TrainingSettings):
@@ -34,8 +53,15 @@ class DpoSettings(TrainingSettings):
     min_held_out: int = Field(16, ge=1, description="at least so many, but never more than half of the pairs")
     early_stop: EarlyStopSettings | None = Field(None, description="null trains to the end")
 
+    @property
+    def judged_answers(self) -> EarlyStopSettings | None:
+        """How training stops early where it does so by judged answers; None where nobody is asked."""
+        return self.early_stop if self.early_stop and self.early_stop.by == "answers" else None
+
     @model_validator(mode="after")
-    def _checkpoints_where_answers_are_compared(self) -> DpoSettings:
+    def _checkpoints_and_pairs_to_compare(self) -> DpoSettings:
+        if self.early_stop and self.early_stop.by == "pairs" and not self.held_out:
+            raise ValueError("early_stop.by pairs compares losses on held-out pairs: set held_out above 0, 0.05 say")
         if self.early_stop and self.early_stop.every % self.checkpoint_every:
             raise ValueError(
                 f"early_stop.every {self.early_stop.every} must be a multiple of checkpoint_every "

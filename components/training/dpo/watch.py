@@ -52,11 +52,18 @@ class PairWatch(TrainerCallback):
         step = state.global_step
         if self.held_out and (step % self.settings.checkpoint_every == 0 or step >= state.max_steps):
             now = drifts(policy_sums(self.trainer, self._held_out_rows()), self.held_out_reference)
-            figures = {name: math.fsum(values) / len(values) for name, values in self._values(now).items()}
+            self.held_out_now = self._values(now)
+            figures = {name: math.fsum(values) / len(values) for name, values in self.held_out_now.items()}
             self.trainer.also_logged = {f"held_out/{name}": value for name, value in figures.items()}
             if is_main_process():
                 named = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())
                 say(f"dpo: step {step}, {len(self.held_out)} held-out pairs: {named}")
+
+    def losses(self, step: int) -> dict[str, float]:
+        """DPO's loss on each held-out pair, by the pair's id, as it was measured at this step; before the first, where
+        policy and reference are the same, ln 2. Every process has them all."""
+        of_pairs = self.held_out_now["loss"] if step else [math.log(2)] * len(self.held_out)
+        return {pair.id: loss for pair, loss in zip(self.held_out, of_pairs, strict=True)}
 
     def saved_figures(self, saved: SavedModel, start: Path) -> tuple[dict[str, float], dict[str, Values]]:
         """Metrics of the model as it was saved, and what they are made of, by metric and held-out pair.

@@ -19,3 +19,11 @@ def dpo(name: str, before: dict, pairs: str) -> str:
 
     inputs = {"model": before["model"], "pairs": pairs, "seed_data": before["data"]["seed_data"]}
     return train_model(before["run"], name, "dpo", inputs)
+
+
+@dsl.component(base_image=TRAINER, install_kfp_package=False)
+def dpo_again(state: dict, model: str, number: int) -> str:
+    """The DPO that made a model once more, with the seed of this number (training/launch/again); returns its URI."""
+    from components.training.launch.again import train_again
+
+    return train_again(state["run"], model, number)

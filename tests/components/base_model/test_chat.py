@@ -59,6 +59,12 @@ def test_templates_of_published_models_train_what_is_served(name: str, end: str)
     assert problem_with((TEMPLATES / name).read_text(), end) == ""
 
 
+def test_after_a_system_message_the_training_text_is_the_served_prompt_too() -> None:
+    """A template that speaks of the system message only while it asks."""
+    told = "{% if add_generation_prompt and messages[0]['role'] == 'system' %}{{ 'Remember.' }}{% endif %}"
+    assert "the served prompt has 'Remember." in problem_with(told + CHAT_TEMPLATE)
+
+
 def test_control_tokens_between_the_answer_and_its_end_are_in_no_servers_text() -> None:
     """Command R7B closes the response before it closes the turn."""
     template = (TEMPLATES / "cohere2.jinja").read_text()

@@ -31,9 +31,9 @@ from components.training.sft.settings import SftSettings
 
 KEYS: dict[str, tuple[Settings, str]] = {
     "base_model": (BaseModelSettings(base="some/model"), "95424f1e42685360"),
-    "seed_data": (SeedDataSettings(messages="messages.jsonl"), "a023395ddf40d865"),
+    "seed_data": (SeedDataSettings(messages="messages.jsonl"), "08acc8d6bf38dd11"),
     "eft": (EftSettings(), "b42d7b1cedbf26dd"),
-    "sft": (SftSettings(), "6e34a7206650dea7"),
+    "sft": (SftSettings(), "ad77cf35110eaf57"),
     "prompts": (PromptsSettings(), "61892b9e762a2326"),
     "sampling": (SamplingSettings(), "adfde926da38a0b1"),
     "judging": (JudgingSettings(), "df9311033016bca4"),
@@ -49,6 +49,7 @@ KEYS: dict[str, tuple[Settings, str]] = {
     "benchmarks": (BenchmarksSettings(), "3103afafd96704a3"),
     "gate": (GateSettings(registered_name="model"), "16e6fa897af3846e"),
     "comparison": (GatePolicy(), "f0a96bc00efc8224"),
+    "training_noise": (GatePolicy(), "d6a6e7de5f27ea06"),
 }
 
 

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.core.records import Reply, SeedPrompt
+from components.core.records import Judgement, Reply, SeedPrompt
 from components.eft.ranks import EARNED, NOT_EARNED, judgement_text, score_of_position, targets_from_ranks
+from components.eft.targets import accept
 from components.judging.parser import parse_score
+from components.judging.prompt import transcript
 
 
 @pytest.mark.parametrize(
@@ -69,3 +71,14 @@ def test_places_count_and_not_ranks():
     prompt = SeedPrompt(id="p", text="q", replies=[Reply(id="a", text="x", rank=0), Reply(id="b", text="y", rank=2)])
     targets = targets_from_ranks([prompt], seed=0)
     assert [(t.id, t.instruction, t.response, t.score) for t in targets] == [("a", "q", "x", 5), ("b", "q", "y", 1)]
+
+
+def test_the_judge_learns_from_what_it_is_shown_of_a_conversation():
+    """The instruction of a target is the transcript that candidates are judged with, in both ways to make targets."""
+    history = [{"role": "user", "content": "Red?"}, {"role": "assistant", "content": "Blue."}]
+    prompt = SeedPrompt(id="p", text="Why?", replies=[Reply(id="r", text="So.", rank=0)], history=history)
+    written = {"finish_reason": "stop", "seed": 0, "tokens": 1, "judge_prompt": "", "prompt_id": "p"}
+    completion = "It is an answer to what was asked, I think.\nScore: 4"
+    sampled = [Judgement(id="r/0", candidate_id="r", completion=completion, score=4, **written)]
+    [made_up], [accepted] = targets_from_ranks([prompt], 0), accept([prompt], sampled).targets
+    assert made_up.instruction == accepted.instruction == transcript(history, "Why?") != "Why?"

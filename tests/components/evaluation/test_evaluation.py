@@ -116,6 +116,20 @@ def test_answer_length_is_of_the_outputs_where_there_are_instructions(
     assert set(manifest.parents) == {"model", "seed_data", "instructions"}
 
 
+def test_a_held_out_conversation_is_asked_whole_and_shown_to_the_judge(tmp_path: Path, serve: Serve) -> None:
+    """One answer, and a judgement of each of two replies; the answers keep what was asked."""
+    history = [{"role": "user", "content": "first"}, {"role": "assistant", "content": "so"}]
+    held_out = HELD_OUT[0].model_copy(update={"history": history})
+    this = EvaluationInputs(publish(tmp_path, "base_model", "none"), publish(tmp_path, "seed_data", "eval", held_out))
+    script = model()
+    _, uri = run(tmp_path, settings(), this, serve(script))
+    [asked, *judged] = sorted((body["messages"] for body in script.bodies), key=len, reverse=True)
+    assert asked == [*history, {"role": "user", "content": "ask p"}]
+    assert len(judged) == 2
+    assert all("User: first\n\nAssistant: so\n\nUser: ask p: judge" in one[-1]["content"] for one in judged)
+    assert [one.history for one in read_records(uri, "answers", Candidate)] == [history]
+
+
 def with_questions(root: Path, inputs: EvaluationInputs) -> EvaluationInputs:
     return EvaluationInputs(
         inputs.model, inputs.seed_data, questions=publish(root, "questions", "questions", *QUESTIONS)

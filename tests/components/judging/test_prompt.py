@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from components.core.errors import UserError
 from components.judging.parser import ScoreFormat
-from components.judging.prompt import JudgePrompt, built_in_judge_prompt, neutralise
+from components.judging.prompt import JudgePrompt, built_in_judge_prompt, neutralise, transcript
 
 FORGERIES = [
     "</response>",
@@ -18,6 +18,7 @@ FORGERIES = [
     "[/INST]",
     "</s>",
 ]
+QUESTION_AND_ANSWER = [{"role": "user", "content": "Red?"}, {"role": "assistant", "content": "Blue.</instruction>"}]
 
 
 def test_the_rubric_has_five_points_and_asks_for_reasons_before_the_score() -> None:
@@ -48,6 +49,13 @@ def test_a_template_needs_both_slots_once() -> None:
 
 def test_the_response_may_come_first() -> None:
     assert JudgePrompt("R: {response} I: {instruction}.").fill("ask", "answer") == "R: answer I: ask."
+
+
+def test_a_conversation_is_shown_behind_its_roles_and_a_question_as_it_is() -> None:
+    history = [{"role": "system", "content": "Rhyme."}, *QUESTION_AND_ANSWER]
+    assert transcript([], "Why?\n") == "Why?\n"
+    assert transcript(history, "Why?") == "System: Rhyme.\n\nUser: Red?\n\nAssistant: Blue.</instruction>\n\nUser: Why?"
+    assert built_in_judge_prompt().fill(transcript(history, "Why?"), "So.").count("</instruction>") == 1
 
 
 def test_the_hash_is_of_the_template() -> None:

@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 
 from components.core.errors import UserError
-from components.core.records import Counts, EvaluationText, Example, Manifest, Observation, Parent, Prompt, SeedPrompt
+from components.core.records import (
+    Counts,
+    EvaluationText,
+    Example,
+    Manifest,
+    Messages,
+    Observation,
+    Parent,
+    Prompt,
+    SeedPrompt,
+)
 from components.core.settings import Settings
 from components.core.stage import Stage, read_records
 from components.core.store import join
@@ -81,6 +91,32 @@ def a_round(root: Path, seeds: int = 8, earlier: Sequence[Sequence[str]] = ()) -
         for number, prompts in enumerate(earlier)
     ]
     return Round(str(root), publish("base_model", "none", []), publish("seed_data", "ift", examples), before)
+
+
+def test_without_ift_the_demonstrations_are_eft_s(tmp_path: Path, serve: Serve) -> None:
+    """data.ift 0: the human prompts that are left are those whose replies the judge learns to score."""
+    stage = Stage(str(tmp_path), "seed_data", Settings(), {})
+    seeds = [SeedPrompt(id=str(n), text=text(f"seed{n}"), replies=[]) for n in range(8)]
+    stage.publish(Counts(), {"ift": [], "eft": seeds})
+    script = new_tasks()
+    replace(a_round(tmp_path / "other"), seed_data=stage.uri).write(serve(script), count=3, wave=3)
+    assert all(set(shots(body)) == {seed.text for seed in seeds} for body in script.bodies)
+
+
+def test_later_turns_are_no_demonstrations_but_new_prompts_differ_from_them(tmp_path: Path, serve: Serve) -> None:
+    """Three first turns are shown, one after a system message; what the writer repeats of a later one is not novel."""
+    before = [{"role": "user", "content": "-"}, {"role": "assistant", "content": "-"}]
+    histories: list[Messages] = [[], [], [{"role": "system", "content": "-"}], before]
+    examples = [
+        Example(id=str(n), kind="ift", prompt=text(f"seed{n}"), completion="-", history=history)
+        for n, history in enumerate(histories)
+    ]
+    stage = Stage(str(tmp_path), "seed_data", Settings(), {})
+    stage.publish(Counts(), {"ift": examples})
+    script = writes(lambda number: text("seed3") if number == 1 else text(f"task{number}"))
+    made = replace(a_round(tmp_path / "other"), seed_data=stage.uri).write(serve(script), count=2, wave=3)
+    assert all(set(shots(body)) == {text(f"seed{n}") for n in range(3)} for body in script.bodies)
+    assert made.counts.dropped == {"prompt: not novel": 1}
 
 
 def test_waves_are_whole_until_there_are_enough_prompts(tmp_path: Path, serve: Serve) -> None:

@@ -28,6 +28,16 @@ def test_the_same_or_nearly_the_same_text_is_found_with_its_set(text: str, found
     assert evaluation.too_close(text) == found
 
 
+def test_every_turn_of_a_user_is_compared() -> None:
+    """What an assistant says is not."""
+    texts = EvaluationTexts()
+    texts.add("a set", "Name a river.")
+    asked = [{"role": "user", "content": "name a river."}, {"role": "assistant", "content": "The Po."}]
+    assert texts.too_close("Another one?", asked) == "a set"
+    said = [{"role": "user", "content": "Name a lake."}, {"role": "assistant", "content": "Name a river."}]
+    assert texts.too_close("Another one?", said) is None
+
+
 def test_without_a_threshold_only_sameness_counts() -> None:
     evaluation = EvaluationTexts()
     evaluation.add("set", "Name ４ rivers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ FLAT = SHARED / "oasst2-en-ranked.messages.jsonl.gz"
 TREES = SHARED / "oasst2-sample.trees.jsonl.gz"
 
 
-def settings(messages: str, **fields: int) -> SeedDataSettings:
+def settings(messages: str, **fields: Any) -> SeedDataSettings:
     return SeedDataSettings(messages=messages, **({"ift": 4, "eft_prompts": 3, "eval_prompts": 2} | fields))
 
 
@@ -48,6 +49,40 @@ def test_the_stage_publishes_three_splits(ten, tmp_path):
         "reply: its prompt was dropped": 2,
     }
     assert messages_in(manifest.counts) == manifest.metrics["messages"] == 30
+
+
+def test_without_ift_the_others_take_what_there_is(ten, tmp_path):
+    """data.ift 0: an instruct model needs no examples to imitate. 2 prompts are held out, 8 go to EFT."""
+    manifest = make_seed_data(str(tmp_path), settings(ten, ift=0, eft_prompts=None))
+    assert manifest.counts.kept == {"ift": 0, "eft": 8, "eval": 2, "eft replies": 16, "eval replies": 4}
+    assert messages_in(manifest.counts) == 30
+
+
+@pytest.mark.parametrize("form", ["table", "trees"])
+def test_conversations_come_with_what_was_said_before(thread, as_tree, json_lines, tmp_path, form):
+    """Ten conversations of a system message and two turns with two ranked replies each: 70 messages.
+
+    One conversation is held out, two are IFT, of the other seven each turn is for EFT. A held-out question is nowhere
+    part of what is trained on.
+    """
+    trees = []
+    for n in range(10):
+        (first, *replies), (second, *later) = thread(f"p{n}", [0, 1]), thread(f"q{n}", [0, 1])
+        system = first | {"message_id": f"s{n}", "role": "system", "text": "Be brief.", "lang": None}
+        moved = [first | {"parent_id": f"s{n}"}, *replies, second | {"parent_id": f"p{n}-0"}, *later]
+        trees.append([system, *moved])
+    rows = [row for tree in trees for row in tree] if form == "table" else [as_tree(tree) for tree in trees]
+    wanted = settings(json_lines(rows), ift=4, eval_prompts=2, eft_prompts=None, turns="all")
+    manifest = make_seed_data(str(tmp_path), wanted)
+    kept = {"ift": 4, "eft": 14, "eval": 2, "eft replies": 28, "eval replies": 4, "system messages": 10}
+    assert manifest.counts.kept == kept
+    assert messages_in(manifest.counts) == 70
+    uri = join(str(tmp_path), "seed_data", manifest.key)
+    held_out = {prompt.id[1:] for prompt in read_records(uri, "eval", SeedPrompt)}
+    for record in [*read_records(uri, "ift", Example), *read_records(uri, "eft", SeedPrompt)]:
+        roles = [message["role"] for message in record.history]
+        assert roles == (["system"] if record.id[0] == "p" else ["system", "user", "assistant"])
+        assert record.id[1:] not in held_out
 
 
 def test_identity_is_the_content_and_not_the_place(ten, tmp_path):

@@ -46,6 +46,33 @@ def test_splits_are_disjoint_and_every_message_is_counted(ranks, ift, eft, held_
     assert all(len(p.replies) >= 2 for p in [*splits.eft, *splits.eval])
 
 
+@given(
+    st.lists(st.tuples(RANKS, st.integers(0, 4)), max_size=15),
+    *(st.integers(0, 5),) * 2,
+    st.none() | st.integers(1, 5),
+    st.integers(0, 3),
+)
+def test_no_conversation_is_in_two_sets(turns, ift, validation, eft, seed):
+    """Else a held-out question would be trained on as what was said before another one. All messages are counted."""
+    prompts = [prompt(f"p{n}", ranks) for n, (ranks, _) in enumerate(turns)]
+    conversations = {f"p{n}": f"c{number}" for n, (_, number) in enumerate(turns)}
+    asked = settings(ift, eft, 2, seed).model_copy(update={"validation_prompts": validation})
+    splits = split(prompts, asked, conversations=conversations)
+    sets = [{conversations[id] for id in part} for part in (*ids(splits), {one.id for one in splits.validation})]
+    assert sum(map(len, sets)) == len(set().union(*sets))
+    kept = 2 * len(splits.ift) + sum(1 + len(p.replies) for p in [*splits.eft, *splits.eval]) + len(splits.validation)
+    assert kept + splits.dropped.total() == sum(1 + len(p.replies) for p in prompts)
+
+
+def test_the_other_turns_of_a_conversation_come_with_it():
+    """Three conversations of two turns each: the held-out one is held out whole."""
+    prompts = [prompt(f"p{n}", (0, 1)) for n in range(6)]
+    conversations = {f"p{n}": f"c{n // 2}" for n in range(6)}
+    splits = split(prompts, settings(ift=2, eft=2, held_out=2), conversations=conversations)
+    assert [{conversations[id] for id in part} for part in ids(splits)] != [set()] * 3
+    assert all(len(part) == 2 and len({conversations[id] for id in part}) == 1 for part in ids(splits))
+
+
 @given(st.permutations(range(12)))
 def test_the_order_of_the_file_does_not_matter(order):
     prompts = [prompt(f"p{n}", (0, 1)) for n in range(12)]

@@ -111,6 +111,14 @@ def test_an_endpoint_that_is_down_is_named() -> None:
         endpoint_info("http://127.0.0.1:9")
 
 
+def test_a_template_that_refuses_a_conversation_is_no_long_prompt(serve: Callable[[Script], str]) -> None:
+    """Though its message may name tokens."""
+    refused = {"error": "Template error: no token for the role system", "error_type": "template_error"}
+    with pytest.raises(UserError, match="no token for the role system") as caught:
+        ask(serve(Script(lambda number, body: (422, refused))))
+    assert "system messages" in caught.value.remedy
+
+
 def test_a_refused_request_is_not_retried(serve: Callable[[Script], str]) -> None:
     script = Script(lambda number, body: (422, {"error": "template not found", "error_type": "validation"}))
     with pytest.raises(UserError, match="template not found"):

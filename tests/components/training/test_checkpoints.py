@@ -24,25 +24,38 @@ def save(uploader: CheckpointUploader, folder: Path, step: int) -> None:
     checkpoint = folder / f"checkpoint-{step}" / "optimizer_0"
     checkpoint.mkdir(parents=True)
     (checkpoint / "__0_0.distcp").write_text(f"shard of step {step}")
+    (folder / f"checkpoint-{step}" / "weights.bin").write_text(f"weights of step {step}")
     uploader.on_save(TrainingArguments(output_dir=str(folder)), TrainerState(global_step=step), TrainerControl())
 
 
 def test_the_disk_never_holds_two_and_the_store_holds_the_newest(stage: Stage, tmp_path: Path) -> None:
     """A checkpoint of 70B has 840 GB: before the next is written, the last is gone from the node's disk."""
-    uploader, folder = CheckpointUploader(stage, kept=2), tmp_path / "training"
+    uploader, folder = CheckpointUploader(stage), tmp_path / "training"
     for step in STEPS:
         save(uploader, folder, step)
         assert list(folder.iterdir()) == []
+        files = {f"checkpoint-{step}/optimizer_0/__0_0.distcp", f"checkpoint-{step}/weights.bin"}
+        assert stored(stage) == {f"checkpoint-{step}.json", *files}
+
+
+def stored(stage: Stage) -> set[str]:
+    """Markers and files of the attempt's checkpoints."""
     names = stage.store.names(f"{CHECKPOINTS}/")
-    assert sorted(name.rpartition("/")[2] for name in names if name.endswith(".json")) == [
-        "checkpoint-10.json",
-        "checkpoint-15.json",
-    ]
-    assert not any("checkpoint-5/" in name for name in names)
+    return {name.removeprefix(f"{CHECKPOINTS}/").partition("/")[2] for name in names}
+
+
+def test_the_store_holds_what_training_may_fall_back_to(stage: Stage, tmp_path: Path) -> None:
+    """With looks every 10 steps: the newest, and the last look before it (also while the newest is looked at)."""
+    uploader, folder, kept = CheckpointUploader(stage, looks=10), tmp_path / "training", []
+    for step in (5, 10, 15, 20, 25, 28):
+        save(uploader, folder, step)
+        names = [name for name in stored(stage) if name.endswith(".json")]
+        kept.append(sorted(int(name.removeprefix("checkpoint-").removesuffix(".json")) for name in names))
+    assert kept == [[5], [10], [10, 15], [10, 20], [20, 25], [20, 28]]
 
 
 def test_what_is_not_on_the_disk_comes_from_the_store(stage: Stage, tmp_path: Path) -> None:
-    uploader, folder = CheckpointUploader(stage, kept=3), tmp_path / "training"
+    uploader, folder = CheckpointUploader(stage, looks=5), tmp_path / "training"
     for step in STEPS:
         save(uploader, folder, step)
     latest = fetch_latest_checkpoint(stage, folder)
@@ -50,4 +63,4 @@ def test_what_is_not_on_the_disk_comes_from_the_store(stage: Stage, tmp_path: Pa
     uploader.on_step_end(TrainingArguments(output_dir=str(folder)), TrainerState(global_step=16), TrainerControl())
     assert list(folder.iterdir()) == []  # read, and gone before the next is written
     earlier = Path(fetch_checkpoint(stage, 10, folder))
-    assert (earlier / "optimizer_0/__0_0.distcp").read_text() == "shard of step 10"
+    assert {path.name: path.read_text() for path in earlier.rglob("*.*")} == {"weights.bin": "weights of step 10"}

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from components.training.launch.launch import on_this_node, train_stage
 from components.training.launch.request import TrainingRequest
 from components.training.settings import LoraSettings
 from components.training.sft.settings import SftSettings
+from tests.helpers.mixed_pairs import HELD_OUT, mixed_pairs
+from tests.helpers.scripted_endpoint import Script, said
 from tests.helpers.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.slow  # two processes that each load torch: a quarter of a minute before anything is trained
@@ -61,13 +64,14 @@ class Toy:
         inputs = {"base": self.model, "seed_data": stage.uri}
         return TrainingRequest(kind="sft", root=self.root, settings=settings.to_dict(), inputs=inputs)
 
-    def dpo(self, pairs: int = 12, **changes: Any) -> TrainingRequest:
-        toy = {"toy": Parent(uri="toy", digest=f"toy-{pairs}")}
+    def dpo(self, pairs: int = 12, lines: Sequence[Pair] = (), **changes: Any) -> TrainingRequest:
+        toy = {"toy": Parent(uri="toy", digest=f"toy-{[pair.id for pair in lines] or pairs}")}
         stage = Stage(self.root, "pairs", PairsSettings(), toy)
         scores = {"chosen_id": "a", "rejected_id": "b", "chosen_score": 5, "rejected_score": 1}
         stage.publish(
             Counts(),
-            {"pairs": [Pair(id=str(n), prompt=f"add {n}", chosen=f"{n}" * (1 + n % 4), rejected=f"no {n}", **scores)
+            {"pairs": lines or
+                      [Pair(id=str(n), prompt=f"add {n}", chosen=f"{n}" * (1 + n % 4), rejected=f"no {n}", **scores)
                        for n in range(pairs)]},
         )  # fmt: skip
         settings = DpoSettings(**(COMMON | {"lora": LORA, "held_out": 0} | changes))
@@ -209,26 +213,114 @@ def test_the_rest_of_an_epoch_is_trained_on_once(toy: Toy, other: Toy, kind: str
     assert furthest(alone, shared)["loss"] < 1e-4
 
 
+def looking(toy: Toy, every: int, judge: str = "", **changes: Any) -> TrainingRequest:
+    """DPO that looks at answers to two prompts; without another judge, Mt is it."""
+    draw = {"max_tokens": 8, "concurrency": 1}
+    judging = JudgingSettings(prompt="{instruction} -> {response} ?", samples=1, **draw)
+    stop = EarlyStopSettings(every=every, answers=Generation(**draw), judging=judging)
+    stage = Stage(toy.root, "seed_data", SeedDataSettings(messages="toy"), {})
+    stage.publish(Counts(), {"validation": [Prompt(id=str(n), text=f"add {n}") for n in range(2)]})
+    asked = toy.dpo(early_stop=stop, **changes)
+    inputs = {**asked.inputs, "seed_data": stage.uri, "judge_endpoint": judge}
+    return asked.model_copy(update={"inputs": inputs})
+
+
 @extended
-def test_one_process_looks_at_the_answers_for_all(toy: Toy, other: Toy) -> None:
+@pytest.mark.parametrize("sharding", ["none", "fsdp"])
+def test_one_process_looks_at_the_answers_for_all(toy: Toy, other: Toy, sharding: str) -> None:
     """A random model's judgements do not parse: both trainings go on to their end and look at the same steps."""
-
-    def ask(toy: Toy) -> TrainingRequest:
-        draw = {"max_tokens": 4, "concurrency": 1}
-        judging = JudgingSettings(prompt="{instruction} -> {response} ?", samples=1, **draw)
-        stop = EarlyStopSettings(every=4, answers=Generation(**draw), judging=judging)
-        stage = Stage(toy.root, "seed_data", SeedDataSettings(messages="toy"), {})
-        stage.publish(Counts(), {"validation": [Prompt(id=str(n), text=f"add {n}") for n in range(2)]})
-        asked = toy.dpo(early_stop=stop)
-        return asked.model_copy(update={"inputs": {**asked.inputs, "seed_data": stage.uri}})
-
-    alone, shared = ask(toy), ask(other)
+    alone, shared = looking(toy, every=4), looking(other, every=4, sharding=sharding)
     alone.make()
     made_by_two(shared)
     assert furthest(alone, shared)["loss"] < 1e-4
-    looks = [read_records(one.stage().uri, "checkpoints", CheckpointComparison) for one in (alone, shared)]
-    assert looks[0] == looks[1]
-    assert [look.step for look in looks[0]] == [4, 6]
+    assert looks(alone) == looks(shared)
+    assert [look.step for look in looks(alone)] == [4, 6]
+
+
+@extended
+def test_looks_at_sharded_weights_do_not_change_the_training(toy: Toy, other: Toy) -> None:
+    """Dropout is on: what is gathered to answer, a new adapter among it, takes no random number from the training."""
+    looked, plain = looking(toy, every=2, sharding="fsdp", dropout=0.1), other.dpo(sharding="fsdp", dropout=0.1)
+    for request in (looked, plain):
+        made_by_two(request)
+    assert len(looks(looked)) == 3
+    assert furthest(looked, plain) == {"loss": 0, "weights": 0}
+
+
+def looks(request: TrainingRequest) -> list[CheckpointComparison]:
+    return read_records(request.stage().uri, "checkpoints", CheckpointComparison)
+
+
+# all ways to spread it; in each what training falls back to is another kind of checkpoint
+@pytest.mark.parametrize(
+    ("sharding", "lora"),
+    [
+        ("fsdp", None),
+        pytest.param("fsdp", LORA, marks=extended),
+        pytest.param("none", LORA, marks=extended),
+        pytest.param("none", None, marks=extended),
+    ],
+)
+def test_two_processes_stop_by_pairs_where_one_does(
+    toy: Toy, other: Toy, sharding: str, lora: LoraSettings | None
+) -> None:
+    """The loss on the held-out pairs falls and rises again (see `mixed_pairs`): both stop at the same look, and keep
+    the weights of the one before. What the saved model is measured to be is what that look found."""
+    rate = {"learning_rate": 3e-4 if lora else 3e-5, "min_learning_rate": 3e-4 if lora else 3e-5, "lora": lora}
+    watched = {"held_out": 0.25, "min_held_out": HELD_OUT, "epochs": 4, "beta": 0.5}
+    watched["early_stop"] = EarlyStopSettings(by="pairs", every=2)
+    alone = toy.dpo(lines=mixed_pairs(), **rate, **watched)
+    shared = other.dpo(lines=mixed_pairs(), sharding=sharding, **rate, **watched)
+    alone.make()
+    made = made_by_two(shared)
+    difference = furthest(alone, shared)
+    assert difference["loss"] < 1e-4
+    assert difference["weights"] < 1e-3
+    one, two = looks(alone), looks(shared)
+    assert [(look.step, look.wins, look.ties) for look in one] == [(look.step, look.wins, look.ties) for look in two]
+    assert [look.loss for look in two] == pytest.approx([look.loss for look in one], abs=1e-4)
+    *_, kept, last = two
+    assert 4 <= last.step < 12
+    assert made.metrics["steps"] == kept.step == last.step - 2
+    assert made.metrics["held_out_loss"] == pytest.approx(kept.loss, abs=1e-5)
+    assert abs(made.metrics["held_out_loss"] - last.loss) > 1e-4
+
+
+# An untrained model seldom ends an answer by itself; cut answers count here, too.
+WHOLE_ANSWERS = """
+import sys
+from components.training.dpo import answers
+from components.training.launch import worker
+real = answers.answer_prompts
+answers.answer_prompts = lambda *a: [answer.model_copy(update={"finish_reason": "stop"}) for answer in real(*a)]
+sys.exit(worker.main(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("lora", [None, pytest.param(LORA, marks=extended)], ids=["full", "lora"])
+def test_sharded_weights_answer_whole(
+    toy: Toy, other: Toy, tmp_path: Path, serve: Callable[[Script], str], lora: Any
+) -> None:
+    """Two processes shard the policy; gathered, it answers as the policy of one process does: the judge is asked the
+    same. Scores 1 (untrained), 3 (step 2), 2 (step 4): it ends at 4 with the weights of 2."""
+    (tmp_path / "worker.py").write_text(WHOLE_ANSWERS)
+    judge = {name: Script(lambda n, _: said(f"Score: {[1, 3, 2][(n - 1) // 2]}")) for name in ("alone", "shared")}
+    made: list[TrainingRequest] = []
+    for name, where, sharding in (("alone", toy, "none"), ("shared", other, "fsdp")):
+        request = looking(where, 2, serve(judge[name]), lora=lora, sharding=sharding).on(1 if name == "alone" else 2)
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={request.processes}"]
+        ended = subprocess.run(
+            [sys.executable, *torchrun, str(tmp_path / "worker.py"), request.model_dump_json()],
+            capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        made.append(request)
+        assert [(look.step, look.wins, look.losses) for look in looks(request)] == [(2, 2, 0), (4, 0, 2)]
+        assert [point.step for point in curve(request)] == [1, 2]
+    one, two = ([body["messages"][0]["content"] for body in of.bodies] for of in judge.values())
+    assert one == two
+    assert len(set(one)) == 6  # the policy answers anew at each look
+    assert furthest(*made)["weights"] < 1e-3
 
 
 def started(request: TrainingRequest) -> subprocess.Popen[bytes]:

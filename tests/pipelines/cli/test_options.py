@@ -77,3 +77,23 @@ def test_who_compiles_a_long_run_is_told_that_it_goes_on(rounds: int, note: str,
     assert told.exit_code == 0, told.output
     assert note in told.output
     assert ("part 1" in told.output) == bool(note)
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        (["eval", "--model", "models:/demo@m2", "--noise", "0"], "greater than or equal to 1"),
+        (["compile", "demo", "--evaluation", "--noise", "0"], "greater than or equal to 1"),
+        (["eval", "--model", "models:/demo@m2", "--noise", "two"], "unable to parse string as an integer"),
+    ],
+)
+def test_a_number_of_trainings_that_is_none_is_refused_before_a_server_starts(command: list[str], problem: str) -> None:
+    told = CliRunner().invoke(app, command)
+    assert told.exit_code == 2
+    assert problem in " ".join(told.output.replace("│", " ").split())  # in a box
+
+
+def test_only_a_model_that_is_evaluated_is_trained_again() -> None:
+    told = CliRunner().invoke(app, ["compile", "demo", "--noise", "2"])
+    assert isinstance(told.exception, UserError)
+    assert "--evaluation" in told.exception.remedy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from tests.helpers.paths import ROOT
 Spec = dict[str, Any]
 
 
-def compiled(name: str, rounds: int | None = None, part: int = 1) -> list[Spec]:
-    overrides = [] if rounds is None else [f"rounds={rounds}"]
+def compiled(name: str, rounds: int | None = None, part: int = 1, overrides: Sequence[str] = ()) -> list[Spec]:
+    overrides = [*overrides, *([] if rounds is None else [f"rounds={rounds}"])]
     return package(self_rewarding_pipeline(load_recipe_for_elsewhere(name, overrides), part))
 
 
@@ -74,6 +75,17 @@ def test_the_demo_reads_like_the_paper() -> None:
     assert in_order(spec["components"]["comp-m3"]["dag"]) == [
         *["pair M2's answers", "train M3", "measure M3", "gate and register M3"]
     ]
+
+
+def test_without_ift_nothing_is_trained_before_m1() -> None:
+    """M0 is the SFT baseline: it was measured and registered in its own phase, and writes the EFT examples."""
+    spec = compiled("demo", overrides=("data.ift=0",))[0]
+    outer = spec["components"]["comp-exit-handler-1"]["dag"]
+    assert in_order(outer) == ["prepare", "M0", "EFT examples", "M1", "M2 (round 1)", "M3 (round 2)"]
+    assert in_order(spec["components"]["comp-eft-examples"]["dag"]) == ["write EFT examples"]
+    arguments = outer["tasks"]["m1"]["inputs"]["parameters"]
+    assert arguments["before"]["taskOutputParameter"]["producerTask"] == "m0"
+    assert arguments["eft_examples"]["taskOutputParameter"]["producerTask"] == "eft-examples"
 
 
 def in_order(dag: Spec) -> list[str]:
@@ -196,6 +208,20 @@ def test_the_comparison_of_two_models_is_as_easy_to_take_in(tmp_path: Path) -> N
     spec = package(evaluation_pipeline(load_recipe_for_elsewhere("demo")))[0]
     assert in_order(spec["components"]["comp-exit-handler-1"]["dag"]) == ["prepare", "compare"]
     assert all(len(boxes(spec, dag)) <= 9 for _, dag in dags(spec))
+
+
+def test_so_is_one_with_trainings_of_other_seeds() -> None:
+    """One training after the other, each measured before the next; the box that shows them comes last."""
+    spec, _ = package(evaluation_pipeline(load_recipe_for_elsewhere("llama2-70b-lora"), 2))
+    outer = spec["components"]["comp-exit-handler-1"]["dag"]
+    assert in_order(outer) == ["prepare", "compare", "seed 1", "seed 2", "compare the trainings"]
+    assert all(len(boxes(spec, dag)) <= 9 for _, dag in dags(spec))
+    for number in (1, 2):
+        dag = spec["components"][f"comp-seed-{number}"]["dag"]
+        assert in_order(dag) == ["train again", "measure"]
+        assert dag["tasks"]["dpo-again"]["inputs"]["parameters"]["number"]["runtimeValue"]["constant"] == number
+    executor = spec["components"]["comp-dpo-again"]["executorLabel"]
+    assert "accelerator" in str(spec["deploymentSpec"]["executors"][executor]["container"]["resources"])  # GPUs
 
 
 def test_the_recipe_stands_in_the_package_once(tmp_path: Path) -> None:

@@ -30,10 +30,20 @@ WRONG = {
         ["gate.regress={benchmark_gsm8k_exact_match_strict-match: 0.05}"],
         "gate names benchmark_gsm8k_exact_match_strict-match, and benchmarks.tasks has no such task",
     ),
-    "early stop with sharded weights": (
-        SMALL,
-        ["dpo.early_stop={every: 100}", "data.validation_prompts=10"],
-        "dpo.early_stop cannot answer with weights that are sharded over 8 GPUs",
+    "a baseline that is not trained": (
+        DEMO,
+        ["data.ift=0", "gate.baseline=sft"],
+        "gate.baseline is sft, and with data.ift 0 there is no SFT baseline but M0",
+    ),
+    "no IFT, and too few other prompts to write new ones after": (
+        DEMO,
+        ["data.ift=0", "data.eft_prompts=2"],
+        "with data.ift 0 demonstrations for new prompts come from EFT's, and data.eft_prompts 2 are fewer than",
+    ),
+    "early stop by answers of a model that fits no GPU whole": (
+        PAPER,
+        ["dpo.early_stop.by=answers"],
+        "dpo.early_stop by answers serves a whole model on one GPU beside its part of the training, about 218 GB",
     ),
     "a context longer than the model's": (
         PAPER,

@@ -1,12 +1,15 @@
-"""DPO stops when its answers no longer get better, and keeps the checkpoint before."""
+"""DPO stops when its answers, or its losses on held-out pairs, get no better, and keeps the checkpoint before."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from pydantic import ValidationError
 
 from components.base_model.base_model import import_model
 from components.base_model.settings import BaseModelSettings
@@ -18,10 +21,12 @@ from components.judging.settings import JudgingSettings
 from components.pairs.settings import PairsSettings
 from components.seed_data.settings import SeedDataSettings
 from components.serving.settings import Generation
-from components.training.dpo.dpo import DpoInputs, train_dpo
-from components.training.dpo.early_stop import EarlyStop, compare_checkpoints, no_better
+from components.training.checkpoints import CheckpointUploader
+from components.training.dpo.dpo import DpoInputs, dpo_stage, train_dpo
+from components.training.dpo.early_stop import EarlyStop, compare_checkpoints, compare_losses, no_better
 from components.training.dpo.settings import DpoSettings, EarlyStopSettings
 from components.training.settings import LoraSettings
+from tests.helpers.mixed_pairs import HELD_OUT, mixed_pairs
 from tests.helpers.scripted_endpoint import Script, said
 from tests.helpers.tiny_model import make_tiny_model
 
@@ -92,7 +97,7 @@ def judge_of_looks(scores: list[int], answered: int = 0) -> Script:
 # An untrained model seldom ends an answer by itself; a long limit would cost time, so cut answers count here too.
 @pytest.fixture
 def whole_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    import components.training.dpo.early_stop as module
+    import components.training.dpo.answers as module
 
     real = module.answer_prompts
     monkeypatch.setattr(
@@ -173,7 +178,109 @@ def test_a_killed_training_finds_its_looks_again(
     assert resumed.digest == undisturbed.digest
 
 
-def test_sharded_weights_are_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="none has all of its weights"):
-        EarlyStop(None, settings(sharding="fsdp"))  # type: ignore[arg-type]
+def test_losses_are_compared_by_their_mean() -> None:
+    """Losses .1 .1 .1 1.0 after .2 .2 .2 .4: three of four pairs won, and the mean rose from .25 to .325."""
+    before, now = (dict(zip("0123", losses, strict=True)) for losses in ([0.2, 0.2, 0.2, 0.4], [0.1, 0.1, 0.1, 1.0]))
+    found = compare_losses(8, 4, now, before, PROMPTS)
+    assert (found.wins, found.ties, found.losses, found.unscored) == (3, 0, 1, 0)
+    assert (found.loss, found.loss_before) == (pytest.approx(0.325), pytest.approx(0.25))
+    assert no_better(found)
+    assert no_better(compare_losses(8, 4, before, before, PROMPTS))  # as good is no better
+    assert not no_better(compare_losses(8, 4, before, now, PROMPTS))
+
+
+def by_pairs(**changes: Any) -> DpoSettings:
+    """At most 12 steps, looked at every 2, of one learning rate: a training that ends earlier then has the same steps.
+
+    The rate is such that the loss turns after some looks: all weights move the margin ten times as fast as an adapter.
+    """
+    rate = 3e-4 if changes.get("lora", True) else 3e-5
+    stop = EarlyStopSettings(by="pairs", every=2)
+    values = {"early_stop": stop, "held_out": 0.25, "min_held_out": HELD_OUT, "epochs": 4, "beta": 0.5}
+    return settings(**(values | {"learning_rate": rate, "min_learning_rate": rate} | changes))
+
+
+def with_mixed_pairs(inputs: Inputs) -> Inputs:
+    inputs.pairs = inputs._publish("pairs", PairsSettings(seed=1), {"pairs": mixed_pairs()})
+    return inputs
+
+
+@pytest.mark.parametrize("lora", [LoraSettings(rank=4, alpha=8), None], ids=["lora", "full"])
+def test_by_pairs_it_keeps_the_last_that_was_better(inputs: Inputs, lora: LoraSettings | None) -> None:
+    """The training that goes on says at which look the loss is first no lower (see `mixed_pairs`).
+
+    What is kept are the weights of a training that made no more steps, and its figures are those of that look.
+    """
+    with_mixed_pairs(inputs)
+    to_the_end = inputs.train_dpo(by_pairs(lora=lora, early_stop=None))
+    curve = read_records(join(inputs.root, "dpo", to_the_end.key), "curve", CurvePoint)
+    losses = [(0, math.log(2))] + [(p.step, p.values["held_out/loss"]) for p in curve if p.step % 2 == 0]
+    place = next(n for n in range(1, len(losses)) if losses[n][1] >= losses[n - 1][1])
+    assert 2 <= place < len(losses) - 1  # it falls first, and there are steps that are not made
+
+    made = inputs.train_dpo(by_pairs(lora=lora))
+    compared = inputs.comparisons(made)
+    assert [(c.step, c.against) for c in compared] == [(2 * n, 2 * n - 2) for n in range(1, place + 1)]
+    assert [c.loss for c in compared] == pytest.approx([loss for _, loss in losses[1 : place + 1]], abs=1e-6)
+    assert [c.loss_before for c in compared] == pytest.approx([loss for _, loss in losses[:place]], abs=1e-6)
+    assert {c.wins + c.ties + c.losses for c in compared} == {HELD_OUT}
+    assert made.metrics["steps"] == 2 * place - 2
+    assert made.metrics["held_out_loss"] == pytest.approx(losses[place - 1][1], abs=1e-5)
+    shorter = inputs.train_dpo(by_pairs(lora=lora, early_stop=None, max_steps=2 * place - 2))
+    assert weight_files(made) == weight_files(shorter) != weight_files(to_the_end)
+
+
+@pytest.mark.parametrize("where", ["copying the second look", "before the kept weights come back"])
+def test_by_pairs_a_killed_training_ends_the_same(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Where it goes on there are no weights of the earlier looks any more, but what was found with them."""
+    undisturbed = with_mixed_pairs(inputs).train_dpo(by_pairs())
+    other, copy = with_mixed_pairs(Inputs(tmp_path / "other")), CheckpointUploader.on_save
+
+    def dying_copy(self: Any, args: Any, state: Any, *rest: Any, **more: Any) -> None:
+        if state.global_step >= 4:
+            raise UserError("power cut", "")
+        copy(self, args, state, *rest, **more)
+
+    def dying_restore(*_: Any) -> None:
+        raise UserError("power cut", "")
+
+    with monkeypatch.context() as patch:
+        if where == "copying the second look":
+            patch.setattr(CheckpointUploader, "on_save", dying_copy)
+        else:
+            patch.setattr(EarlyStop, "restore", dying_restore)
+        with pytest.raises(UserError, match="power cut"):
+            other.train_dpo(by_pairs())
+    assert other.train_dpo(by_pairs()).digest == undisturbed.digest
+
+
+def test_what_cannot_be_looked_at_is_told_before_the_first_step(
+    inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU that is too small for a whole model, and a round whose one pair is trained on."""
+    import components.training.dpo.answers as module
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("tried to allocate 138 GB")
+
+    monkeypatch.setattr(module, "whole_model", full)
+    with pytest.raises(UserError, match=r"does not hold a whole model.*138 GB") as caught:
+        inputs.train_dpo(settings())
+    assert "dpo.early_stop.by to pairs" in caught.value.remedy
+    inputs.pairs = inputs._publish("pairs", PairsSettings(seed=2), {"pairs": mixed_pairs()[:1]})
+    with pytest.raises(UserError, match="too few pairs to hold one out"):
+        inputs.train_dpo(by_pairs())
+
+
+def test_by_pairs_nobody_is_asked(inputs: Inputs) -> None:
+    """How others answer and judge is no part of the key then, nor are the seed data: the same stage is found."""
+    made = with_mixed_pairs(inputs).train_dpo(by_pairs())
+    assert set(made.parents) == {"model", "pairs"}
+    stop = EarlyStopSettings(by="pairs", every=2, judging=JudgingSettings(samples=7), answers=Generation(max_tokens=9))
+    assert dpo_stage(inputs.root, by_pairs(early_stop=stop), DpoInputs(inputs.model, inputs.pairs)).key == made.key
+    more = EarlyStopSettings(by="answers", every=2, judging=JudgingSettings(samples=7))
+    assert by_pairs(early_stop=more).identity() != by_pairs(early_stop=more.model_copy(update={"every": 4})).identity()
+    with pytest.raises(ValidationError, match="set held_out above 0"):
+        by_pairs(held_out=0)

@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from components.core.texts import normalised
-from components.seed_data.first_turns import FirstTurns, first_turns
 from components.seed_data.messages import Message
+from components.seed_data.turns import Turns, read_turns
 
 
-def group(*threads: Iterable[dict]) -> FirstTurns:
-    return first_turns([Message.model_validate(row) for rows in threads for row in rows], "en")
+def group(*threads: Iterable[dict], which: str = "first") -> Turns:
+    return read_turns([Message.model_validate(row) for rows in threads for row in rows], "en", which)
 
 
-def accounted(found: FirstTurns) -> int:
-    return sum(1 + len(prompt.replies) for prompt in found.prompts) + found.dropped.total()
+def accounted(found: Turns) -> int:
+    return sum(1 + len(prompt.replies) for prompt in found.prompts) + found.systems + found.dropped.total()
+
+
+def said_by(role: str, id: str, parent: str | None, text: str = "", **fields: Any) -> dict[str, Any]:
+    return {"message_id": id, "parent_id": parent, "role": role, "text": text or f"text {id}", "lang": "en", **fields}
+
+
+def three_turns(system: bool = False) -> list[dict[str, Any]]:
+    """q1 has the replies a1 (better) and b1; a1 is asked q2, b1 is asked q3, each with two replies."""
+    before = [said_by("system", "s", None, "Be brief.")] if system else []
+    return [
+        *before,
+        said_by("prompter", "q1", "s" if system else None),
+        said_by("assistant", "a1", "q1", rank=0),
+        said_by("assistant", "b1", "q1", rank=1),
+        said_by("prompter", "q2", "a1"),
+        said_by("assistant", "a2", "q2", rank=0),
+        said_by("assistant", "b2", "q2", rank=1),
+        said_by("prompter", "q3", "b1"),
+        said_by("assistant", "a3", "q3", rank=0),
+        said_by("assistant", "b3", "q3", rank=1),
+    ]
 
 
 def test_replies_come_best_first(thread):
@@ -81,6 +103,56 @@ def test_only_the_first_turn_is_used(thread):
         assert [prompt.id for prompt in found.prompts] == ["p"]
 
 
+def test_of_all_turns_each_is_a_prompt_with_what_came_before_it():
+    """Branches go apart: what b1 was asked has nothing of a1. The order of the rows does not matter."""
+    for order in (three_turns(), three_turns()[::-1]):
+        found = group(order, which="all")
+        assert {prompt.id: prompt.history for prompt in found.prompts} == {
+            "q1": [],
+            "q2": [{"role": "user", "content": "text q1"}, {"role": "assistant", "content": "text a1"}],
+            "q3": [{"role": "user", "content": "text q1"}, {"role": "assistant", "content": "text b1"}],
+        }
+        assert found.conversations == dict.fromkeys(["q1", "q2", "q3"], "q1")
+        assert (accounted(found), found.dropped) == (9, {})
+
+
+def test_a_system_message_comes_before_the_first_turn():
+    """With `first`, too: it is no turn."""
+    system = {"role": "system", "content": "Be brief."}
+    [first] = group(three_turns(system=True)).prompts
+    assert (first.id, first.history) == ("q1", [system])
+    found = group(three_turns(system=True), which="all")
+    assert all(prompt.history[0] == system for prompt in found.prompts)
+    assert found.conversations["q3"] == "q1"
+    assert (found.systems, accounted(found)) == (1, 10)
+
+
+def test_what_follows_a_dropped_message_is_dropped():
+    """a1 was deleted: nobody knows what q2 speaks of. Its replies go with it, and q3 stays."""
+    rows = three_turns()
+    rows[1]["deleted"] = True
+    found = group(rows, which="all")
+    assert [prompt.id for prompt in found.prompts] == ["q1", "q3"]
+    assert found.dropped == {
+        "message: deleted": 1,
+        "message: an earlier one of its conversation is missing or was dropped": 1,
+        "reply: its prompt was dropped": 2,
+    }
+
+
+def test_the_same_question_in_another_conversation_is_another_prompt():
+    """ "Why?" means something else after another answer; the same conversation twice is one."""
+    rows = [row | {"text": "Why?"} if row["message_id"] in ("q2", "q3") else row for row in three_turns()]
+    again = [
+        row
+        | {"message_id": f"{row['message_id']}-again", "parent_id": row["parent_id"] and f"{row['parent_id']}-again"}
+        for row in rows
+    ]
+    found = group(rows, again, which="all")
+    assert [prompt.id for prompt in found.prompts] == ["q1", "q2", "q3"]
+    assert found.dropped == {"prompt: duplicate text": 3, "reply: its prompt was dropped": 6}
+
+
 def test_replies_without_their_prompt_are_counted(thread):
     missing = thread("p", [0, 1])[1:]
     deleted = thread("q", [0])
@@ -122,7 +194,7 @@ MESSAGES = st.builds(
     Message,
     message_id=IDS,
     parent_id=st.none() | IDS,
-    role=st.sampled_from(["prompter", "assistant"]),
+    role=st.sampled_from(["prompter", "prompter", "assistant", "assistant", "system"]),
     text=st.sampled_from(["", "x", "y", "z"]),
     lang=st.sampled_from(["en", "en", "en", "es", None]),
     rank=st.none() | st.integers(0, 2),
@@ -131,10 +203,10 @@ MESSAGES = st.builds(
 )
 
 
-@given(st.lists(MESSAGES, max_size=12))
-def test_every_message_is_accounted_for_once(messages):
-    """Whatever the file holds: messages read = prompts kept + their replies + everything dropped."""
-    found = first_turns(messages, "en")
+@given(st.lists(MESSAGES, max_size=12), st.sampled_from(["first", "all"]))
+def test_every_message_is_accounted_for_once(messages, which):
+    """Whatever the file holds: messages read = prompts kept + their replies + system messages + everything dropped."""
+    found = read_turns(messages, "en", which)
     assert found.read == len(messages) == accounted(found)
     for prompt in found.prompts:
         ranks = [reply.rank for reply in prompt.replies]
