@@ -110,11 +110,12 @@ async def _draws_again(client: Client, context: int | None) -> Seen:
 
 
 async def _stop(client: Client, context: int | None) -> Seen:
-    """A piece from the middle of its own greedy answer is where it must stop."""
+    """At a character from the middle of its own greedy answer."""
     text = (await _greedy(client)).text
-    stop = text[len(text) // 2 :][:3]
-    if len(text) < 4 or "\ufffd" in stop:
+    inside = [character for character in text[1:] if text.index(character) > 0 and character not in "\ufffd\n "]
+    if not inside:
         return None, "its answer gives nothing to stop at"
+    stop = inside[len(inside) // 2]
     cut = await _greedy(client, stop=(stop,))
     whole = cut.text == text[: text.index(stop)] and cut.finish_reason == "stop"
     return whole, "" if whole else f"asked to stop at {stop!r}, it wrote {cut.text[-20:]!r}"

@@ -46,7 +46,10 @@ def refusal(address: Address, meaning: Meaning) -> UserError:
     }
     if meaning.kind is Kind.PARAMETER:
         return _parameter(where, said, meaning.parameter)
-    general = (f"{where} refused a request{said}", "Its own log says more; it must serve a model that can chat.")
+    general = (
+        f"{where} refused a request{said}",
+        "Its own log says more; its model's chat template must know what it is asked (system messages, several turns).",
+    )
     return UserError(*told.get(meaning.kind, general))
 
 

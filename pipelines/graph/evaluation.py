@@ -111,6 +111,6 @@ def _again_phase(recipe: Recipe, number: int) -> Any:
         trained = dpo_again(state=state, model=model, number=number)
         again = training_step(trained, "train again", recipe, trainer_image).output
         measured = measure(name=name, before=state, model=again, opponent=opponent)
-        worker_step(measured, "measure", recipe, worker_image)
+        worker_step(measured, "measure", recipe, worker_image, OF_POLICY + OF_ANNOTATOR)
 
     return phase
