@@ -37,7 +37,7 @@ def test_the_embedded_engine_does_all_that_a_run_asks_for(tmp_path: Any) -> None
 
 
 def test_a_server_that_ignores_what_it_is_asked_is_found_out(serve: Callable[[Script], str]) -> None:
-    """It writes one text whatever the seed and gives no log-probabilities, as `transformers serve` does, with status 200.
+    """One text whatever the seed, no log-probabilities, as `transformers serve` does with status 200.
     It tells no context, so that no long prompt is sent."""
     found = list(examine(serve(says(lambda _: STORY))))
     assert lacking(found) == {"tells its context", "draws at temperature 1", "gives log-probabilities"}
