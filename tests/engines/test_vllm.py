@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from components.base_model.settings import BaseModelSettings
 from components.core.store import join
 from components.serving.conformance import examine
 from components.serving.engines.processes import CommandEngine
+from components.serving.kubernetes.launch import LAUNCHES, ServedModel
 from components.serving.settings import ServingSettings
 from examples.world.model import write_model
 from tests.helpers.paths import ROOT
@@ -28,10 +30,11 @@ pytestmark = pytest.mark.engines
 VENV = Path(os.environ.get("SRLM_TEST_VLLM", ROOT / ".venv-vllm"))
 # Chunked prefill with a seed for each request ends vLLM 0.32 on a CPU; without it a batch must hold the longest prompt.
 # Of the machine's memory it takes a tenth, for keys and values one gigabyte.
+PROGRAM = f"env VLLM_CPU_KVCACHE_SPACE=1 {VENV}/bin/python -m vllm.entrypoints.openai.api_server"
+ON_CPU = "--enforce-eager --no-enable-chunked-prefill --max-num-batched-tokens 32768 --gpu-memory-utilization 0.1"
 COMMAND = (
-    f"env VLLM_CPU_KVCACHE_SPACE=1 {VENV}/bin/python -m vllm.entrypoints.openai.api_server --model {{model}} "
-    "--port {port} --dtype float32 --enforce-eager --no-enable-chunked-prefill --max-num-batched-tokens 32768 "
-    "--max-model-len {max_total_tokens} --generation-config vllm --gpu-memory-utilization 0.1"
+    f"{PROGRAM} --model {{model}} --port {{port}} --max-model-len {{max_total_tokens}} --dtype float32 "
+    f"--generation-config vllm {ON_CPU}"
 )
 TIMEOUT_S = 3600.0
 
@@ -42,10 +45,13 @@ def installed() -> None:
         pytest.fail("vLLM is not installed: `make test-engines` does that")
 
 
-def test_vllm_does_all_that_a_run_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vllm_as_we_launch_it_does_all_that_a_run_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the arguments that its Deployment gets on Kubernetes."""
     monkeypatch.setenv("SRLM_HOME", str(tmp_path / "home"))
     made = import_model(str(tmp_path), BaseModelSettings(base=str(make_tiny_model(tmp_path / "model", heads=2))))
-    engine = CommandEngine(COMMAND)
+    launched = LAUNCHES["vllm"].arguments(ServedModel("s3://store/m0", made.digest, "{model}"), ServingSettings())
+    ours = [argument for argument in launched if not argument.startswith("--port")]  # 8080 may be taken here
+    engine = CommandEngine(f"{PROGRAM} --port {{port}} {shlex.join(ours)} {ON_CPU}")
     engine.check()
     try:
         url = engine.start("run", "m0", join(str(tmp_path), made.stage, made.key), ServingSettings())

@@ -101,7 +101,11 @@ def truthful_annotator() -> Script:
 
 
 def verdict(question: str) -> tuple[int, dict[str, Any]]:
-    asked, *answers = _TEXTS.findall(question)
+    if not (texts := _TEXTS.findall(question)):
+        return said(
+            "I compare answers."
+        )  # to the one question before any work that finds out whether somebody is there
+    asked, *answers = texts
     first, second = (true_score(asked, one.strip().lstrip("=")) for one in answers)
     if "Verdict:" in question:
         return said(f"Verdict: {'tie' if first == second else 'A' if first > second else 'B'}")
