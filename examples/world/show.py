@@ -72,7 +72,7 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
         axes.grid(alpha=0.3)
     for condition in CONDITIONS:
         panels[0].plot([], [], color=COLOURS[condition.name], label=condition.meaning)
-    panels[0].legend(loc="lower left")
+    panels[0].legend(loc="lower right")
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
 
