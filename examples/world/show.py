@@ -71,8 +71,8 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
         axes.set(title=title, ylim=(0, 1.03))
         axes.grid(alpha=0.3)
     for condition in CONDITIONS:
-        panels[0].plot([], [], color=COLOURS[condition.name], label=condition.meaning)
-    panels[0].legend(loc="lower right")
+        panels[1].plot([], [], color=COLOURS[condition.name], label=condition.meaning)
+    panels[1].legend(loc="lower left")  # no line comes down to there
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
 
