@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -74,6 +75,7 @@ class Client:
     def __post_init__(self) -> None:
         import httpx2
 
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # KFP's executor would log a line for each request
         self.address = address_of(self.endpoint)
         self._adjustments = adjustments_of(self.address.url, self.address.model)
         self._doubt = asyncio.Lock()
