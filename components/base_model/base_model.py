@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.base_model.chat import chat_problem, end_ids_of_files, with_arguments
+from components.base_model.chat import chat_problem, end_ids_of_files, with_arguments, with_roles
 from components.base_model.settings import BaseModelSettings
 from components.base_model.sources import SMOLLM2, fetch, identify, smollm2_gguf
 from components.core.context import open_step
@@ -102,11 +102,12 @@ def _set_up_chat(folder: Path, settings: BaseModelSettings) -> list[ChatProblem]
     """
     from transformers import AutoTokenizer
 
-    if settings.chat_template or settings.chat_template_kwargs:
-        bare = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        template = settings.chat_template or bare.chat_template
-        bare.chat_template = template and with_arguments(template, settings.chat_template_kwargs)
-        bare.save_pretrained(folder)
+    bare = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if template := settings.chat_template or bare.chat_template:
+        found, bare.chat_template = bare.chat_template, with_arguments(template, settings.chat_template_kwargs)
+        bare.chat_template = with_roles(bare)
+        if bare.chat_template != found:
+            bare.save_pretrained(folder)
     tokenizer = load_tokenizer(folder)
     problem = chat_problem(tokenizer, end_ids_of_files(folder, tokenizer))
     return [ChatProblem(id="chat", problem=problem)] if problem else []

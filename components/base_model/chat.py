@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError
+from jinja2 import Template, TemplateError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,7 +21,37 @@ ANSWER = "A blue whale."  # no template trims it, and none holds it
 ONE_TURN = [{"role": "user", "content": "What is large?"}]
 TWO_TURNS = [*ONE_TURN, {"role": "assistant", "content": "The sea."}, {"role": "user", "content": "What else?"}]
 WITH_SYSTEM = [{"role": "system", "content": "Answer in a word."}, *ONE_TURN]
+TWICE = [*ONE_TURN, {"role": "user", "content": "And small?"}]
 SHOWN = 60  # characters of a text from where it differs
+
+# The messages of a template that knows no system role, or whose roles must alternate: a system message is said
+# by the user, and what one role says in a row is one message, with a blank line between. It is written into the stored
+# template, where every reader has it: training, our server, vLLM, and TGI, whose minijinja knows all that is used here.
+_ROLES = """
+{%- set turns = namespace(all=[]) -%}
+{%- for message in messages -%}
+{%- set role = ROLE -%}
+{%- set text = message['content'] -%}
+{%- if turns.all and turns.all[-1]['role'] == role -%}
+{%- set text = turns.all[-1]['content'] ~ '\\n\\n' ~ text -%}
+{%- set turns.all = turns.all[:-1] -%}
+{%- endif -%}
+{%- set turns.all = turns.all + [dict(message, role=role, content=text)] -%}
+{%- endfor -%}
+{%- set messages = turns.all -%}
+"""
+ALTERNATING = _ROLES.replace("ROLE", "message['role']").replace("\n", "")
+NO_SYSTEM_ROLE = _ROLES.replace("ROLE", "'user' if message['role'] == 'system' else message['role']").replace("\n", "")
+
+
+def in_users_turn(messages: Messages) -> Messages:
+    """The messages as a model without a system role is asked, by the rule that is written into such templates."""
+    return list(json.loads(_in_users_turn().render(messages=messages)))
+
+
+@cache
+def _in_users_turn() -> Template:
+    return Template(NO_SYSTEM_ROLE + "{{ messages | tojson }}")
 
 
 def control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
@@ -52,9 +83,42 @@ def with_arguments(template: str | Mapping[str, str], arguments: Mapping[str, An
 
     Then whoever fills it in uses them: training, our server, vLLM, and TGI, which takes none with a request.
     """
-    if not isinstance(template, str):
-        return {name: with_arguments(one, arguments) for name, one in template.items()}
-    return "".join(f"{{% set {name} = {value!r} %}}" for name, value in arguments.items()) + template
+    return _before("".join(f"{{% set {name} = {value!r} %}}" for name, value in arguments.items()), template)
+
+
+def with_roles(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """The tokenizer's template, with what it cannot do itself of a system message and of one role twice in a row.
+
+    A template that leaves a message out without a word cannot do it either. It comes back as it is where it can, and
+    where that would not help.
+    """
+    known: Any = tokenizer.chat_template
+    try:
+        for rule, asked in ((NO_SYSTEM_ROLE, WITH_SYSTEM), (ALTERNATING, TWICE)):
+            if _shows(tokenizer, asked):
+                continue
+            tokenizer.chat_template = _before(rule, known)
+            if _shows(tokenizer, asked):
+                return tokenizer.chat_template
+        return known
+    finally:
+        tokenizer.chat_template = known
+
+
+def _before(written: str, template: str | Mapping[str, str]) -> Any:
+    """The template, or each of several, behind what is written."""
+    if isinstance(template, str):
+        return written + template
+    return {name: written + one for name, one in template.items()}
+
+
+def _shows(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> bool:
+    """Whether the template takes these messages, and shows every one of them."""
+    try:
+        text = _text(tokenizer, messages)
+    except TemplateError:
+        return False
+    return all(message["content"] in text for message in messages)
 
 
 def chat_problem(tokenizer: PreTrainedTokenizerBase, ends: frozenset[int]) -> str:

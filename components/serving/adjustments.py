@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from components.core.records import Messages
+from components.base_model.chat import in_users_turn
 from components.serving.address import ANY_NAME
 from components.serving.meaning import Kind, Meaning
 
@@ -72,17 +72,6 @@ class Adjustments:
         known = name in self.without
         self.without |= set(_LOGPROBS) if name in _LOGPROBS else {name}
         return "" if known else _SPARED[name]
-
-
-def in_users_turn(messages: Messages) -> Messages:
-    """The conversation without a system role: its text begins the first user's turn."""
-    system = [message["content"] for message in messages if message["role"] == "system"]
-    others = [message for message in messages if message["role"] != "system"]
-    if not system or not others:
-        return messages
-    first = next((n for n, message in enumerate(others) if message["role"] == "user"), 0)
-    text = "\n\n".join([*system, others[first]["content"]])
-    return [*others[:first], {**others[first], "content": text}, *others[first + 1 :]]
 
 
 @cache

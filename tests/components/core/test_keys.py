@@ -30,7 +30,7 @@ from components.training.dpo.settings import DpoSettings
 from components.training.sft.settings import SftSettings
 
 KEYS: dict[str, tuple[Settings, str]] = {
-    "base_model": (BaseModelSettings(base="some/model"), "95424f1e42685360"),
+    "base_model": (BaseModelSettings(base="some/model"), "edc5e22f69eef83c"),
     "seed_data": (SeedDataSettings(messages="messages.jsonl"), "08acc8d6bf38dd11"),
     "eft": (EftSettings(), "b42d7b1cedbf26dd"),
     "sft": (SftSettings(), "ad77cf35110eaf57"),
