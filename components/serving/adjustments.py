@@ -41,7 +41,7 @@ class Adjustments:
         body: dict[str, Any] = {
             "model": model or ANY_NAME,
             "messages": messages,
-            "max_tokens": sampling.max_tokens,
+            "max_tokens": request.max_tokens,
             "seed": request.seed,
             "temperature": sampling.temperature,  # 0 is greedy; left out it would be 1
         }

@@ -12,6 +12,7 @@ PROMPT_TOO_LONG = "prompt_too_long"
 CONTENT_FILTER = "content_filter"
 NO_FINISH_REASON = "no finish reason"
 NO_ANSWER = "no answer after its reasoning"
+CUT_IN_THOUGHT = "cut off in its thought (raise reasoning_tokens, and the server's context)"
 NO_TEXT = "no text"
 REFUSAL = "refusal"
 # Requests that got no choice at all
@@ -33,11 +34,12 @@ _FINAL = re.compile(r"<\|channel\|>final<\|message\|>(.*?)(?:<\|return\|>|<\|end
 @dataclass(frozen=True)
 class Answer:
     """`text` is "" where nothing was answered: then `finish_reason` says why, and is neither "stop" nor "length" unless
-    nothing was written. `reasoning` is what was thought before, "" where it is not told."""
+    nothing was written. `reasoning` is what was thought before, "" where it is not told; `thought`: whether it was."""
 
     text: str
     finish_reason: str
     reasoning: str = ""
+    thought: bool = False
 
 
 def unanswered(finish_reason: str) -> str | None:
@@ -61,11 +63,12 @@ def read_choice(choice: Mapping[str, Any]) -> Answer:
     if refused or message.get("refusal"):
         return Answer("", REFUSAL, reasoning)
     if text is None or (not text.strip() and reasoning):  # it thought, and that is all
-        return Answer("", LENGTH if end == LENGTH else NO_ANSWER, reasoning)
+        return Answer("", LENGTH if end == LENGTH else NO_ANSWER, reasoning, thought=True)
     if content is None and not text:
         calls = "tool_calls" if message.get("tool_calls") else NO_TEXT
-        return Answer("", LENGTH if end == LENGTH else calls, reasoning)
-    return Answer(text, end, reasoning)
+        # Servers that take thoughts off the text give none while there is no more than a thought.
+        return Answer("", LENGTH if end == LENGTH else calls, reasoning, thought=calls == NO_TEXT and end == LENGTH)
+    return Answer(text, end, reasoning, thought=bool(reasoning))
 
 
 def split_reasoning(text: str) -> tuple[str, str | None]:

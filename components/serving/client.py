@@ -14,12 +14,22 @@ from components.core.progress import warn
 from components.core.records import Messages
 from components.serving.address import Address, address_of
 from components.serving.adjustments import adjustments_of
-from components.serving.answers import CONTENT_FILTER, PROMPT_TOO_LONG, REFUSED, SERVER_ERROR, read_choice
+from components.serving.answers import (
+    CONTENT_FILTER,
+    CUT_IN_THOUGHT,
+    LENGTH,
+    PROMPT_TOO_LONG,
+    REFUSED,
+    SERVER_ERROR,
+    read_choice,
+)
 from components.serving.meaning import Kind, Meaning, meaning_of, unreachable
 from components.serving.patience import Circuit, RetryPolicy
 from components.serving.remedies import refusal
 
+LEAST_ROOM = 64  # tokens in which a thought may still end
 OWN_ATTEMPTS = 8  # at a request that fails while others are answered
+MAX_TOKENS = ("max_tokens", "max_completion_tokens")
 CONNECT_TIMEOUT_S = 30.0
 HOPS = 3  # redirects within one host
 
@@ -29,6 +39,7 @@ class Sampling:
     """How to draw a completion. Temperature 0 is greedy; `max_tokens` counts new tokens.
 
     `top_logprobs` asks for the log-probabilities of so many of the likeliest tokens; 0 asks for none.
+    `reasoning_tokens` more are given to one that thinks, where `max_tokens` do not do.
     """
 
     temperature: float
@@ -36,16 +47,25 @@ class Sampling:
     max_tokens: int
     stop: tuple[str, ...] = ()
     top_logprobs: int = 0
+    reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True)
 class Request:
-    """One chat completion to make; `id` names the record that it becomes, `seed` makes it repeatable."""
+    """One chat completion to make; `id` names the record that it becomes, `seed` makes it repeatable.
+
+    `room`: tokens for a thought beside those of the sampling, once it has shown that it takes them.
+    """
 
     id: str
     messages: Messages
     sampling: Sampling
     seed: int
+    room: int = 0
+
+    @property
+    def max_tokens(self) -> int:
+        return self.sampling.max_tokens + self.room
 
 
 @dataclass(frozen=True)
@@ -54,7 +74,7 @@ class Completion:
 
     `first_token`: log-probabilities (natural logarithm) of the likeliest first tokens by their text, exactly as the
     endpoint wrote it; None where it gave none, or where they are those of a thought. `reasoning` is what was thought
-    before the text, "" where nothing is told of it.
+    before the text, "" where nothing is told of it; `thought`: whether it did. `tokens` are all that it wrote.
     """
 
     text: str
@@ -62,6 +82,7 @@ class Completion:
     tokens: int
     first_token: Mapping[str, float] | None = None
     reasoning: str = ""
+    thought: bool = False
 
 
 @dataclass
@@ -88,6 +109,21 @@ class Client:
     async def complete(self, request: Request) -> Completion:
         """The completion of one request, or one without text whose `finish_reason` says why it cannot be answered.
 
+        One that thinks, and is cut off, is asked again with `reasoning_tokens` more, halved until they fit its context.
+        Each request by itself: what one is given does not depend on those before it. Raises UserError as `_ask` does.
+        """
+        made, room = await self._ask(request), request.sampling.reasoning_tokens
+        if made.thought and made.finish_reason in (LENGTH, CUT_IN_THOUGHT):
+            while room >= LEAST_ROOM:
+                again = await self._ask(replace(request, room=room))
+                if again.finish_reason != PROMPT_TOO_LONG:
+                    return again
+                room //= 2
+        return made
+
+    async def _ask(self, request: Request) -> Completion:
+        """The completion of one request, or one without text whose `finish_reason` says why it cannot be answered.
+
         A busy server is asked again for as long as there is patience, a broken one for a number of attempts. Raises
         UserError that names the endpoint where it is given up, or refuses what every request asks.
         """
@@ -95,7 +131,7 @@ class Client:
         while True:
             body = self._adjustments.body(request, self.address.model)
             async with self.circuit.turn() as number:
-                meaning = await self._send(body, request.sampling.max_tokens)
+                meaning = await self._send(body, request.max_tokens)
                 if meaning.kind in (Kind.BUSY, Kind.BROKEN):
                     self.circuit.failed(number)
                     failures, attempts = failures + 1, attempts + (meaning.kind is Kind.BROKEN)
@@ -145,7 +181,7 @@ class Client:
         if meaning.kind is Kind.ANSWER:
             self.circuit.answered()
             return self._completion(request, meaning.body or {})
-        if meaning.kind is Kind.TOO_LONG:
+        if meaning.kind is Kind.TOO_LONG or (request.room and meaning.parameter in MAX_TOKENS and not meaning.instead):
             return Completion("", PROMPT_TOO_LONG, 0)
         if meaning.kind is Kind.FILTERED:
             return Completion("", CONTENT_FILTER, 0)
@@ -168,7 +204,7 @@ class Client:
             if meaning.kind is Kind.BUSY or (meaning.kind is Kind.BROKEN and not meaning.responded):
                 return False
             other = body | {"messages": [{**message, "content": "Hello"} for message in body["messages"]]}
-            answered = (await self._send(other, request.sampling.max_tokens)).kind is Kind.ANSWER
+            answered = (await self._send(other, request.max_tokens)).kind is Kind.ANSWER
             if answered:
                 self.circuit.answered()
             return answered
@@ -181,14 +217,20 @@ class Client:
         text = answer.text[: min((answer.text.find(stop) for stop in stops if stop in answer.text), default=None)]
         tokens = usage.get("completion_tokens") if isinstance(usage, dict) else 0
         reached = text != answer.text and "stop" in self._adjustments.without
-        of_answer = request.sampling.top_logprobs and not answer.reasoning  # else they are those of the thought
+        details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
+        thought = answer.thought or bool(isinstance(details, dict) and details.get("reasoning_tokens"))
+        of_answer = request.sampling.top_logprobs and not thought  # else they are those of the thought
         likeliest = _first_token(choice.get("logprobs")) if of_answer else None
+        finish_reason = (
+            CUT_IN_THOUGHT if thought and answer.finish_reason == LENGTH and not text else answer.finish_reason
+        )
         return Completion(
             text=text,
-            finish_reason="stop" if reached else answer.finish_reason,
+            finish_reason="stop" if reached else finish_reason,
             tokens=tokens if isinstance(tokens, int) else 0,
             first_token=likeliest,
             reasoning=answer.reasoning,
+            thought=thought,
         )
 
     async def _send(self, body: dict[str, Any], tokens: int) -> Meaning:

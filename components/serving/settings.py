@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from components.core.settings import Settings
 from components.kubernetes.settings import PodSettings
 from components.serving.client import Sampling
+
+DEFAULT_ROOM = 4096
+# Not in a key as it is by default: it only gives answers where there were none.
+ReasoningTokens = Annotated[
+    int,
+    Field(
+        ge=0,
+        exclude_if=lambda tokens: tokens == DEFAULT_ROOM,
+        description="more tokens for an answer that was cut off because the model thinks first; 0: none",
+    ),
+]
 
 
 class Generation(Settings):
@@ -19,11 +30,12 @@ class Generation(Settings):
     temperature: float = Field(0.7, ge=0)
     top_p: float = Field(0.9, gt=0, le=1)
     max_tokens: int = Field(512, ge=1)
+    reasoning_tokens: ReasoningTokens = DEFAULT_ROOM
     concurrency: int = Field(64, ge=1, description="requests in flight at once")
     seed: int = 0
 
     def sampling(self, stop: tuple[str, ...] = ()) -> Sampling:
-        return Sampling(self.temperature, self.top_p, self.max_tokens, stop)
+        return Sampling(self.temperature, self.top_p, self.max_tokens, stop, reasoning_tokens=self.reasoning_tokens)
 
 
 class ServingSettings(Settings):

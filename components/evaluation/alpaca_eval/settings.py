@@ -6,6 +6,7 @@ from pydantic import Field
 
 from components.core.settings import Settings
 from components.serving.client import Sampling
+from components.serving.settings import DEFAULT_ROOM, ReasoningTokens
 
 
 class InstructionsSettings(Settings):
@@ -43,12 +44,15 @@ class AnnotationSettings(Settings):
     head_to_head: bool = Field(True, description="compare with the model before, too")
     comparison_temperature: float = Field(0.0, ge=0, description="of a head-to-head verdict; 0 is greedy")
     comparison_max_tokens: int = Field(256, ge=1, description="for a head-to-head verdict with its reasons")
+    reasoning_tokens: ReasoningTokens = DEFAULT_ROOM
     concurrency: int = Field(64, ge=1, description="requests in flight at once")
     seed: int = 0
 
     def preference_sampling(self) -> Sampling:
         """One token: the identifier of the better output."""
-        return Sampling(0.0, 1.0, 1, top_logprobs=0 if self.form == "plain" else self.top_logprobs)
+        logprobs = 0 if self.form == "plain" else self.top_logprobs
+        return Sampling(0.0, 1.0, 1, top_logprobs=logprobs, reasoning_tokens=self.reasoning_tokens)
 
     def comparison_sampling(self) -> Sampling:
-        return Sampling(self.comparison_temperature, 1.0, self.comparison_max_tokens)
+        tokens, room = self.comparison_max_tokens, self.reasoning_tokens
+        return Sampling(self.comparison_temperature, 1.0, tokens, reasoning_tokens=room)

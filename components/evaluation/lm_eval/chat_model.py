@@ -93,7 +93,8 @@ class ChatModel(LM):  # type: ignore[misc]
         tokens = int(arguments.get("max_gen_toks") or arguments.get("max_tokens") or self._settings.max_tokens)
         stop = tuple(_stop_sequences(arguments)[:MOST_STOP_SEQUENCES])
         id = short_id(conversation, str(temperature), tokens, *stop)
-        sampling = Sampling(temperature, float(arguments.get("top_p") or 1.0), tokens, stop)
+        top_p, room = float(arguments.get("top_p") or 1.0), self._settings.reasoning_tokens
+        sampling = Sampling(temperature, top_p, tokens, stop, reasoning_tokens=room)
         return Request(id, json.loads(conversation), sampling, seed_from(self._settings.seed, "benchmark", id))
 
 

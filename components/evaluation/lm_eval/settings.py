@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from components.core.settings import Settings
+from components.serving.settings import DEFAULT_ROOM, ReasoningTokens
 
 
 class BenchmarksSettings(Settings):
@@ -24,5 +25,6 @@ class BenchmarksSettings(Settings):
     limit: int | None = Field(None, ge=1, description="only the first so many questions of each task; null: all")
     include: str = Field("", description="a folder with task files of one's own")
     max_tokens: int = Field(512, ge=1, description="new tokens where the task names no limit")
+    reasoning_tokens: ReasoningTokens = DEFAULT_ROOM
     concurrency: int = Field(64, ge=1, description="requests in flight at once")
     seed: int = 0
