@@ -97,7 +97,9 @@ class Recipe(Settings):
             section = _inside(raw, path)
             if isinstance(section, dict) and section.get("by") != "pairs":  # early stop by pairs asks nobody
                 section["judging"] = _with_defaults(section.get("judging"), raw["judging"])
-                section["answers"] = _with_defaults(section.get("answers"), raw["sampling"], besides="candidates")
+                section["answers"] = _with_defaults(
+                    section.get("answers"), raw["sampling"], besides=("candidates", "reasoning")
+                )
         return raw
 
     @model_validator(mode="after")
@@ -139,12 +141,12 @@ def _inside(raw: Any, path: Sequence[str]) -> Any:
     return raw
 
 
-def _with_defaults(section: Any, defaults: Any, besides: str = "") -> Any:
+def _with_defaults(section: Any, defaults: Any, besides: Sequence[str] = ()) -> Any:
     """The section with what it does not set itself; validation reports what is no section."""
     section = {} if section is None else section
     if not isinstance(section, dict) or not isinstance(defaults, dict):
         return section
-    return {name: value for name, value in defaults.items() if name != besides} | section
+    return {name: value for name, value in defaults.items() if name not in besides} | section
 
 
 def shipped_recipes() -> list[str]:

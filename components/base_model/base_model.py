@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.base_model.chat import chat_problem, end_ids_of_files, with_arguments, with_roles
+from components.base_model.chat import chat_problem, end_ids_of_files, thought_form, with_arguments, with_roles
 from components.base_model.settings import BaseModelSettings
 from components.base_model.sources import SMOLLM2, fetch, identify, smollm2_gguf
 from components.core.context import open_step
@@ -39,22 +39,27 @@ def import_all(state: dict[str, Any], roles: Sequence[str]) -> dict[str, Any]:
                 models[role] = models["base"]
                 continue
             settings = settings or context.section("model", BaseModelSettings)
-            make = partial(import_model, context.store, settings, trained=role == "base")
+            trained, sampling = role == "base", context.recipe.get("sampling", {})
+            thinks = trained and sampling.get("reasoning") == "keep"
+            make = partial(import_model, context.store, settings, trained, thinks)
             models[role] = context.make(f"{name}/base-model", make)
         return {**state, "data": {**state["data"], **models}}
 
 
-def import_model(root: str, settings: BaseModelSettings, trained: bool = True) -> Manifest:
+def import_model(root: str, settings: BaseModelSettings, trained: bool = True, thinks: bool = False) -> Manifest:
     """The base_model stage; raises UserError for a model without a chat template.
 
     One that is to be `trained` is refused, too, where its template makes another text for training than for serving.
-    Others only answer: for them that is no more than a record of the stage.
+    Others only answer: for them that is no more than a record of the stage. One that `thinks` is trained on its
+    thoughts, too: they count for its template.
     """
     source = identify(settings)
     own = settings.model_copy(update={"base": "", "revision": None})  # the digest says what it is, not its name
     stage = Stage(root, "base_model", own, {"source": source})
     if stage.manifest:
-        if trained:
+        if thinks:
+            _require_thoughts(settings.base, stage)
+        elif trained:
             _require_one_text(settings.base, read_records(stage.uri, "chat", ChatProblem))
         return stage.manifest
     with scratch_folder() as scratch:
@@ -65,11 +70,13 @@ def import_model(root: str, settings: BaseModelSettings, trained: bool = True) -
         else:
             _copy(fetch(settings, source.digest, scratch), folder)
         problems = _set_up_chat(folder, settings)
-        if trained:
+        if trained and not thinks:
             _require_one_text(settings.base, problems)
         counts = Counts(kept={"parameters": _count_parameters(folder)})
         manifest = stage.publish(counts, {"chat": problems} if problems else {}, folder=folder)
         prime_model_cache(stage.uri, folder)
+    if thinks:
+        _require_thoughts(settings.base, stage)
     return manifest
 
 
@@ -118,7 +125,30 @@ def _require_one_text(base: str, problems: Sequence[ChatProblem]) -> None:
         raise UserError(
             f"what {base} would be trained on is not what it would be asked: {problems[0].problem}",
             "Give model.chat_template_kwargs (Qwen3: {enable_thinking: false}), or in model.chat_template a template "
-            "whose prompt goes on with the answer alone and a token at which the model stops.",
+            "whose prompt goes on with the answer alone and a token at which the model stops. A model that is to think "
+            "is trained on its thoughts, too, with sampling.reasoning: keep.",
+        )
+
+
+def _require_thoughts(base: str, stage: Stage) -> None:
+    """Raises UserError where the stored template does not train on a thought as it is sampled."""
+    files = stage.manifest.files if stage.manifest else {}
+    with scratch_folder() as folder:
+        for name in files:
+            if "/" in name and not name.endswith(".safetensors"):
+                (folder / Path(name).name).write_bytes(stage.store.read(name) or b"")
+        tokenizer = load_tokenizer(folder)
+        form = thought_form(tokenizer)
+        problem = (
+            chat_problem(tokenizer, end_ids_of_files(folder, tokenizer), form)
+            if form
+            else ("it neither takes reasoning_content with an answer nor leaves <think>...</think> in its text")
+        )
+    if problem:
+        raise UserError(
+            f"the chat template of {base} cannot train on thoughts as they are sampled: {problem}",
+            "Set sampling.reasoning to strip (answers alone are trained on), or give in model.chat_template one that "
+            "shows message.reasoning_content of the last answer and whose prompt goes on with it.",
         )
 
 

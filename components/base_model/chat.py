@@ -22,6 +22,8 @@ ONE_TURN = [{"role": "user", "content": "What is large?"}]
 TWO_TURNS = [*ONE_TURN, {"role": "assistant", "content": "The sea."}, {"role": "user", "content": "What else?"}]
 WITH_SYSTEM = [{"role": "system", "content": "Answer in a word."}, *ONE_TURN]
 TWICE = [*ONE_TURN, {"role": "user", "content": "And small?"}]
+THOUGHT = "Whales are larger than ships are."
+IN_FIELD, IN_TEXT = "reasoning_content", "<think>"  # where a message has its thought, as Qwen3 and DeepSeek take it
 SHOWN = 60  # characters of a text from where it differs
 
 # The messages of a template that knows no system role, or whose roles must alternate: a system message is said
@@ -121,29 +123,51 @@ def _shows(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> bool:
     return all(message["content"] in text for message in messages)
 
 
-def chat_problem(tokenizer: PreTrainedTokenizerBase, ends: frozenset[int]) -> str:
+def answer_message(text: str, thought: str = "", form: str = "") -> dict[str, str]:
+    """An answer to train on, with its thought in the `form` that `thought_form` found; without one the answer alone."""
+    if form == IN_TEXT and thought:
+        text = f"<think>\n{thought}\n</think>\n\n{text}"
+    answer = {"role": "assistant", "content": text}
+    return answer | {IN_FIELD: thought} if form == IN_FIELD else answer
+
+
+def thought_form(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Where this template takes the thought of the last answer: in a field of the message, or in its text where the
+    tokenizer has tokens for its beginning and end. "" where it has no place for one."""
+    tags, controls = {"<think>", "</think>"}, set(control_tokens(tokenizer))
+    known = tags <= set(tokenizer.get_added_vocab()) and not tags & controls
+    for form in (IN_FIELD, IN_TEXT) if known else (IN_FIELD,):
+        with suppress(TemplateError):
+            text = _text(tokenizer, [*ONE_TURN, answer_message(ANSWER, THOUGHT, form)])
+            if text.count(THOUGHT) == text.count(ANSWER) == 1 and text.index(THOUGHT) < text.index(ANSWER):
+                return form
+    return ""
+
+
+def chat_problem(tokenizer: PreTrainedTokenizerBase, ends: frozenset[int], form: str = "") -> str:
     """Why a model that is trained on this template's text would not be the one that is served; "" where it would.
 
     What is trained on must be the served prompt, the answer, and a token at which a server stops, in this order and
-    token by token, after one turn and, where the template knows them, after two and after a system message.
+    token by token, after one turn and, where the template knows them, after two and after a system message. With a
+    `form` the answer has a thought, which stands between.
     """
     try:
-        problems = [_difference(tokenizer, ONE_TURN, ends)]
+        problems = [_difference(tokenizer, ONE_TURN, ends, form)]
     except TemplateError as error:
         return f"the chat template refuses a question with its answer ({error})"
     for asked in (TWO_TURNS, WITH_SYSTEM):
         with suppress(TemplateError):  # a template for single questions; one without a system role
-            problems.append(_difference(tokenizer, asked, ends))
+            problems.append(_difference(tokenizer, asked, ends, form))
     return next(filter(None, problems), "")
 
 
-def _difference(tokenizer: PreTrainedTokenizerBase, asked: Messages, ends: frozenset[int]) -> str:
-    answered = [*asked, {"role": "assistant", "content": ANSWER}]
+def _difference(tokenizer: PreTrainedTokenizerBase, asked: Messages, ends: frozenset[int], form: str) -> str:
+    answered = [*asked, answer_message(ANSWER, THOUGHT if form else "", form)]
     prompt, text = _text(tokenizer, asked), _text(tokenizer, answered)
     if not text.startswith(prompt):
         return _parting(prompt, text)
     before, _, after = text[len(prompt) :].partition(ANSWER)
-    if before.strip():
+    if before.strip() and not (form and THOUGHT in before):
         return f"training text has {before[:SHOWN]!r} between the served prompt and the answer"
     names = [str(tokenizer.convert_ids_to_tokens(end)) for end in sorted(ends)]
     if not _ends(after, names, control_tokens(tokenizer)):

@@ -90,6 +90,9 @@ class Candidate(Turn):
     finish_reason: str
     seed: int
     tokens: int
+    reasoning: str = Field(
+        "", exclude_if=lambda text: not text, description="its thought, with sampling.reasoning: keep"
+    )
 
 
 class Judgement(Record):
@@ -121,6 +124,8 @@ class Pair(Turn):
     rejected_score: float
     chosen_votes: int | None = None
     rejected_votes: int | None = None
+    chosen_reasoning: str = Field("", exclude_if=lambda text: not text, description="the candidate's thought")
+    rejected_reasoning: str = Field("", exclude_if=lambda text: not text)
 
 
 class Instruction(Record):

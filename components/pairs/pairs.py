@@ -145,6 +145,8 @@ def _pair(group: Sequence[Candidate], scores: Mapping[str, Score], settings: Pai
         rejected_score=means[rejected.id],
         chosen_votes=scores[chosen.id].votes,
         rejected_votes=scores[rejected.id].votes,
+        chosen_reasoning=chosen.reasoning,
+        rejected_reasoning=rejected.reasoning,
     )
 
 

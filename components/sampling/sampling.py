@@ -42,18 +42,26 @@ def sample_candidates(root: str, settings: SamplingSettings, model: str, prompts
     stage = Stage(root, "sampling", settings, {"model": parent(model), "prompts": parent(prompts)})
     if stage.manifest:
         return stage.manifest
-    candidates = answer_prompts(
-        stage, "candidates", read_records(prompts, "prompts", Prompt), settings.candidates, settings, endpoint
-    )
+    asked, keep = read_records(prompts, "prompts", Prompt), settings.reasoning == "keep"
+    candidates = answer_prompts(stage, "candidates", asked, settings.candidates, settings, endpoint, keep)
     return stage.publish(
         count_candidates(candidates), {"candidates": candidates}, tokens=sum(c.tokens for c in candidates)
     )
 
 
 def answer_prompts(
-    stage: Stage, kind: str, prompts: Sequence[Prompt], answers: int, settings: Generation, endpoint: Endpoint
+    stage: Stage,
+    kind: str,
+    prompts: Sequence[Prompt],
+    answers: int,
+    settings: Generation,
+    endpoint: Endpoint,
+    thoughts: bool = False,
 ) -> list[Candidate]:
-    """`answers` candidates of each prompt; seeds come from the ids, so an interrupted stage continues the same draw."""
+    """`answers` candidates of each prompt; seeds come from the ids, so an interrupted stage continues the same draw.
+
+    Where their `thoughts` are kept, they are beside the text.
+    """
     by_id = {f"{prompt.id}/{n}": prompt for prompt in prompts for n in range(answers)}
     sampling: Sampling = settings.sampling()
     requests = [
@@ -72,6 +80,7 @@ def answer_prompts(
             finish_reason=answer.finish_reason,
             seed=request.seed,
             tokens=answer.tokens,
+            reasoning=answer.reasoning.strip() if thoughts else "",
         )
 
     return complete(stage, kind, Candidate, requests, make, endpoint, settings.concurrency)

@@ -12,7 +12,7 @@ import torch
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase, Trainer
 
-from components.base_model.chat import control_tokens
+from components.base_model.chat import IN_FIELD, control_tokens
 from components.core.errors import UserError
 from components.core.model_files import prime_model_cache, scratch_folder
 from components.core.records import Counts, CurvePoint, Manifest, Messages, Record
@@ -152,7 +152,7 @@ def rejection_reason(tokenizer: PreTrainedTokenizerBase, messages: Messages, max
     also leave out a part of a text, as Qwen3's does with what stands before </think>. Raises UserError where it refuses
     the roles.
     """
-    texts = [message["content"] for message in messages]
+    texts = [message[part] for message in messages for part in ("content", IN_FIELD) if message.get(part)]
     if any(token in text for text in texts for token in _control_tokens(tokenizer)):
         return "holds control tokens"
     try:

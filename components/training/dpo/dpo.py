@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.base_model.base_model import load_tokenizer
+from components.base_model.chat import answer_message, thought_form
 from components.core.errors import UserError
 from components.core.hashing import content_hash
 from components.core.model_files import model_folder
@@ -129,10 +130,11 @@ def usable_pairs(
     """Pairs without those that have a side which cannot be trained on."""
     from components.training.trainer import rejection_reason
 
+    form = form_of_thoughts(pairs, tokenizer)
     usable: list[Pair] = []
     dropped: Counter[str] = Counter()
     for pair in pairs:
-        row = preference_row(pair)
+        row = preference_row(pair, form)
         reasons = [
             rejection_reason(tokenizer, row["prompt"] + row[side], max_length) for side in ("chosen", "rejected")
         ]
@@ -154,12 +156,27 @@ def split_held_out(pairs: Sequence[Pair], settings: DpoSettings) -> tuple[list[P
     return [pair for pair in pairs if pair.id not in watched], [pair for pair in pairs if pair.id in watched]
 
 
-def preference_row(pair: Pair) -> Row:
-    """In TRL's prompt/chosen/rejected form."""
+def form_of_thoughts(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> str:
+    """Where these pairs' thoughts go in training text, "" where they have none.
+
+    Raises UserError where the template has no place for them.
+    """
+    if not any(pair.chosen_reasoning or pair.rejected_reasoning for pair in pairs):
+        return ""
+    if form := thought_form(tokenizer):
+        return form
+    raise UserError(
+        "the pairs have thoughts, and the model's chat template has no place for them",
+        "Set sampling.reasoning to strip, or give one that shows message.reasoning_content (model.chat_template).",
+    )
+
+
+def preference_row(pair: Pair, form: str = "") -> Row:
+    """In TRL's prompt/chosen/rejected form; with a `form` the thoughts stand before the answers."""
     return {
         "prompt": conversation(pair.history, pair.prompt),
-        "chosen": [{"role": "assistant", "content": pair.chosen}],
-        "rejected": [{"role": "assistant", "content": pair.rejected}],
+        "chosen": [answer_message(pair.chosen, pair.chosen_reasoning, form)],
+        "rejected": [answer_message(pair.rejected, pair.rejected_reasoning, form)],
     }
 
 
@@ -186,6 +203,7 @@ def make_trainer(
     arguments = trainer_arguments(settings, folder) | {"loss_type": ["sigmoid"]}
     if settings.nll_weight:
         arguments |= {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, settings.nll_weight]}
+    form = form_of_thoughts([*pairs, *held_out], tokenizer)
     reference = load_reference(policy, settings)  # first, so that no process holds both at once
     return DistributedDPOTrainer(
         model=load_policy(policy, settings),
@@ -197,8 +215,8 @@ def make_trainer(
             precompute_ref_log_probs=world_size() == 1,
             disable_dropout=False,
         ),
-        train_dataset=Dataset.from_list([preference_row(pair) for pair in pairs]),
-        eval_dataset=Dataset.from_list([preference_row(pair) for pair in held_out]) if held_out else None,
+        train_dataset=Dataset.from_list([preference_row(pair, form) for pair in pairs]),
+        eval_dataset=Dataset.from_list([preference_row(pair, form) for pair in held_out]) if held_out else None,
         processing_class=tokenizer,
         peft_config=lora_config(settings),
     )
