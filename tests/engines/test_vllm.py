@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,9 +18,8 @@ from components.serving.conformance import examine
 from components.serving.engines.processes import CommandEngine
 from components.serving.kubernetes.launch import LAUNCHES, ServedModel
 from components.serving.settings import ServingSettings
-from examples.world.model import write_model
 from tests.helpers.paths import ROOT
-from tests.helpers.small_world import SEED, SmallWorld, make_small_world
+from tests.helpers.small_world import VERDICTS, SmallWorld
 from tests.helpers.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.engines
@@ -61,25 +57,16 @@ def test_vllm_as_we_launch_it_does_all_that_a_run_asks_for(tmp_path: Path, monke
     assert not lacking
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallWorld]:
-    """The small world with a model whose heads are as wide as vLLM wants them on a CPU."""
-    folder = tmp_path_factory.mktemp("world")
-    with make_small_world(folder) as world:
-        shutil.rmtree(folder / "model")
-        write_model(folder / "model", SEED, heads=3)
-        yield world
-
-
-def run(world: SmallWorld, folder: Path, *options: str) -> dict[str, Any]:
-    """The summary of a whole run in an empty folder."""
-    command = [sys.executable, "-m", "pipelines.cli.main", "run", str(world.recipe)]
-    command += ["--annotator-endpoint", world.annotator, *options]
+def test_a_run_served_by_vllm_comes_to_the_same_verdicts(small_world: SmallWorld, tmp_path: Path) -> None:
+    """M1 to M3, learning for real: the verdicts are those of the run that the embedded engine serves
+    (tests/pipelines/test_loop.py); each model is served by a vLLM of its own."""
+    command = [sys.executable, "-m", "pipelines.cli.main", "run", str(small_world.recipe)]
+    command += ["--annotator-endpoint", small_world.annotator, "--engine", "command"]
+    command += ["--set", f"serving.command={COMMAND}", "--set", "serving.dtype=float32"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SRLM_"))}
-    folder.mkdir()
     done = subprocess.run(
         command,
-        cwd=folder,
+        cwd=tmp_path,
         env=environment | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -87,17 +74,8 @@ def run(world: SmallWorld, folder: Path, *options: str) -> dict[str, Any]:
         timeout=TIMEOUT_S,
     )
     assert done.returncode == 0, done.stdout
-    return json.loads(next(folder.glob(".srlm/runs/*/summary.json")).read_text())
-
-
-def verdicts(summary: dict[str, Any]) -> dict[str, str]:
-    return {model["name"]: model["verdict"] for model in summary["models"] if model.get("verdict")}
-
-
-def test_a_run_served_by_vllm_comes_to_the_same_verdicts(world: SmallWorld, tmp_path: Path) -> None:
-    """M1 to M3, learning for real (tests/helpers/small_world.py): both engines draw from the same models."""
-    ours = run(world, tmp_path / "embedded")
-    command = ("--engine", "command", "--set", f"serving.command={COMMAND}", "--set", "serving.dtype=float32")
-    by_vllm = run(world, tmp_path / "vllm", *command)
-    assert verdicts(ours) and verdicts(by_vllm) == verdicts(ours)
-    assert [model["name"] for model in by_vllm["models"]] == ["m0", "sft", "m1", "m2", "m3"]
+    summary = json.loads(next(tmp_path.glob(".srlm/runs/*/summary.json")).read_text())
+    assert [model["name"] for model in summary["models"]] == ["m0", "sft", "m1", "m2", "m3"]
+    assert [model["verdict"] for model in summary["models"]] == VERDICTS
+    logs = [path for path in tmp_path.glob(".srlm/servers/*/*.log") if "vLLM" in path.read_text(errors="replace")]
+    assert {path.stem for path in logs} >= {"m1", "m2", "m3"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ import yaml
 
 from examples.world.data import Sizes, slip
 from examples.world.make import make_world, overrides
+from examples.world.model import write_model
 from examples.world.truth import true_score
 from pipelines.recipe import load_recipe
 from tests.helpers.scripted_endpoint import Script, said, served
 
 SEED = 1
+VERDICTS = [None, None, "promote", "promote", "promote"]  # on M0, the SFT baseline, M1, M2 and M3
 SIZES = Sizes(ift=1000, judgements=3000, ranked=51, pool=200, questions=120)
 SETTINGS = (
     "rounds=2",
@@ -74,6 +77,8 @@ def make_small_world(folder: Path) -> Iterator[SmallWorld]:
 def write_small_world(folder: Path) -> Path:
     """Write model, data, instructions with reference outputs and recipe below `folder`; returns the recipe's path."""
     make_world(folder, SEED, SIZES)
+    shutil.rmtree(folder / "model")
+    write_model(folder / "model", SEED, heads=3)  # of 32, the least that vLLM computes on a CPU
     questions = [json.loads(line) for line in (folder / "questions.jsonl").read_text().splitlines()]
     entries = [instruction(n, one["prompt"], one["answer"]) for n, one in enumerate(questions)]
     (folder / "instructions.json").write_text(json.dumps(entries))

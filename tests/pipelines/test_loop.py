@@ -37,7 +37,7 @@ from pipelines.local.run import RunOptions, run_recipe
 from pipelines.local.services import BUCKET, services
 from pipelines.recipe import load_recipe
 from tests.helpers.paths import ROOT
-from tests.helpers.small_world import SEED, SmallWorld, small_settings, write_small_world
+from tests.helpers.small_world import SEED, VERDICTS, SmallWorld, small_settings, write_small_world
 
 pytestmark = pytest.mark.slow
 MODELS = ["m0", "sft", "m1", "m2", "m3"]
@@ -225,7 +225,7 @@ def test_the_gate_s_verdicts_are_in_the_summary(undisturbed: tuple[Runner, str])
     """M1 is the first champion; M2 and M3 are proven to answer better than the champion before them."""
     runner, output = undisturbed
     summary = runner.summaries()[0]
-    assert [model["verdict"] for model in summary["models"]] == [None, None, "promote", "promote", "promote"]
+    assert [model["verdict"] for model in summary["models"]] == VERDICTS
     assert [model["promoted"] for model in summary["models"]] == [False, False, True, True, True]
     reasons = [" ".join(model["reasons"]) for model in summary["models"][3:]]
     assert all("exact_answers" in reason for reason in reasons), reasons
