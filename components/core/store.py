@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from components.core.errors import UserError
+from components.core.proxies import ask_directly
 from components.core.s3_refusals import AGAIN, endpoint, refusal
 
 CREATES = 8  # tries of a conditional put that meets others
@@ -247,6 +248,7 @@ def _s3() -> Any:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
+    ask_directly(os.environ.get("AWS_ENDPOINT_URL_S3", ""), os.environ.get("AWS_ENDPOINT_URL", ""))
     config = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
     try:
         session = Session()

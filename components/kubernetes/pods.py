@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.kubernetes.settings import ClusterSettings, PodSettings
+from components.kubernetes.settings import AUTHORITIES, ClusterSettings, PodSettings, StepPods
 
 USER = 65532  # as in images/Dockerfile
 POD_SECURITY: dict[str, Any] = {
@@ -45,12 +45,37 @@ def environment_sources(cluster: ClusterSettings) -> list[dict[str, Any]]:
     ]
 
 
-def resources(pod: PodSettings) -> dict[str, Any]:
-    """Requests and limits of a container. Memory and GPUs are both: more memory than asked for would be another's."""
-    requests = {"cpu": pod.cpu, "ephemeral-storage": pod.disk}
-    limits: dict[str, Any] = {"memory": pod.memory} if pod.memory else {}
-    limits |= {pod.gpu_type: str(pod.gpus)} if pod.gpus else {}
-    return {"requests": limits | {name: value for name, value in requests.items() if value}, "limits": limits}
+def asked_environment(cluster: ClusterSettings, secrets: bool = True) -> list[dict[str, Any]]:
+    """The variables that the recipe's `cluster.environment` names; without `secrets` only what is none."""
+    asked = cluster.environment
+    sources = {"configMapKeyRef": asked.config_maps, "secretKeyRef": asked.secrets if secrets else {}}
+    referred = [
+        {"name": name, "valueFrom": {kind: {"name": source, "key": name}}}
+        for kind, found in sources.items()
+        for source, names in found.items()
+        for name in names
+    ]
+    return referred + [{"name": name, "value": value} for name, value in asked.plain.items()]
+
+
+def with_authorities(cluster: ClusterSettings, spec: dict[str, Any]) -> dict[str, Any]:
+    """A pod's spec, with the certificate authorities of `cluster.environment` in each of its containers."""
+    bundle = cluster.environment.ca_bundle
+    if not bundle:
+        return spec
+    mount = {"name": "authorities", "mountPath": AUTHORITIES, "readOnly": True}
+    volume = {"name": "authorities", "configMap": {"name": bundle.config_map}}
+    mounted: dict[str, Any] = {
+        kind: [{**one, "volumeMounts": [*one.get("volumeMounts", []), mount]} for one in spec[kind]]
+        for kind in ("initContainers", "containers")
+        if kind in spec
+    }
+    return {**spec, **mounted, "volumes": [*spec.get("volumes", []), volume]}
+
+
+def resources(pod: StepPods) -> dict[str, Any]:
+    """Requests and limits of a container."""
+    return {"requests": pod.requests(), "limits": pod.limits()}
 
 
 def shared_memory(pod: PodSettings) -> dict[str, Any]:

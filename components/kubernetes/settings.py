@@ -2,26 +2,96 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from components.core.settings import Settings
 
 _NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"  # as Kubernetes names objects
-_QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$"
+_QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|[MGTPE]i?)?$"
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+AUTHORITIES = "/etc/srlm/authorities"  # the folder of the bundle in pods
+OF_AUTHORITIES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")  # boto3's; MLflow's; the models' client's
+# Go's programs (Kubeflow's launcher in each step) read it, too; the API server is known by its address alone.
+PAST_PROXIES = "localhost,127.0.0.1,.svc,.cluster.local,.kubeflow,$(KUBERNETES_SERVICE_HOST)"
+_OURS = re.compile(
+    r"(HOME|USER|NAMESPACE|HF_HUB_OFFLINE|HF_TOKEN|AWS_(ENDPOINT_URL_S3|REGION|ACCESS_KEY_ID|SECRET_ACCESS_KEY|"
+    r"SESSION_TOKEN)|(SRLM|KFP|KF_PIPELINES|KUBERNETES)_.*)$"
+)
+_SECRET = re.compile("(^|_)(SECRET|TOKEN|PASSWORD|KEY)$")
+_UNITS = {"m": 1e-3, "k": 1e3, "Ki": 1024.0} | {
+    unit + i: (1024.0 if i else 1e3) ** power for power, unit in enumerate("MGTPE", 2) for i in ("", "i")
+}
 
 
-class PodSettings(Settings):
-    """One pod; nothing is asked where a value is 0, empty or absent."""
+def number(quantity: str) -> float:
+    """Kubernetes' quantity ("80Gi", "500m") as bytes or cores."""
+    digits = quantity.rstrip("mkKMGTPEi")
+    return float(digits) * _UNITS.get(quantity.removeprefix(digits), 1.0)
+
+
+def as_text(value: Any) -> Any:
+    """YAML reads `cpu: 4` as a number."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+class StepPods(Settings):
+    """What one pod asks for, and may take. A quota or a LimitRange of the namespace refuses pods that do not say all
+    four, so each has a default for its kind of pod; "0" asks for nothing, or sets no limit (issue 13).
+
+    A limit that is not given is the request, where that is given: more memory than asked for would be another's.
+    """
+
+    defaults: ClassVar[dict[str, str]] = {"cpu": "100m", "cpu_limit": "2", "memory": "512Mi", "memory_limit": "4Gi"}
+
+    cpu: str | None = Field(None, pattern=_QUANTITY, description="request, as Kubernetes writes it: 4, 500m")
+    cpu_limit: str | None = Field(None, pattern=_QUANTITY, description="default: cpu, where it is given")
+    memory: str | None = Field(None, pattern=_QUANTITY, description="request, as Kubernetes writes it: 200Gi")
+    memory_limit: str | None = Field(None, pattern=_QUANTITY, description="default: memory, where it is given")
+
+    @field_validator("cpu", "cpu_limit", "memory", "memory_limit", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return as_text(value)
+
+    def amount(self, name: str) -> str:
+        """A request ("cpu", "memory") or a limit ("cpu_limit", "memory_limit"); "" where there is none."""
+        given = getattr(self, name) or getattr(self, name.removesuffix("_limit")) or self.defaults[name]
+        return given if number(given) else ""
+
+    def requests(self) -> dict[str, str]:
+        """As a container's `resources` name them."""
+        asked = {"cpu": self.amount("cpu"), "memory": self.amount("memory")}
+        return {name: value for name, value in asked.items() if value}
+
+    def limits(self) -> dict[str, str]:
+        """As a container's `resources` name them."""
+        limits = {"cpu": self.amount("cpu_limit"), "memory": self.amount("memory_limit")}
+        return {name: value for name, value in limits.items() if value}
+
+    @model_validator(mode="after")
+    def _no_more_than_its_limit(self) -> Self:
+        for name in ("cpu", "memory"):
+            asked, limit = self.amount(name), self.amount(f"{name}_limit")
+            if asked and limit and number(asked) > number(limit):
+                raise ValueError(f"{name}_limit {limit} is less than {name} {asked}: set both")
+        return self
+
+
+class PodSettings(StepPods):
+    """One pod that may take GPUs; nothing is asked where a value is 0 or empty."""
+
+    # On a laptop's cluster what is asked must fit beside all else; what a GPU's model may take is not ours to know.
+    defaults: ClassVar[dict[str, str]] = {"cpu": "500m", "cpu_limit": "4", "memory": "2Gi", "memory_limit": "16Gi"}
+    limits_of_gpu: ClassVar[dict[str, tuple[int, str]]] = {"cpu_limit": (8, ""), "memory_limit": (64, "Gi")}
 
     gpus: int = Field(0, ge=0)
     gpu_type: str = Field("nvidia.com/gpu", description="the resource's name")
     gpu_memory: str | None = Field(
         None, pattern=_QUANTITY, description="that one GPU has, 80Gi for example: a recipe that needs more is refused"
     )
-    cpu: str | None = Field(None, pattern=_QUANTITY, description="as Kubernetes writes it: 4, 500m")
-    memory: str | None = Field(None, pattern=_QUANTITY, description="request and limit, as Kubernetes writes it: 200Gi")
     disk: str | None = Field(
         None,
         pattern=_QUANTITY,
@@ -32,11 +102,30 @@ class PodSettings(Settings):
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: list[dict[str, Any]] = Field(default_factory=list, description="as a pod's spec has them")
 
-    @field_validator("cpu", "memory", "disk", "shared_memory", mode="before")
+    @field_validator("disk", "shared_memory", mode="before")
     @classmethod
-    def _as_text(cls, value: Any) -> Any:
-        """YAML reads `cpu: 4` as a number."""
-        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    def _as_text_too(cls, value: Any) -> Any:
+        return as_text(value)
+
+    def requests(self) -> dict[str, str]:
+        """GPUs are request and limit."""
+        disk = {"ephemeral-storage": self.disk} if self.disk else {}
+        return super().requests() | disk | self._devices()
+
+    def limits(self) -> dict[str, str]:
+        """GPUs are request and limit."""
+        return super().limits() | self._devices()
+
+    def _devices(self) -> dict[str, str]:
+        return {self.gpu_type: str(self.gpus)} if self.gpus else {}
+
+    def amount(self, name: str) -> str:
+        """The default limits grow with the GPUs."""
+        given = getattr(self, name) or getattr(self, name.removesuffix("_limit"))
+        if given or not self.gpus or name not in self.limits_of_gpu:
+            return super().amount(name)
+        number, unit = self.limits_of_gpu[name]
+        return f"{number * self.gpus}{unit}"
 
 
 class TrainingPods(PodSettings):
@@ -44,6 +133,67 @@ class TrainingPods(PodSettings):
 
     nodes: int = Field(1, ge=1, description="more than one become a TrainJob of Kubeflow Trainer")
     schedule_timeout: int = Field(600, ge=1, description="seconds that a TrainJob's pods may find no node")
+
+
+class CertificateBundle(Settings):
+    """A config map with a file of certificate authorities, in place of those that images bring."""
+
+    config_map: str = Field(pattern=_NAME)
+    file: str = Field(
+        "ca.crt", pattern=r"^[-._a-zA-Z0-9]+$", description="its key; the public ones belong into it, too"
+    )
+
+    @property
+    def path(self) -> str:
+        """Where pods find it."""
+        return f"{AUTHORITIES}/{self.file}"
+
+
+class EnvironmentSettings(Settings):
+    """What all pods of a run find in their environment beside what the chart's config map and secret hold (issue 13).
+
+    Variables are named one by one: Kubeflow Pipelines knows no other way. The model's own server gets no secret.
+    """
+
+    config_maps: dict[Annotated[str, Field(pattern=_NAME)], list[Variable]] = Field(
+        default_factory=dict, description="the variables that are taken from each config map"
+    )
+    secrets: dict[Annotated[str, Field(pattern=_NAME)], list[Variable]] = Field(
+        default_factory=dict, description="the variables that are taken from each secret"
+    )
+    variables: dict[Variable, str] = Field(default_factory=dict, description="with their values; nothing secret")
+    ca_bundle: CertificateBundle | None = None
+
+    @field_validator("variables", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return {name: as_text(one) for name, one in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _each_once_and_none_secret(self) -> EnvironmentSettings:
+        named = [name for names in (*self.config_maps.values(), *self.secrets.values()) for name in names]
+        named += [*self.variables, *(OF_AUTHORITIES if self.ca_bundle else ())]
+        if twice := sorted({name for name in named if named.count(name) > 1}):
+            raise ValueError(f"{', '.join(twice)} stands twice in it (ca_bundle sets {', '.join(OF_AUTHORITIES)})")
+        if ours := sorted({name for name in named if _OURS.match(name)}):
+            raise ValueError(
+                f"{', '.join(ours)} would take the place of what a run sets itself; keys and the store's address "
+                "belong into cluster.secret and cluster.config_map"
+            )
+        for name, value in self.variables.items():
+            if _SECRET.search(name) or re.search(r"://[^/@\s]*:[^/@\s]*@", value):
+                raise ValueError(f"{name} holds a secret, which everybody who sees the run could read: name a secret")
+        return self
+
+    @property
+    def plain(self) -> dict[str, str]:
+        """Variables with their values. A proxy without a NO_PROXY gets one, for what lies in the cluster."""
+        named = {name for names in (*self.config_maps.values(), *self.secrets.values()) for name in names}
+        named |= set(self.variables)
+        proxied = any(name.upper() in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY") for name in named)
+        past = {} if not proxied or {"NO_PROXY", "no_proxy"} & named else {"NO_PROXY": PAST_PROXIES}
+        authorities = dict.fromkeys(OF_AUTHORITIES, self.ca_bundle.path) if self.ca_bundle else {}
+        return {**past, **self.variables, **authorities}
 
 
 class ClusterSettings(Settings):
@@ -56,3 +206,5 @@ class ClusterSettings(Settings):
     model_cache: str | None = Field(None, pattern=_NAME, description="claim that servers share weights on; null: none")
     queue: str | None = Field(None, pattern=_NAME, description="Kueue's local queue for pods that take GPUs")
     training_runtime: str = Field("srlm-torch", pattern=_NAME, description="of Kubeflow Trainer, for several nodes")
+    steps: StepPods = Field(default_factory=StepPods, description="pods of steps that do not train, and their like")
+    environment: EnvironmentSettings = Field(default_factory=EnvironmentSettings)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from components.core.errors import UserError
+from components.core.proxies import ask_directly
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,6 +38,7 @@ def registry(tracking_uri: str) -> Iterator[MlflowClient]:
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    ask_directly(tracking_uri)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 

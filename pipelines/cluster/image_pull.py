@@ -10,7 +10,7 @@ from components.core.errors import UserError
 from components.kubernetes.client import Cluster
 from components.kubernetes.diagnosis import diagnose
 from components.kubernetes.objects import APPLICATION, COMPONENT, MANAGER, NAME
-from components.kubernetes.pods import CONTAINER_SECURITY, pod_skeleton
+from components.kubernetes.pods import CONTAINER_SECURITY, pod_skeleton, resources
 from components.kubernetes.removal import if_there
 from components.kubernetes.settings import ClusterSettings
 from components.kubernetes.wait import Wait, WaitPolicy
@@ -55,7 +55,7 @@ def _pod(name: str, image: str, settings: ClusterSettings) -> dict[str, Any]:
         "imagePullPolicy": "IfNotPresent",
         "command": ["python3", "-c", ""],
         "securityContext": CONTAINER_SECURITY,
-        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
+        "resources": resources(settings.steps),
     }
     spec = {
         **pod_skeleton(settings),

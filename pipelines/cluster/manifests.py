@@ -10,7 +10,15 @@ import yaml
 from components.core.hashing import content_hash
 from components.core.images import TRAINER, WORKER
 from components.kubernetes.objects import KEEP, NO_SIDECAR, QUEUE, labels
-from components.kubernetes.pods import CONTAINER_SECURITY, environment_sources, pod_skeleton, resources, shared_memory
+from components.kubernetes.pods import (
+    CONTAINER_SECURITY,
+    asked_environment,
+    environment_sources,
+    pod_skeleton,
+    resources,
+    shared_memory,
+    with_authorities,
+)
 from components.kubernetes.settings import PodSettings
 from components.serving.kubernetes.launch import LAUNCHES
 from pipelines.recipe import Recipe
@@ -18,7 +26,6 @@ from pipelines.runs import check_run_name
 
 TOKEN_FOLDER, TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines", "token"
 DAY = 86400
-SUBMISSION = PodSettings(cpu="100m", memory="1Gi")
 Manifest = dict[str, Any]
 
 
@@ -119,18 +126,19 @@ def _job(recipe: Recipe, request: JobRequest) -> Manifest:
 
 
 def _pod(recipe: Recipe, request: JobRequest) -> Manifest:
-    return {
+    spec = {
         "restartPolicy": "Never",
         **pod_skeleton(recipe.cluster, _pod_settings(recipe, request)),
         "automountServiceAccountToken": request.runner == "job",  # that makes servers; a submission asks Kubeflow alone
         "enableServiceLinks": False,
-        **({"initContainers": [_guard(request)]} if request.makes_servers else {}),
+        **({"initContainers": [_guard(recipe, request)]} if request.makes_servers else {}),
         "containers": [_container(recipe, request)],
         "volumes": _volumes(recipe, request),
     }
+    return with_authorities(recipe.cluster, spec)
 
 
-def _guard(request: JobRequest) -> Manifest:
+def _guard(recipe: Recipe, request: JobRequest) -> Manifest:
     """A sidecar (an init container that goes on): it is told to end after the run's container has, and ends servers."""
     return {
         "name": "guard",
@@ -138,8 +146,8 @@ def _guard(request: JobRequest) -> Manifest:
         "image": request.image or TRAINER,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python3", "-m", "components.serving.kubernetes.guard", request.run],
-        "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108
-        "resources": {"requests": {"cpu": "10m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+        "env": [{"name": "HOME", "value": "/tmp"}, *asked_environment(recipe.cluster, secrets=False)],  # noqa: S108
+        "resources": resources(recipe.cluster.steps),
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
     }
@@ -149,6 +157,7 @@ def _container(recipe: Recipe, request: JobRequest) -> Manifest:
     environment: list[Manifest] = [
         {"name": "HOME", "value": "/work"},
         {"name": "SRLM_HOME", "value": "/work/.srlm"},
+        *asked_environment(recipe.cluster),
     ]
     folders = {"recipe": "/recipe", "work": "/work", "tmp": "/tmp"}  # noqa: S108
     if request.runner == "kubeflow":
@@ -169,7 +178,7 @@ def _container(recipe: Recipe, request: JobRequest) -> Manifest:
         "workingDir": "/work",
         "env": environment,
         "envFrom": environment_sources(recipe.cluster),
-        "resources": resources(_pod_settings(recipe, request)),
+        "resources": resources(recipe.resources if _trains(recipe, request) else recipe.cluster.steps),
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": name, "mountPath": path} for name, path in folders.items()],
@@ -190,6 +199,8 @@ def _volumes(recipe: Recipe, request: JobRequest) -> list[Manifest]:
 
 def _pod_settings(recipe: Recipe, request: JobRequest) -> PodSettings:
     """A Job runs the pipeline itself and so trains in its pod, unless several nodes do that; a submission is small."""
-    if request.runner == "kubeflow":
-        return SUBMISSION
-    return recipe.resources if recipe.resources.nodes == 1 else PodSettings(cpu="1", memory="4Gi")
+    return recipe.resources if _trains(recipe, request) else PodSettings()
+
+
+def _trains(recipe: Recipe, request: JobRequest) -> bool:
+    return request.runner == "job" and recipe.resources.nodes == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ DECISION, STATE = "Output", "state"  # outputs of a phase that ends with a gate
 def finish_package(spec: Spec, platform: Spec | None = None) -> None:
     """The documents of a package, changed in place."""
     wait_for_gates(spec)
+    shorten_executors(spec)
     merge_executors(spec, platform or {})
 
 
@@ -43,6 +45,21 @@ def _run_unless_stopped(spec: Spec, task: Spec, phase: str) -> None:
     component = spec["components"][task["componentRef"]["name"]]
     component["inputDefinitions"]["parameters"][name] = {"parameterType": "STRING"}
     task["triggerPolicy"] = {"condition": f"inputs.parameter_values['{name}'] != 'stop'"}
+
+
+def shorten_executors(spec: Spec) -> None:
+    """What a step does not need, as its text stands in six node states of each of its runs.
+
+    KFP writes each request and limit twice: as it is (resourceMemoryLimit: 4Gi), which backends since 2.4 read, and as
+    a number for older ones (memoryLimit: 4.29). Its shell command is indented by 25 spaces within lines.
+    """
+    for executor in spec["deploymentSpec"]["executors"].values():
+        container = executor.get("container", {})
+        amounts = container.get("resources", {})
+        for name in [name for name in amounts if f"resource{name[0].upper()}{name[1:]}" in amounts]:
+            del amounts[name]
+        if container.get("command", [])[:2] == ["sh", "-ec"]:
+            container["command"][2] = re.sub(" {2,}", " ", container["command"][2])
 
 
 def merge_executors(spec: Spec, platform: Spec) -> None:

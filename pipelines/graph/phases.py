@@ -21,7 +21,7 @@ from components.prompts.component import write_all_prompts
 from components.run.component import hand_over, prepare, resume
 from components.sampling.component import sample
 from components.training.launch.component import dpo, sft
-from pipelines.graph.pods import training_step, worker_step
+from pipelines.graph.pods import import_step, training_step, worker_step
 from pipelines.recipe import Recipe
 
 ROLES = ("base", "writer", "annotator")
@@ -79,7 +79,7 @@ def prepare_phase(recipe: Recipe, roles: tuple[str, ...] = ROLES, goes_on_from: 
         )
         worker_step(opened, "open the run, import data", recipe, worker_image, OF_POLICY + OF_JUDGE + OF_ANNOTATOR)
         models = import_models(state=opened.outputs["Output"], roles=list(roles))
-        worker_step(models, "import models", recipe, trainer_image)
+        import_step(models, "import models", recipe, trainer_image)
         if not goes_on_from:
             return models.output  # type: ignore[no-any-return]
         found = resume(state=models.output, name=goes_on_from)
@@ -125,7 +125,7 @@ def eft_phase(recipe: Recipe) -> Any:
     @dsl.pipeline(name="eft-examples")
     def phase(before: dict, worker_image: str) -> str:
         examples = eft(before=before, model="")
-        return worker_step(examples, "write EFT examples", recipe, worker_image).output  # type: ignore[no-any-return]
+        return worker_step(examples, "write EFT examples", recipe, worker_image, OF_POLICY).output  # type: ignore[no-any-return]
 
     return phase
 

@@ -8,11 +8,19 @@ from typing import Any
 from kfp import kubernetes
 
 from components.kubernetes.objects import KEEP, QUEUE
-from components.kubernetes.pods import FROM_CONFIG_MAP, FROM_SECRET
-from components.kubernetes.settings import ClusterSettings, PodSettings
+from components.kubernetes.pods import FROM_CONFIG_MAP, FROM_SECRET, OF_POLICY
+from components.kubernetes.settings import (
+    AUTHORITIES,
+    ClusterSettings,
+    EnvironmentSettings,
+    PodSettings,
+    StepPods,
+    number,
+)
 from pipelines.recipe import Recipe
 
-# Beside what all pods take from the config map; the rest of what a step needs are the pipeline's parameters.
+# Beside what all pods take from the config map, for those that ask the policy and so may serve it; the rest of what a
+# step needs are the pipeline's parameters.
 ENGINE_IMAGES = ("SRLM_TRANSFORMERS_IMAGE", "SRLM_TGI_IMAGE", "SRLM_VLLM_IMAGE")
 
 
@@ -22,14 +30,21 @@ def phase_box(task: Any, title: str) -> Any:
 
 
 def worker_step(task: Any, title: str, recipe: Recipe, image: Any, keys: tuple[str, ...] = ()) -> Any:
-    """A step in the worker's image (or, to import models, in the trainer's); `title` is what its box says.
+    """A step in the worker's image; `title` is what its box says.
 
     `keys` are those of the endpoints that it asks beside the policy's, by their names in the secret.
 
     KFP's cache is off: it never checks that an output still exists; the stages find finished work by content instead.
     """
     task.set_caching_options(False).set_display_name(title).set_container_image(image)
-    return set_up_pod(task, recipe.cluster, keys)
+    steps = recipe.cluster.steps
+    return give_amounts(set_up_pod(task, recipe.cluster, keys), steps, steps)
+
+
+def import_step(task: Any, title: str, recipe: Recipe, image: Any) -> Any:
+    """The step that imports models, in the trainer's image: it may read a whole one (GGUF), as training does."""
+    worker_step(task, title, recipe, image)
+    return give_amounts(task, recipe.cluster.steps, recipe.resources)
 
 
 def training_step(task: Any, title: str, recipe: Recipe, image: Any, keys: tuple[str, ...] = ()) -> Any:
@@ -44,24 +59,46 @@ def set_up_pod(task: Any, cluster: ClusterSettings, keys: tuple[str, ...] = ()) 
     KFP does everything that Pod Security "restricted" asks for but this: that root is refused.
     """
     kubernetes.set_security_context(task, run_as_non_root=True)
-    places = (*FROM_CONFIG_MAP, *ENGINE_IMAGES)
+    places = (*FROM_CONFIG_MAP, *(ENGINE_IMAGES if set(OF_POLICY) <= set(keys) else ()))
     kubernetes.use_config_map_as_env(task, cluster.config_map, {name: name for name in places}, optional=True)
     kubernetes.use_secret_as_env(task, cluster.secret, {name: name for name in (*FROM_SECRET, *keys)}, optional=True)
+    give_environment(task, cluster.environment)
     kubernetes.set_image_pull_policy(task, "IfNotPresent")  # an image's tag is a version
     if cluster.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, cluster.image_pull_secrets)
     return task
 
 
+def give_environment(task: Any, environment: EnvironmentSettings) -> None:
+    """The variables that the recipe names, and the certificate authorities."""
+    for source, names in environment.config_maps.items():
+        kubernetes.use_config_map_as_env(task, source, {name: name for name in names})
+    for source, names in environment.secrets.items():
+        kubernetes.use_secret_as_env(task, source, {name: name for name in names})
+    for name, value in environment.plain.items():
+        task.set_env_variable(name, value)
+    if environment.ca_bundle:
+        kubernetes.use_config_map_as_volume(task, environment.ca_bundle.config_map, AUTHORITIES)
+
+
+def give_amounts(task: Any, asked: StepPods, limits: StepPods) -> Any:
+    """Requests and limits of CPU and memory, where there are any."""
+    for give, amount in (
+        (task.set_cpu_request, asked.amount("cpu")),
+        (task.set_cpu_limit, limits.amount("cpu_limit")),
+        (task.set_memory_request, whole(asked.amount("memory"))),
+        (task.set_memory_limit, whole(limits.amount("memory_limit"))),
+    ):
+        if amount:
+            give(amount)
+    return task
+
+
 def give_resources(task: Any, pod: PodSettings, cluster: ClusterSettings) -> Any:
-    """What a step that trains in its own pod takes: as for servers, memory and GPUs are request and limit."""
+    """What a step that trains in its own pod takes: as for servers, GPUs are request and limit."""
+    give_amounts(task, pod, pod)
     if pod.gpus:
         task.set_accelerator_type(pod.gpu_type).set_accelerator_limit(pod.gpus)
-    if pod.cpu:
-        task.set_cpu_request(pod.cpu)
-    if pod.memory:
-        memory = whole(pod.memory)
-        task.set_memory_request(memory).set_memory_limit(memory)
     if pod.gpus or pod.shared_memory:  # processes of several GPUs meet there; a container has 64 MB by itself
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=pod.shared_memory)  # noqa: S108
     for name, value in pod.node_selector.items():
@@ -77,11 +114,9 @@ def give_resources(task: Any, pod: PodSettings, cluster: ClusterSettings) -> Any
 
 def whole(quantity: str) -> str:
     """A quantity of bytes as KFP reads it: it knows no fractions (1.5Gi) and no small k."""
-    if re.fullmatch(r"[0-9]+([KMGTPE]i?)?", quantity):
+    if re.fullmatch(r"([0-9]+([KMGTPE]i?)?)?", quantity):
         return quantity
-    from kubernetes.utils.quantity import parse_quantity
-
-    return str(int(parse_quantity(quantity)))
+    return str(int(number(quantity)))
 
 
 def _as_kfp_names_it(toleration: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from components.core.errors import UserError
 from components.core.processes import alive, end
+from components.core.proxies import ask_directly
 from components.core.store import home
 
 BUCKET = "srlm"
@@ -73,6 +74,7 @@ def services(keep: bool = False) -> Iterator[Services]:
 
     Raises UserError where one does not start.
     """
+    ask_directly()
     with _state() as state:
         if not state.running():
             _stop(state)

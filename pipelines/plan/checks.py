@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from components.kubernetes.settings import number
 from components.metrics.statistics import BENCHMARK
-from pipelines.plan.memory import BF16, FP32, RESERVE, bytes_of, looking_memory, training_memory
+from pipelines.plan.memory import BF16, FP32, RESERVE, looking_memory, training_memory
 from pipelines.plan.shapes import Shape, shape_of
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def _pods(recipe: Recipe) -> Iterator[str]:
 def _sizes(recipe: Recipe, shape: Shape) -> Iterator[str]:
     """The model against the GPUs and the memory of its pods."""
     pods, server = recipe.resources, recipe.serving.pod
-    room, server_room = (bytes_of(pod.gpu_memory or "0") * (1 - RESERVE) for pod in (pods, server))
+    room, server_room = (number(pod.gpu_memory or "0") * (1 - RESERVE) for pod in (pods, server))
     for name, settings in (("sft", recipe.sft), ("dpo", recipe.dpo)):
         needed = training_memory(shape, settings, gpus_of(recipe), pairs=name == "dpo").total
         if pods.gpu_memory and needed > room:
@@ -191,8 +192,9 @@ def _sizes(recipe: Recipe, shape: Shape) -> Iterator[str]:
         )
     lora = recipe.sft.lora is not None and recipe.dpo.lora is not None
     read = shape.parameters * (BF16 if lora else FP32)
-    if pods.gpus and pods.memory and bytes_of(pods.memory) < read:
-        yield f"resources.memory {pods.memory} does not hold the {read / GB:.0f} GB of weights that one process reads"
+    memory = pods.amount("memory_limit")
+    if pods.gpus and memory and number(memory) < read:
+        yield f"resources.memory {memory} does not hold the {read / GB:.0f} GB of weights that one process reads"
     if server.gpus > 1 and shape.heads % server.gpus:
         yield f"serving.pod.gpus {server.gpus} does not divide the model's {shape.heads} attention heads"
     share = BF16 * shape.parameters / max(1, server.gpus)

@@ -5,7 +5,6 @@ The formulas are those of docs/scale.md; what they leave out (CUDA itself, fragm
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,6 @@ FP32, BF16 = 4, 2
 ADAM = 2 * FP32  # two moments
 LOGITS = 3 * FP32  # logits, their log-probabilities, their gradients
 CACHED_TOKENS = 2 * 16384  # of the embedded engine: all sequences of a batch, and as many while it is laid out anew
-UNITS = {"k": 10**3, "Ki": 2**10}
-UNITS |= {f"{unit}{i}": base**n for n, unit in enumerate("MGTPE", 2) for i, base in (("", 1000), ("i", 1024))}
 
 
 @dataclass(frozen=True)
@@ -85,10 +82,3 @@ def _activations(shape: Shape, tokens: int) -> int:
     """With gradient checkpointing: every layer's input, one layer's inner values, and what the loss needs."""
     inner = 10 * shape.hidden + 4 * shape.intermediate
     return tokens * (BF16 * (shape.layers * shape.hidden + inner) + LOGITS * shape.vocabulary)
-
-
-def bytes_of(quantity: str) -> int:
-    """Kubernetes' quantity of bytes, 80Gi for example."""
-    match = re.fullmatch(r"([0-9.]+)(.*)", quantity)
-    assert match, quantity  # its pattern is checked where it is read
-    return int(float(match[1]) * UNITS.get(match[2], 1))

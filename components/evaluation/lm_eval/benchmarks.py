@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.errors import UserError
 from components.core.model_files import model_folder
+from components.core.proxies import ask_directly
 from components.core.records import Counts, Manifest
 from components.core.stage import Stage, parent
 from components.evaluation.lm_eval.settings import BenchmarksSettings
@@ -169,6 +170,8 @@ def _served_model(
     from components.evaluation.lm_eval.completions_model import CompletionsModel
 
     address = endpoint_address(endpoint)
+    if address.is_own:  # the harness has a client of its own
+        ask_directly(address.url)
     return CompletionsModel(
         key=address.key(),
         model=address.model or model,

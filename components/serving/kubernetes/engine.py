@@ -13,6 +13,7 @@ from components.core.errors import UserError
 from components.core.images import WORKER
 from components.core.model_files import cached_model
 from components.core.progress import say
+from components.core.proxies import ask_directly
 from components.core.stage import read_manifest
 from components.kubernetes.client import Cluster, connect, in_a_pod
 from components.kubernetes.objects import apply, owner_of_this_step
@@ -95,6 +96,7 @@ class KubernetesEngine:
 
 def _until_it_answers(url: str) -> None:
     """A Service finds its pods a moment after they are ready."""
+    ask_directly(url)
     deadline = time.monotonic() + SERVICE_TIMEOUT_S
     while True:
         try:

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from components.kubernetes.objects import KEEP, NO_SIDECAR, QUEUE, labels, object_name
-from components.kubernetes.pods import CONTAINER_SECURITY, environment_sources, pod_skeleton, resources, shared_memory
+from components.kubernetes.pods import (
+    CONTAINER_SECURITY,
+    asked_environment,
+    environment_sources,
+    pod_skeleton,
+    resources,
+    shared_memory,
+    with_authorities,
+)
 from components.kubernetes.settings import ClusterSettings
 from components.serving.kubernetes.launch import LAUNCHES, PORT, ServedModel
 
@@ -82,7 +90,7 @@ def service(server: Server) -> Manifest:
 def _pod(server: Server) -> Manifest:
     pod, cluster = server.settings.pod, server.cluster
     claim = {"persistentVolumeClaim": {"claimName": cluster.model_cache}} if cluster.model_cache else {"emptyDir": {}}
-    return {
+    spec = {
         **pod_skeleton(cluster, pod),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -91,6 +99,7 @@ def _pod(server: Server) -> Manifest:
         "containers": [_server(server)],
         "volumes": [{"name": "models", **claim}, {"name": "tmp", "emptyDir": {}}, shared_memory(pod)],
     }
+    return with_authorities(cluster, spec)
 
 
 def _weights(server: Server) -> Manifest:
@@ -100,9 +109,13 @@ def _weights(server: Server) -> Manifest:
         "image": server.worker_image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python3", "-m", "components.serving.weights", server.model.uri],
-        "env": [{"name": "SRLM_HOME", "value": CACHE}, {"name": "HOME", "value": SCRATCH}],
+        "env": [
+            {"name": "SRLM_HOME", "value": CACHE},
+            {"name": "HOME", "value": SCRATCH},
+            *asked_environment(server.cluster),
+        ],
         "envFrom": environment_sources(server.cluster),
-        "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}},
+        "resources": resources(server.cluster.steps),
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [{"name": "models", "mountPath": CACHE}, {"name": "tmp", "mountPath": SCRATCH}],
     }
@@ -121,6 +134,7 @@ def _server(server: Server) -> Manifest:
             {"name": "HOME", "value": SCRATCH},
             {"name": "USER", "value": "srlm"},  # torch asks for the user's name, which no passwd file has
             {"name": "HF_HUB_OFFLINE", "value": "1"},  # the weights are here
+            *asked_environment(server.cluster, secrets=False),
         ],
         "ports": [{"name": "http", "containerPort": PORT}],
         "resources": resources(settings.pod),

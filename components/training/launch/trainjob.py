@@ -12,9 +12,11 @@ from components.kubernetes.pods import (
     FROM_CONFIG_MAP,
     FROM_SECRET,
     OF_JUDGE,
+    asked_environment,
     pod_skeleton,
     resources,
     shared_memory,
+    with_authorities,
 )
 from components.kubernetes.removal import TRAIN_JOBS
 from components.kubernetes.settings import ClusterSettings, TrainingPods
@@ -83,11 +85,12 @@ def _environment(cluster: ClusterSettings) -> list[Manifest]:
     own = [{"name": "HOME", "value": "/work"}, {"name": "SRLM_HOME", "value": "/work/.srlm"}]
     secret = (*FROM_SECRET, *OF_JUDGE)  # the judge's, where training stops early
     sources = {"configMapKeyRef": (cluster.config_map, FROM_CONFIG_MAP), "secretKeyRef": (cluster.secret, secret)}
-    return own + [
+    keys = [
         {"name": name, "valueFrom": {kind: {"name": source, "key": name, "optional": True}}}
         for kind, (source, names) in sources.items()
         for name in names
     ]
+    return own + keys + asked_environment(cluster)
 
 
 def _pod(job: TrainJob) -> Manifest:
@@ -98,4 +101,5 @@ def _pod(job: TrainJob) -> Manifest:
         "volumeMounts": [{"name": name, "mountPath": path} for name, path in folders.items()],
     }
     volumes = [{"name": "work", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}, shared_memory(job.pods)]
-    return {**pod_skeleton(job.cluster, job.pods), "volumes": volumes, "containers": [container]}
+    spec = {**pod_skeleton(job.cluster, job.pods), "volumes": volumes, "containers": [container]}
+    return with_authorities(job.cluster, spec)

@@ -77,7 +77,7 @@ def test_a_job_runs_the_pipeline_in_its_pod_with_what_training_needs() -> None:
     pod, work = job["spec"]["template"]["spec"], container(job)
     assert work["command"] == ["srlm", "run", "/recipe/recipe.yaml", "--run=demo-1", "--engine=transformers"]
     assert work["image"] == TRAINER
-    assert work["resources"]["limits"] == {"memory": "200Gi", "nvidia.com/gpu": "8"}
+    assert work["resources"]["limits"] == {"cpu": "64", "memory": "200Gi", "nvidia.com/gpu": "8"}
     assert (pod["nodeSelector"], pod["serviceAccountName"]) == ({"pool": "training"}, "runner")
     assert pod["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
     assert pod["imagePullSecrets"] == [{"name": "mine"}]
@@ -101,7 +101,7 @@ def test_a_submission_is_small_and_shows_kubeflow_a_token_made_for_it_alone() ->
     pod, work = job["spec"]["template"]["spec"], container(job)
     assert work["command"] == ["srlm", "submit", "/recipe/recipe.yaml", "--run=demo-1", "--namespace=$(NAMESPACE)"]
     assert work["image"] == WORKER
-    assert work["resources"]["limits"] == {"memory": "1Gi"}
+    assert work["resources"]["limits"] == {"cpu": "2", "memory": "4Gi"}
     assert not pod["automountServiceAccountToken"]
     (token,) = [volume["projected"] for volume in pod["volumes"] if "projected" in volume]
     assert [one["serviceAccountToken"]["audience"] for one in token["sources"]] == ["pipelines.kubeflow.org"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -14,9 +15,14 @@ import pytest
 
 from components.core.errors import UserError
 from components.core.processes import alive
+from components.core.store import _s3, open_store
+from components.registry.client import registry
+from components.serving.address import Address
+from components.serving.client import Client, Request, RetryPolicy, Sampling
 from pipelines.local import services as module
 from pipelines.local.services import Services, free_ports, services, stop_services
 from tests.helpers.paths import ROOT
+from tests.helpers.scripted_endpoint import says, served
 
 pytestmark = pytest.mark.slow
 
@@ -134,3 +140,39 @@ def test_a_process_that_is_gone_is_not_alive() -> None:
         time.sleep(0.01)
     assert not alive(child.pid)
     assert alive(os.getpid())
+
+
+def test_a_proxy_that_leads_nowhere_is_not_asked_for_what_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Store and registry start, and all three clients reach their server: the store's, MLflow's, and the models'.
+
+    MLflow's own server reaches the store, too: the artifact goes through it.
+    """
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "elsewhere.test")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with services() as local, served(says(lambda prompt: f"{prompt}!")) as url:
+        for name, value in local.environment().items():
+            monkeypatch.setenv(name, value)
+        _s3.cache_clear()
+        try:
+            store = open_store(f"s3://{module.BUCKET}/here")
+            assert store.create("one", b"1") and store.read("one") == b"1"
+            with registry(local.tracking_uri) as client:
+                run = client.create_run(client.create_experiment("here"))
+                client.log_text(run.info.run_id, "text", "a.txt")
+                assert [one.path for one in client.list_artifacts(run.info.run_id)] == ["a.txt"]
+        finally:
+            _s3.cache_clear()
+        assert asyncio.run(asked(url)) == "hello!"
+    assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "elsewhere.test,localhost,127.0.0.1,::1"
+
+
+async def asked(url: str) -> str:
+    """What a server of the run itself answers."""
+    client = Client(Address(url), RetryPolicy(patience=5))
+    messages = [{"role": "user", "content": "hello"}]
+    try:
+        return (await client.complete(Request("id", messages, Sampling(0.7, 0.9, 16), seed=7))).text
+    finally:
+        await client.close()

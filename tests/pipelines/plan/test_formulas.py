@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM
 
+from components.kubernetes.settings import number
 from components.training.dpo.settings import DpoSettings
 from components.training.settings import LoraSettings
 from components.training.sft.settings import SftSettings
-from pipelines.plan.memory import bytes_of, training_memory
+from pipelines.plan.memory import training_memory
 from pipelines.plan.shapes import LLAMA_2_70B, LLAMA_3_8B, shape_of
 from pipelines.plan.work import accumulation, trainings
 from pipelines.recipe import load_recipe
@@ -68,7 +69,7 @@ def test_activations_grow_with_tokens() -> None:
     [("80Gi", 80 * 2**30), ("141G", 141e9), ("1.5Ti", 1.5 * 2**40), ("512", 512), ("4k", 4000)],
 )
 def test_quantities(quantity: str, expected: float) -> None:
-    assert bytes_of(quantity) == expected
+    assert number(quantity) == expected
 
 
 def test_steps_tokens_and_accumulation() -> None:

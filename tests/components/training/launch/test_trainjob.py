@@ -69,7 +69,7 @@ def test_the_disk_that_checkpoints_take_is_asked_for(job: TrainJob) -> None:
     """A request: on a node without it the pod is not placed, and a limit would end the training."""
     asked = manifest(job, "TrainingRuntime")["spec"]["trainer"]["resourcesPerNode"]
     assert asked["requests"]["ephemeral-storage"] == "2Ti"
-    assert asked["limits"] == {"memory": "200Gi", "nvidia.com/gpu": "8"}
+    assert asked["limits"] == {"cpu": "16", "memory": "200Gi", "nvidia.com/gpu": "8"}
 
 
 def test_secrets_are_named_and_not_copied(job: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
