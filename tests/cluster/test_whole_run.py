@@ -1,5 +1,7 @@
 """A whole run without Kubeflow: the chart, a Job, a Deployment for each model, and nothing left of it afterwards.
 
+All of it in a namespace with a ResourceQuota and a LimitRange (tests/helpers/release.py).
+
 It is the last of this folder, because it removes the release in the end.
 """
 
@@ -15,10 +17,11 @@ import yaml
 from mlflow import MlflowClient
 
 from components.core.store import open_store
-from components.kubernetes.client import Cluster
+from components.kubernetes.client import Cluster, ClusterError
 from components.kubernetes.objects import selector
+from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY
 from pipelines.cluster import permissions
-from tests.helpers.release import Release, helm, kubectl, wait_for_end
+from tests.helpers.release import HARD, Release, helm, kubectl, wait_for_end
 from tests.helpers.small_world import write_small_world
 from tests.helpers.waiting import wait_until
 
@@ -75,6 +78,16 @@ def srlm(*arguments: str) -> str:
 def test_a_run_that_lost_its_pod_goes_on_and_ends_well(run: Any, release: Release) -> None:
     assert run.succeeded == 1
     assert "stages were reused" in kubectl(release.namespace, "logs", f"job/{RUN}")
+
+
+def test_the_namespace_refuses_what_does_not_say_its_amounts(run: Any, release: Release) -> None:
+    """So that the run passed there says something; and each pod of it counted."""
+    container = {"name": "bare", "image": "none", "securityContext": CONTAINER_SECURITY}
+    pod = {"metadata": {"name": "bare"}, "spec": {"securityContext": POD_SECURITY, "containers": [container]}}
+    with pytest.raises(ClusterError, match="must specify|ratio"):
+        release.cluster.core.create_namespaced_pod(release.namespace, pod)
+    used = release.cluster.core.read_namespaced_resource_quota("people", release.namespace).status.used
+    assert used.keys() == HARD.keys() and all(value != "0" for value in used.values())
 
 
 def test_its_models_are_in_the_registry(run: Any, release: Release) -> None:

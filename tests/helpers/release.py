@@ -1,4 +1,5 @@
-"""The chart as a user installs it: with store and registry, in a namespace that enforces Pod Security "restricted"."""
+"""The chart as a user installs it: with store and registry, in a namespace with rules that people meet: it enforces Pod
+Security "restricted", has a quota, and a LimitRange."""
 
 from __future__ import annotations
 
@@ -18,6 +19,9 @@ from tests.helpers.chart import CHART, helm_program
 
 VALUES = ("seaweedfs.enabled=true", "mlflow.enabled=true", "networkPolicy.enabled=true")
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+HARD = {"requests.cpu": "4", "requests.memory": "16Gi", "limits.cpu": "48", "limits.memory": "256Gi"}
+# A ratio alone: with a maximum Kubernetes would set amounts by itself where a container has none.
+RATIO = {"type": "Container", "maxLimitRequestRatio": {"cpu": "20", "memory": "8"}}
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,9 @@ def installed() -> Iterator[Release]:
     """Install the chart into a new namespace; both are gone afterwards."""
     cluster = connect(f"srlm-release-{secrets.token_hex(3)}")
     cluster.core.create_namespace({"metadata": {"name": cluster.namespace, "labels": RESTRICTED}})
+    rules = {"metadata": {"name": "people"}}
+    cluster.core.create_namespaced_resource_quota(cluster.namespace, {**rules, "spec": {"hard": HARD}})
+    cluster.core.create_namespaced_limit_range(cluster.namespace, {**rules, "spec": {"limits": [RATIO]}})
     try:
         helm("install", cluster.namespace, *(f"--set={value}" for value in VALUES), "--wait", "--timeout=5m")
         with ExitStack() as forwarded:
