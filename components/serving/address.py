@@ -23,13 +23,15 @@ class Address:
 
     `url` may end in /v1, hold a path, or neither. `model` is the name there, "" where it serves one only. The variable
     `key_variable` of the environment may hold its key; "" is a server of the run itself, which gets none and is asked
-    without a proxy. `patience` are seconds that may pass without any answer before it is given up.
+    without a proxy. `patience` are seconds that may pass without any answer before it is given up. `template_arguments`
+    (name, value) are sent with each request.
     """
 
     url: str
     model: str = ""
     key_variable: str = ""
     patience: float = PATIENCE_S
+    template_arguments: tuple[tuple[str, int | bool | str], ...] = ()
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)

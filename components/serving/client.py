@@ -130,6 +130,8 @@ class Client:
         failures, attempts, answers = 0, 0, self.circuit.answers
         while True:
             body = self._adjustments.body(request, self.address.model)
+            if self.address.template_arguments:
+                body["chat_template_kwargs"] = dict(self.address.template_arguments)
             async with self.circuit.turn() as number:
                 meaning = await self._send(body, request.max_tokens)
                 if meaning.kind in (Kind.BUSY, Kind.BROKEN):

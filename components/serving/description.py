@@ -82,10 +82,12 @@ def _own(address: Address) -> Address:
 
 
 def endpoint_identity(endpoint: str | Address) -> str:
-    """A hash of the model that an endpoint serves, by name and revision: part of the key of what it judged."""
+    """A hash of the model that an endpoint serves, by name and revision, and of the arguments that its template is
+    given: part of the key of what it judged."""
     address = resolve(endpoint)
     info = endpoint_info(address)
-    return content_hash([address.model or info.get("model_id"), info.get("model_sha")])
+    arguments = [dict(address.template_arguments)] if address.template_arguments else []
+    return content_hash([address.model or info.get("model_id"), info.get("model_sha"), *arguments])
 
 
 def ask_one_question(address: Address) -> Meaning:

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from components.base_model.settings import TemplateArguments
 from components.core.settings import Settings
 from components.kubernetes.settings import PodSettings
 from components.serving.client import Sampling
@@ -48,6 +49,16 @@ class ServingSettings(Settings):
     )
     judge_model: str = Field("", description="the judge's name at --judge-endpoint; empty: the only one there")
     annotator_model: str = Field("", description="the annotator's at --annotator-endpoint; empty: the only one there")
+    judge_template_kwargs: TemplateArguments = Field(
+        default_factory=dict,
+        exclude_if=lambda arguments: not arguments,
+        description="chat_template_kwargs of each request to --judge-endpoint; Qwen3: enable_thinking: false",
+    )
+    annotator_template_kwargs: TemplateArguments = Field(
+        default_factory=dict,
+        exclude_if=lambda arguments: not arguments,
+        description="the same to --annotator-endpoint",
+    )
     patience: float = Field(
         900, gt=0, description="seconds without any answer after which a busy endpoint is given up: Retry-After counts"
     )

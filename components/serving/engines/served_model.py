@@ -51,7 +51,8 @@ def judge_of(context: RunContext) -> Address | None:
     if not context.judge_endpoint:
         return None
     settings = context.section("serving", ServingSettings)
-    return Address(context.judge_endpoint, context.judge_model or settings.judge_model, JUDGE_KEY, settings.patience)
+    model, arguments = context.judge_model or settings.judge_model, tuple(settings.judge_template_kwargs.items())
+    return Address(context.judge_endpoint, model, JUDGE_KEY, settings.patience, arguments)
 
 
 def annotator_of(context: RunContext) -> Address | None:
@@ -60,4 +61,5 @@ def annotator_of(context: RunContext) -> Address | None:
         return None
     settings = context.section("serving", ServingSettings)
     model = context.annotator_model or settings.annotator_model
-    return Address(context.annotator_endpoint, model, ANNOTATOR_KEY, settings.patience)
+    arguments = tuple(settings.annotator_template_kwargs.items())
+    return Address(context.annotator_endpoint, model, ANNOTATOR_KEY, settings.patience, arguments)

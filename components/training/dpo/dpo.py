@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -36,7 +37,8 @@ Row = dict[str, Messages]
 class DpoInputs:
     """URIs of Mt, its pairs and the seed data, whose validation prompts are for early stopping.
 
-    `judge_endpoint` is another judge for these, empty where Mt judges; `judge_model` is its name there.
+    `judge_endpoint` is another judge for these, empty where Mt judges; `judge_model` is its name there, and
+    `judge_arguments` are its template's, as JSON.
     """
 
     model: str
@@ -44,11 +46,15 @@ class DpoInputs:
     seed_data: str = ""
     judge_endpoint: str = ""
     judge_model: str = ""
+    judge_arguments: str = ""
 
     @property
     def judge(self) -> Address | None:
         """Another judge than Mt; its key stays in the environment."""
-        return Address(self.judge_endpoint, self.judge_model, JUDGE_KEY) if self.judge_endpoint else None
+        if not self.judge_endpoint:
+            return None
+        arguments = tuple((name, value) for name, value in json.loads(self.judge_arguments or "[]"))
+        return Address(self.judge_endpoint, self.judge_model, JUDGE_KEY, template_arguments=arguments)
 
 
 def dpo_stage(root: str, settings: DpoSettings, inputs: DpoInputs) -> Stage:

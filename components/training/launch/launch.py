@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -26,8 +27,10 @@ def train_model(run: str, name: str, kind: str, inputs: dict[str, str]) -> str:
     with open_step(run, f"train {name.upper()}") as context:
         if kind == "dpo":
             judge = judge_of(context)
-            named = {"judge_endpoint": judge.url, "judge_model": judge.model} if judge else {}
-            inputs = {**inputs, **named}
+            if judge:
+                arguments = json.dumps(judge.template_arguments) if judge.template_arguments else ""
+                named = {"judge_endpoint": judge.url, "judge_model": judge.model, "judge_arguments": arguments}
+                inputs = {**inputs, **{name: value for name, value in named.items() if value}}
         request = TrainingRequest(kind=kind, root=context.store, settings=context.recipe[kind], inputs=inputs)
         pods = (context.recipe["resources"], context.recipe["cluster"], context.trainer_image)
         return context.make(f"{name}/{kind}", lambda: train_stage(request, *pods, context.run, name))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +16,9 @@ from components.serving.address import ANNOTATOR_KEY, ENDPOINT_KEY, JUDGE_KEY, A
 from components.serving.client import Client, Completion, Request, Sampling
 from components.serving.completions import answering_model
 from components.serving.description import check_endpoint, endpoint_identity, endpoint_info, resolve
+from components.serving.engines.served_model import annotator_of, judge_of
 from components.serving.patience import RetryPolicy
+from components.training.dpo.dpo import DpoInputs
 from tests.helpers.scripted_endpoint import Script, said
 
 KEY = "sk-planted-0815"
@@ -195,6 +200,34 @@ def test_the_identity_is_the_model_and_not_the_place(serve: Callable[[Script], s
     assert endpoint_identity(judge(served("m", "n"), "m")) == first
     assert endpoint_identity(judge(served("m", "n"), "n")) != first
     assert endpoint_identity(judge(served("m", revision="2"))) != first
+
+
+def test_arguments_of_the_template_there_are_sent_and_are_part_of_what_it_is(serve: Callable[[Script], str]) -> None:
+    """Another way to think is another judge; without arguments nothing is sent, and the identity is what it was."""
+    script = Script(lambda number, body: said("x"), listing("m"))
+    plain = judge(serve(script), "m")
+    quiet = replace(plain, template_arguments=(("enable_thinking", False),))
+    ask(plain)
+    ask(quiet)
+    assert "chat_template_kwargs" not in script.bodies[0]
+    assert script.bodies[1]["chat_template_kwargs"] == {"enable_thinking": False}
+    assert endpoint_identity(quiet) != endpoint_identity(plain)
+
+
+def test_the_recipe_s_arguments_reach_judge_and_annotator_in_every_step() -> None:
+    """Also the processes that train and ask the judge, which are started with text alone."""
+    recipe: Any = {"serving": {"judge_template_kwargs": {"enable_thinking": False, "budget": 512.0}}}
+    recipe["serving"]["annotator_template_kwargs"] = {"effort": "low"}
+    context: Any = SimpleNamespace(
+        judge_endpoint="http://j", judge_model="", annotator_endpoint="http://a", annotator_model="", recipe=recipe,
+        section=lambda name, settings: settings(**recipe[name]),
+    )  # fmt: skip
+    at_judge, at_annotator = judge_of(context), annotator_of(context)
+    assert at_judge and at_annotator
+    assert at_judge.template_arguments == (("enable_thinking", False), ("budget", 512))
+    assert at_annotator.template_arguments == (("effort", "low"),)
+    passed = DpoInputs("m", "p", judge_endpoint="http://j", judge_arguments=json.dumps(at_judge.template_arguments))
+    assert passed.judge and passed.judge.template_arguments == at_judge.template_arguments
 
 
 def refuses(parameter: str, message: str, code: str = "unsupported_parameter") -> Script:
