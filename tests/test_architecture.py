@@ -7,12 +7,16 @@ import re
 import statistics
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.helpers.paths import ROOT
 
@@ -88,6 +92,15 @@ OWNERS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("typer",): ("pipelines/cli/",),
 }
 
+ROOT_PACKAGES = {"components", "pipelines"}
+PARTS = {  # that a library is never without
+    "botocore": "boto3",
+    "kfp-server-api": "kfp",
+    "pydantic-core": "pydantic",
+    "safetensors": "transformers",
+    "scipy": "scikit-learn",
+    "urllib3": "kubernetes",
+}
 FUNCTION_MEDIAN, FUNCTION_TENTH, FUNCTION_MAX = range(8, 13), 40, 80  # nine of ten are no longer than 40 lines
 FILE_MEDIAN, FILE_MAX = range(90, 141), 400
 PARAMETERS_MAX = 8
@@ -199,6 +212,19 @@ def test_a_library_is_imported_where_it_belongs(libraries: tuple[str, ...]) -> N
     users = [path for path in FILES if top(imported(path)) & set(libraries)]
     assert users, "no file imports it: the list of owners is out of date"
     assert not [name(path) for path in users if not may_import(path, OWNERS[libraries])]
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    """Else it is there only where another library happens to bring it: on a developer's machine, not in an image."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [one for name, extra in project["optional-dependencies"].items() if name != "dev" for one in extra]
+    declared = {canonicalize_name(Requirement(one).name) for one in [*project["dependencies"], *extras]}
+    declared |= {name for name, library in PARTS.items() if library in declared}
+    brought_by, missing = packages_distributions(), set()
+    for library in set().union(*(top(imported(path)) for path in FILES)) - sys.stdlib_module_names - ROOT_PACKAGES:
+        if not declared & {canonicalize_name(one) for one in brought_by.get(library, [library])}:
+            missing.add(library)
+    assert not missing
 
 
 def loaded_by(module: str) -> set[str]:
