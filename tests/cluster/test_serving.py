@@ -105,8 +105,10 @@ def test_no_such_image(served: Served) -> None:
 
 
 def test_a_gpu_that_no_node_has(served: Served) -> None:
+    """What it asks for beside them is within the namespace's quota."""
+    pod = {"gpus": 2, "gpu_type": "example.com/gpu", "cpu": "500m", "memory": "2Gi"}
     with pytest.raises(UserError, match=r"no node takes the pod: .*Insufficient example.com/gpu.*asks for 2"):
-        served.start(pod={"gpus": 2, "gpu_type": "example.com/gpu"}, schedule_timeout=2)
+        served.start(pod=pod, schedule_timeout=2)
 
 
 def test_too_little_memory(served: Served) -> None:
