@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 POLL_INTERVAL_S = 0.05
@@ -66,3 +67,20 @@ def write_ready_file(path: Path, url: str, model_sha: str | None) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps({"pid": os.getpid(), "url": url, "model_sha": model_sha}))
     temporary.replace(path)
+
+
+def free_ports(count: int, offset: int = 0) -> list[int]:
+    """Ports that nobody listens on just now, and with an offset those that many above are free as well."""
+    ports: list[int] = []
+    with ExitStack() as held:  # until the last one is found, so that none is found twice
+        while len(ports) < count:
+            listener = held.enter_context(socket.socket())
+            listener.bind(("127.0.0.1", 0))
+            port = int(listener.getsockname()[1])
+            if offset:
+                try:
+                    held.enter_context(socket.socket()).bind(("127.0.0.1", port + offset))
+                except (OSError, OverflowError):  # taken, or beyond the last port
+                    continue
+            ports.append(port)
+    return ports

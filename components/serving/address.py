@@ -70,6 +70,11 @@ class Address:
             )
         return key
 
+    def without_key(self, text: str) -> str:
+        """What a server says, with the key struck out where it repeats it."""
+        key = self.key()
+        return text.replace(key, "***") if key else text
+
     def headers(self) -> dict[str, str]:
         """What goes along with every request. Azure wants a key under a name of its own."""
         key = self.key()

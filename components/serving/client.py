@@ -248,12 +248,10 @@ class Client:
                 for _ in range(HOPS):
                     built = _within_origin(response)
                     response = await self._http.send(built) if built else response
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            meaning = meaning_of(response.status_code, headers, response.text, body)
+            meaning = meaning_of(response.status_code, response.headers, response.text, body)
         except (httpx2.RequestError, TimeoutError) as error:
             meaning = unreachable(str(error) or type(error).__name__)
-        key = self.address.key()
-        return replace(meaning, problem=meaning.problem.replace(key, "***")) if key else meaning
+        return replace(meaning, problem=self.address.without_key(meaning.problem))
 
     async def close(self) -> None:
         await self._http.aclose()

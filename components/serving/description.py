@@ -123,14 +123,12 @@ def _request(address: Address, method: str, path: str, timeout: float, body: Any
     try:
         with httpx2.Client(headers=address.headers(), timeout=timeout, trust_env=not address.is_own) as client:
             response = client.request(method, address.route(path), json=body)
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            meaning = meaning_of(response.status_code, headers, response.text, body or ())
+            meaning = meaning_of(response.status_code, response.headers, response.text, body or ())
             if method == "GET" and response.status_code < 300 and isinstance(found := _object(response), dict):
                 meaning = Meaning(Kind.ANSWER, body=found)
     except httpx2.RequestError as error:
         meaning = unreachable(str(error) or type(error).__name__)
-    key = address.key()
-    return replace(meaning, problem=meaning.problem.replace(key, "***")) if key else meaning
+    return replace(meaning, problem=address.without_key(meaning.problem))
 
 
 def _object(response: Any) -> Any:

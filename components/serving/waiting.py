@@ -17,8 +17,8 @@ _IN_WORDS = re.compile(
 def wait_asked_for(headers: Mapping[str, str], said: str = "", now: float | None = None) -> float | None:
     """Seconds from the headers (`retry-after-ms`, `Retry-After` as a number or a date) or the message; None for none.
 
-    `headers` have lower-case names. `now` is in seconds since 1970, None: this moment. What cannot be read is passed
-    over; a time that is past is 0.
+    `headers` have lower-case names, or do not care, as httpx2's. `now` is in seconds since 1970, None: this moment.
+    What cannot be read is passed over; a time that is past is 0.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name, "").strip()

@@ -11,19 +11,18 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from components.core.errors import UserError
-from components.core.processes import alive, end
+from components.core.processes import alive, end, free_ports
 from components.core.proxies import ask_directly
 from components.core.store import home
 
@@ -219,20 +218,3 @@ def _credentials() -> dict[str, str]:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(key, file)
     return dict(json.loads(path.read_text()))
-
-
-def free_ports(count: int, offset: int = 0) -> list[int]:
-    """Ports that nobody listens on just now, and with an offset those that many above are free as well."""
-    ports: list[int] = []
-    with ExitStack() as held:  # until the last one is found, so that none is found twice
-        while len(ports) < count:
-            listener = held.enter_context(socket.socket())
-            listener.bind(("127.0.0.1", 0))
-            port = int(listener.getsockname()[1])
-            if offset:
-                try:
-                    held.enter_context(socket.socket()).bind(("127.0.0.1", port + offset))
-                except (OSError, OverflowError):  # taken, or beyond the last port
-                    continue
-            ports.append(port)
-    return ports

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from components.core.errors import UserError
 from components.core.model_files import model_folder
-from components.core.processes import end
+from components.core.processes import end, free_ports
 from components.core.progress import say
 from components.core.stage import read_manifest
 from components.core.store import home
@@ -115,7 +114,7 @@ class CommandEngine(EmbeddedEngine):
             )
 
     def _command(self, model: str, name: str, options: Mapping[str, str], settings: ServingSettings) -> list[str]:
-        port = _free_port()
+        port = free_ports(1)[0]
         slots = {
             "{model}": str(model_folder(model)),
             "{name}": name,
@@ -143,12 +142,6 @@ def _running(ready_file: Path, digest: str) -> str:
 def _ready_file(run: str, name: str) -> Path:
     """Written by the server once it answers, {"pid": ..., "url": ..., "model_sha": ...}."""
     return home() / "servers" / run / f"{name}.json"
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _flat(options: Mapping[str, str]) -> list[str]:

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import UserError
-from components.core.processes import alive
+from components.core.processes import alive, free_ports
 from components.core.store import _s3, open_store
 from components.registry.client import registry
 from components.serving.address import Address
 from components.serving.client import Client, Request, RetryPolicy, Sampling
 from pipelines.local import services as module
-from pipelines.local.services import Services, free_ports, services, stop_services
+from pipelines.local.services import Services, services, stop_services
 from tests.helpers.paths import ROOT
 from tests.helpers.scripted_endpoint import says, served
 
@@ -110,7 +110,7 @@ def test_a_taken_port_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         choices = iter([[taken.getsockname()[1]]])
-        real = module.free_ports
+        real = free_ports
         monkeypatch.setattr(
             module,
             "free_ports",
