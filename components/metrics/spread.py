@@ -13,17 +13,14 @@ from typing import NamedTuple
 
 
 class Spread(NamedTuple):
-    """A figure of several trainings, in its own unit: mean, standard deviation (by n - 1), lowest and highest.
+    """A figure of several trainings, in its own unit: mean and standard deviation (by n - 1).
 
     `low` and `high` are Student's prediction interval: where one more training would lie, at the confidence that was
     asked for. They and the deviation are None with fewer than two trainings, everything is None with none.
     """
 
-    trainings: int
     mean: float | None
     deviation: float | None
-    lowest: float | None
-    highest: float | None
     low: float | None
     high: float | None
 
@@ -35,12 +32,12 @@ def spread(values: Sequence[float], confidence: float) -> Spread:
     mean are themselves only estimates: 15.6 deviations with two trainings, 5.0 with three, 3.0 with five.
     """
     if not values:
-        return Spread(0, None, None, None, None, None, None)
-    count, mean, ends = len(values), fmean(values), (min(values), max(values))
+        return Spread(None, None, None, None)
+    count, mean = len(values), fmean(values)
     if count < 2:
-        return Spread(count, mean, None, *ends, None, None)
+        return Spread(mean, None, None, None)
     from scipy.stats import t  # scikit-learn brings it; slow to import, so not where every step would
 
     deviation = stdev(values)
     reach = float(t.ppf((1 + confidence) / 2, count - 1)) * deviation * math.sqrt(1 + 1 / count)
-    return Spread(count, mean, deviation, *ends, mean - reach, mean + reach)
+    return Spread(mean, deviation, mean - reach, mean + reach)
