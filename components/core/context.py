@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
+from components.core.course import recorded
 from components.core.errors import UserError
 from components.core.journal import read_journal, write_journal
 from components.core.records import Manifest
@@ -67,7 +68,8 @@ class RunContext:
 @contextmanager
 def open_step(uri: str, name: str) -> Iterator[RunContext]:
     """A step of the run whose folder is `uri`, announced as `name`, e.g. "judge M1"."""
-    with step(name):
+    root, run = uri.rsplit("/runs/", 1)
+    with recorded(root, run, name), step(name):
         yield read_context(uri)
 
 

@@ -1,7 +1,8 @@
-"""Progress of long work, and single lines worth saying.
+"""Progress of long work, and single lines worth saying, as events.
 
 Under the local run a step's progress becomes a live bar: the runner names a file in SRLM_EVENTS and steps append
-events to it. Elsewhere (a pod's log) the same events are plain lines, at most one every few seconds.
+events to it. Elsewhere (a pod's log) the same events are plain lines, at most one every few seconds. A step of a run
+names a second file in SRLM_STEP_EVENTS, from which its course is recorded (core/course.py).
 """
 
 from __future__ import annotations
@@ -10,21 +11,39 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+RUN_EVENTS, STEP_EVENTS = "SRLM_EVENTS", "SRLM_STEP_EVENTS"
 SECONDS_BETWEEN_LINES = 10.0
 
 
 def emit(kind: str, **fields: Any) -> bool:
-    """Append an event to the runner's file; False where nobody listens."""
-    path = os.environ.get("SRLM_EVENTS")
-    if not path:
-        return False
+    """Append an event to the runner's file and the step's; False where no runner shows it."""
     line = json.dumps({"kind": kind, "time": time.time(), **fields}) + "\n"
-    with open(path, "a") as events:  # one short write in append mode: lines of several processes do not mix
-        events.write(line)
-    return True
+    for path in filter(None, (os.environ.get(RUN_EVENTS), os.environ.get(STEP_EVENTS))):
+        with open(path, "a") as events:  # one short write in append mode: lines of several processes do not mix
+            events.write(line)
+    return bool(os.environ.get(RUN_EVENTS))
+
+
+class EventFile:
+    """The events that are appended to a file from now on, each read once."""
+
+    def __init__(self, path: Path) -> None:
+        path.touch()
+        self._stream = path.open()
+        self._stream.seek(0, os.SEEK_END)  # those of an earlier run of this name, or part of this one, were shown then
+        self._partial = ""
+
+    def new(self) -> Iterator[dict[str, Any]]:
+        for line in self._stream:
+            self._partial += line
+            if self._partial.endswith("\n"):
+                yield json.loads(self._partial)
+                self._partial = ""
 
 
 def say(text: str) -> None:

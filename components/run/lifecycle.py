@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from components.core.context import RunContext, RunData, RunState, open_step, read_context
+from components.core.course import recorded
 from components.core.errors import UserError
 from components.core.journal import read_journal
 from components.core.page import count_table, write_page
@@ -42,7 +43,8 @@ def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
     Returns the run's state, without models, as a KFP parameter. Raises UserError where store, registry, engine or an
     endpoint cannot be used.
     """
-    with step("open the run, import data"):
+    name = "open the run, import data"
+    with recorded(context.store, context.run, name), step(name):
         check_store(open_store(context.store))
         engine_of(context).check()
         check_engine(context.optional("benchmarks", BenchmarksSettings), context.engine)
@@ -106,7 +108,7 @@ def finish_run(store: str, run: str, page: str) -> None:
 
     Raises UserError where the run's first step did not get as far as to say what the run is.
     """
-    with step("report"):
+    with recorded(store, run, "report"), step("report"):
         context = read_context(join(store, "runs", run))
         engine_of(context).stop(run)
         end_training(run)

@@ -20,12 +20,13 @@ from rich.console import Console
 
 from components.core.errors import UserError
 from components.core.processes import end
+from components.core.progress import RUN_EVENTS, EventFile
 from components.core.store import home, join, open_store
 from components.serving.kubernetes.launch import LAUNCHES
 from pipelines.compile import compile_recipe
 from pipelines.graph.self_rewarding import parts
 from pipelines.local.services import BUCKET, services
-from pipelines.local.terminal import EventFile, Screen, show_summary
+from pipelines.local.terminal import Screen, show_summary
 from pipelines.recipe import Recipe, require_local_files
 from pipelines.runs import check_run_name
 
@@ -123,7 +124,7 @@ def execute(compiled: Path, parameters: dict[str, str], console: Console, debug:
         # a thread that waits must not spin on a core that the engine or the trainer needs: measured 20 against 373
         # requests/s on two busy cores
         "OMP_WAIT_POLICY": "PASSIVE",
-        "SRLM_EVENTS": str(folder.absolute() / "events.jsonl"),
+        RUN_EVENTS: str(folder.absolute() / "events.jsonl"),
         "SRLM_HOME": str(home().absolute()),
         "SRLM_OWNER_PID": str(os.getpid()),
     }

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,23 +14,6 @@ from components.core import page
 from components.run.tables import contamination_table, drift_table, model_table, verdict_lines
 
 SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal
-
-
-class EventFile:
-    """The events that steps append to a file, each read once."""
-
-    def __init__(self, path: Path) -> None:
-        path.touch()
-        self._stream = path.open()
-        self._stream.seek(0, os.SEEK_END)  # those of an earlier run of this name, or part of this one, were shown then
-        self._partial = ""
-
-    def new(self) -> Iterator[dict[str, Any]]:
-        for line in self._stream:
-            self._partial += line
-            if self._partial.endswith("\n"):
-                yield json.loads(self._partial)
-                self._partial = ""
 
 
 class Screen:
