@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -226,11 +226,10 @@ class S3Store:
 
 
 @contextlib.contextmanager
-def without_checksums() -> Iterator[None]:
-    """As if the environment said that checksums are sent only where S3 requires them."""
-    names = ("AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "when_required"))
+def store_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Stores as if these variables stood in the environment, for as long as the context lasts."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     _s3.cache_clear()
     try:
         yield

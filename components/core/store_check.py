@@ -8,8 +8,8 @@ import uuid
 from pathlib import Path
 
 from components.core.errors import UserError
-from components.core.s3_refusals import NO_CHECKSUMS
-from components.core.store import S3Store, Store, without_checksums
+from components.core.s3_refusals import CHECKSUMS, NO_CHECKSUMS, REQUIRED
+from components.core.store import S3Store, Store, store_environment
 
 DATA = b"srlm probes this store\n"
 
@@ -31,7 +31,7 @@ def check_store(store: Store) -> None:
 
 
 def _works_without_checksums(store: Store) -> bool:
-    with without_checksums():
+    with store_environment({CHECKSUMS: REQUIRED}):
         try:
             _try(store)
         except UserError:
