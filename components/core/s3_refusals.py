@@ -11,7 +11,13 @@ from typing import Any
 from components.core.errors import UserError
 
 AGAIN = "then run again: finished work is kept."
-NO_CHECKSUMS = "AWS_REQUEST_CHECKSUM_CALCULATION=when_required and AWS_RESPONSE_CHECKSUM_VALIDATION=when_required"
+# boto3's own: when_supported (its default) or when_required. Where it says the latter, what comes back is not checked
+# either unless AWS_RESPONSE_CHECKSUM_VALIDATION says so.
+CHECKSUMS, REQUIRED = "AWS_REQUEST_CHECKSUM_CALCULATION", "when_required"
+NO_CHECKSUMS = (
+    f"{CHECKSUMS}={REQUIRED} (for pods: the chart's --set config.s3Checksums={REQUIRED}, or the recipe's "
+    f"--set 'cluster.environment.variables={{{CHECKSUMS}: {REQUIRED}}}')"
+)
 _WRONG_KEY = "Correct AWS_ACCESS_KEY_ID (or the profile that AWS_PROFILE names)"
 _WRONG_PAIR = "Correct AWS_SECRET_ACCESS_KEY, which belongs to AWS_ACCESS_KEY_ID"
 _EXPIRED = "Get new credentials with their AWS_SESSION_TOKEN; unset it where the keys are lasting ones"

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from components.core.errors import UserError
 from components.core.proxies import ask_directly
-from components.core.s3_refusals import AGAIN, endpoint, refusal
+from components.core.s3_refusals import AGAIN, CHECKSUMS, REQUIRED, endpoint, refusal
 
 CREATES = 8  # tries of a conditional put that meets others
 
@@ -248,7 +248,14 @@ def _s3() -> Any:
     from botocore.exceptions import BotoCoreError
 
     ask_directly(os.environ.get("AWS_ENDPOINT_URL_S3", ""), os.environ.get("AWS_ENDPOINT_URL", ""))
-    config = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
+    # pods get one variable for both directions (None: as boto3 finds it)
+    unchecked = os.environ.get(CHECKSUMS) == REQUIRED and "AWS_RESPONSE_CHECKSUM_VALIDATION" not in os.environ
+    config = Config(
+        connect_timeout=5,
+        read_timeout=60,
+        retries={"mode": "standard", "total_max_attempts": 5},
+        response_checksum_validation=REQUIRED if unchecked else None,
+    )
     try:
         session = Session()
         # AWS_REGION is every other SDK's name for it; where nobody says one, S3 itself says where a bucket is

@@ -26,7 +26,7 @@ def check_store(store: Store) -> None:
             raise
         raise UserError(
             f"the store {store.uri} does not take checksums as boto3 sends them ({error.problem})",
-            f"Set {NO_CHECKSUMS} where steps run; with them it does all that runs need.",
+            f"Set {NO_CHECKSUMS}; so it does all that runs need.",
         ) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from components.core.s3_refusals import CHECKSUMS
 from components.kubernetes.settings import AUTHORITIES, ClusterSettings, PodSettings, StepPods
 
 USER = 65532  # as in images/Dockerfile
@@ -21,7 +22,7 @@ CONTAINER_SECURITY: dict[str, Any] = {
 }
 # What steps and trainers read from the environment, where variables are named one by one. A session token belongs to
 # keys that are lent for a time.
-FROM_CONFIG_MAP = ("AWS_ENDPOINT_URL_S3", "AWS_REGION")
+FROM_CONFIG_MAP = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", CHECKSUMS)
 FROM_SECRET = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN")
 # From the same secret, for the steps alone that ask these endpoints: each name stands in six node states of a step.
 OF_POLICY, OF_JUDGE, OF_ANNOTATOR = ("SRLM_ENDPOINT_API_KEY",), ("SRLM_JUDGE_API_KEY",), ("SRLM_ANNOTATOR_API_KEY",)
@@ -43,6 +44,12 @@ def environment_sources(cluster: ClusterSettings) -> list[dict[str, Any]]:
         {"configMapRef": {"name": cluster.config_map, "optional": True}},
         {"secretRef": {"name": cluster.secret, "optional": True}},
     ]
+
+
+def from_config_map(cluster: ClusterSettings) -> list[str]:
+    """What pods whose variables are named one by one take from `cluster.config_map`; the recipe's own take its place,
+    as a name that stands twice is refused."""
+    return [name for name in FROM_CONFIG_MAP if name not in cluster.environment.named]
 
 
 def asked_environment(cluster: ClusterSettings, secrets: bool = True) -> list[dict[str, Any]]:

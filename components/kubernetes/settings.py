@@ -171,8 +171,7 @@ class EnvironmentSettings(Settings):
 
     @model_validator(mode="after")
     def _each_once_and_none_secret(self) -> EnvironmentSettings:
-        named = [name for names in (*self.config_maps.values(), *self.secrets.values()) for name in names]
-        named += [*self.variables, *(OF_AUTHORITIES if self.ca_bundle else ())]
+        named = [*self.named, *(OF_AUTHORITIES if self.ca_bundle else ())]
         if twice := sorted({name for name in named if named.count(name) > 1}):
             raise ValueError(f"{', '.join(twice)} stands twice in it (ca_bundle sets {', '.join(OF_AUTHORITIES)})")
         if ours := sorted({name for name in named if _OURS.match(name)}):
@@ -186,12 +185,16 @@ class EnvironmentSettings(Settings):
         return self
 
     @property
+    def named(self) -> list[str]:
+        """The variables that the recipe names, wherever their values are."""
+        referred = [name for names in (*self.config_maps.values(), *self.secrets.values()) for name in names]
+        return [*referred, *self.variables]
+
+    @property
     def plain(self) -> dict[str, str]:
         """Variables with their values. A proxy without a NO_PROXY gets one, for what lies in the cluster."""
-        named = {name for names in (*self.config_maps.values(), *self.secrets.values()) for name in names}
-        named |= set(self.variables)
-        proxied = any(name.upper() in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY") for name in named)
-        past = {} if not proxied or {"NO_PROXY", "no_proxy"} & named else {"NO_PROXY": PAST_PROXIES}
+        proxied = any(name.upper() in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY") for name in self.named)
+        past = {} if not proxied or {"NO_PROXY", "no_proxy"} & set(self.named) else {"NO_PROXY": PAST_PROXIES}
         authorities = dict.fromkeys(OF_AUTHORITIES, self.ca_bundle.path) if self.ca_bundle else {}
         return {**past, **self.variables, **authorities}
 

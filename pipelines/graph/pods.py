@@ -8,7 +8,7 @@ from typing import Any
 from kfp import kubernetes
 
 from components.kubernetes.objects import KEEP, QUEUE
-from components.kubernetes.pods import FROM_CONFIG_MAP, FROM_SECRET, OF_POLICY
+from components.kubernetes.pods import FROM_SECRET, OF_POLICY, from_config_map
 from components.kubernetes.settings import (
     AUTHORITIES,
     ClusterSettings,
@@ -59,7 +59,7 @@ def set_up_pod(task: Any, cluster: ClusterSettings, keys: tuple[str, ...] = ()) 
     KFP does everything that Pod Security "restricted" asks for but this: that root is refused.
     """
     kubernetes.set_security_context(task, run_as_non_root=True)
-    places = (*FROM_CONFIG_MAP, *(ENGINE_IMAGES if set(OF_POLICY) <= set(keys) else ()))
+    places = (*from_config_map(cluster), *(ENGINE_IMAGES if set(OF_POLICY) <= set(keys) else ()))
     kubernetes.use_config_map_as_env(task, cluster.config_map, {name: name for name in places}, optional=True)
     kubernetes.use_secret_as_env(task, cluster.secret, {name: name for name in (*FROM_SECRET, *keys)}, optional=True)
     give_environment(task, cluster.environment)

@@ -88,6 +88,17 @@ def test_the_role_allows_what_a_run_needs_and_nothing_else(training: str, wanted
     assert allowed == {(one.group, one.resource): set(one.verbs) for one in wanted}
 
 
+def test_checksums_are_left_out_for_every_step_and_for_mlflow() -> None:
+    """By default boto3 decides. The config map is the environment of MLflow, too, which keeps artifacts in the store."""
+    names = {"AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION"}
+    assert not names & set(pick(_store(), "ConfigMap", "srlm")["data"])
+    manifests = _store("--set=mlflow.enabled=true", "--set=config.s3Checksums=when_required")
+    data = pick(manifests, "ConfigMap", "srlm")["data"]
+    assert {name: data.get(name) for name in names} == dict.fromkeys(names, "when_required")
+    (mlflow,) = dict(pod_specs(manifests))["Deployment/srlm-mlflow"]["containers"]
+    assert "srlm" in [one["configMapRef"]["name"] for one in mlflow["envFrom"] if "configMapRef" in one]
+
+
 def test_keys_are_in_secrets_alone(values: Path) -> None:
     """Every variable whose name says that it is a key is a reference; no argument and no ConfigMap names one."""
     secret = re.compile("SECRET|TOKEN|KEY|PASSWORD")
@@ -128,6 +139,7 @@ def test_the_uri_of_the_database_is_no_argument() -> None:
     [
         (["--set=mlflw.enabled=true"], "'mlflw' not allowed"),
         (["--set=config.store=/data"], "/config/store"),
+        (["--set=config.s3Checksums=never"], "/config/s3Checksums"),
         (["--set=judge.enabled=true"], "/judge/model"),
         (["--set=regression.enabled=true"], "/regression/model"),
         (["--set=seaweedfs.persistence.size=much"], "/seaweedfs/persistence/size"),

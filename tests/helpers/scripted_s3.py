@@ -31,6 +31,7 @@ class Behaviour:
     page: str = ""  # a web page to every request: no S3 at all
     objects: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    headers: set[str] = field(default_factory=set)  # names that requests had, in small letters
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -65,6 +66,7 @@ def _answer(does: Behaviour, handler: BaseHTTPRequestHandler, body: bytes) -> tu
     query = {name: values[0] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
     bucket, _, key = unquote(url.path).lstrip("/").partition("/")
     does.requests.append(f"{handler.command} {key}")
+    does.headers |= {name.lower() for name in handler.headers}
     if does.page:
         return 200, does.page.encode(), {"Content-Type": "text/html"}
     if does.refuse:

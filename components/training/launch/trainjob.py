@@ -9,10 +9,10 @@ from typing import Any
 from components.kubernetes.objects import QUEUE, labels, object_name
 from components.kubernetes.pods import (
     CONTAINER_SECURITY,
-    FROM_CONFIG_MAP,
     FROM_SECRET,
     OF_JUDGE,
     asked_environment,
+    from_config_map,
     pod_skeleton,
     resources,
     shared_memory,
@@ -84,7 +84,8 @@ def manifest(job: TrainJob, runtime_kind: str, owner: Mapping[str, Any] | None =
 def _environment(cluster: ClusterSettings) -> list[Manifest]:
     own = [{"name": "HOME", "value": "/work"}, {"name": "SRLM_HOME", "value": "/work/.srlm"}]
     secret = (*FROM_SECRET, *OF_JUDGE)  # the judge's, where training stops early
-    sources = {"configMapKeyRef": (cluster.config_map, FROM_CONFIG_MAP), "secretKeyRef": (cluster.secret, secret)}
+    places = from_config_map(cluster)
+    sources = {"configMapKeyRef": (cluster.config_map, places), "secretKeyRef": (cluster.secret, secret)}
     keys = [
         {"name": name, "valueFrom": {kind: {"name": source, "key": name, "optional": True}}}
         for kind, (source, names) in sources.items()

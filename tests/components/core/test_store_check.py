@@ -24,6 +24,9 @@ from components.core.sources import fetch
 from components.core.stage import Stage, read_records
 from components.core.store import open_store
 from components.core.store_check import check_store
+from pipelines.cluster.doctor import try_store
+from pipelines.compile import load_recipe_for_elsewhere
+from tests.helpers.chart import pick, render
 from tests.helpers.scripted_s3 import (
     BUCKET,
     KEY,
@@ -108,6 +111,22 @@ def test_checksums_that_a_store_does_not_take_are_named_and_can_be_left_out(
         store_module._s3.cache_clear()
         check_store(open_store(URI))
         make_a_stage()
+
+
+def test_the_lines_that_it_proposes_work(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the variable, for pods the chart's value or the recipe's; what comes back is not checked either."""
+    start(ceph_like())
+    found = try_store(open_store(URI))
+    variable, chart, recipe = re.findall(r"Set (\S+=\S+) .*--set (config\S+), .*--set '(.+?)'", found.remedy)[0]
+    name, value = variable.split("=")
+    data = pick(render(f"--set={chart}"), "ConfigMap", "srlm")["data"]
+    asked = load_recipe_for_elsewhere("demo", [recipe]).cluster.environment.variables
+    assert data[name] == asked[name] == value
+    monkeypatch.setenv(name, value)
+    does = start(ceph_like())
+    assert try_store(open_store(URI)).state == "ok"
+    make_a_stage()
+    assert not any("checksum" in header for header in does.headers)
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,10 @@ def test_each_kind_of_step_has_its_own() -> None:
     [
         (StepPods(), ("100m", "512Mi"), ("2", "4Gi")),
         (PodSettings(), ("500m", "2Gi"), ("4", "16Gi")),
-        (PodSettings(gpus=2), ("500m", "2Gi"), ("16", "128Gi")),  # the loader of a model on GPUs holds it in memory
+        (PodSettings(gpus=1), ("2", "16Gi"), ("8", "64Gi")),  # the loader of a model on GPUs holds it in memory
+        (PodSettings(gpus=2), ("4", "32Gi"), ("16", "128Gi")),
+        (PodSettings(gpus=2, memory_limit="24Gi"), ("4", "24Gi"), ("16", "24Gi")),  # as Kubernetes itself takes it
+        (PodSettings(gpus=2, cpu="1"), ("1", "32Gi"), ("1", "128Gi")),
         (PodSettings(gpus=2, cpu="12", memory="200Gi"), ("12", "200Gi"), ("12", "200Gi")),
         (PodSettings(cpu="1", cpu_limit="3"), ("1", "2Gi"), ("3", "16Gi")),
         (PodSettings(cpu_limit="0", memory_limit="0"), ("500m", "2Gi"), (None, None)),  # no limit, where one is a harm
@@ -188,6 +191,33 @@ def test_the_environment_reaches_every_container_and_secrets_not_the_model_s_own
             )
 
 
+CHECKSUMS = "AWS_REQUEST_CHECKSUM_CALCULATION"
+
+
+def test_every_container_that_uses_the_store_gets_the_chart_s_checksums() -> None:
+    """The config map's value (issue 13), or the recipe's in its place: a name that stands twice is refused."""
+    for asked in ("config_maps: {mine: [AWS_REQUEST_CHECKSUM_CALCULATION]}", ""):
+        recipe = load_recipe_for_elsewhere("demo", [f"cluster.environment={{{asked}}}"])
+        source = "mine" if asked else "srlm"
+        for pod, spec in specs(recipe):
+            for one in containers(spec):
+                if one["name"] in ("server", "guard"):
+                    continue  # which never ask the store
+                named = [
+                    each["valueFrom"]["configMapKeyRef"]["name"] for each in one["env"] if each["name"] == CHECKSUMS
+                ]
+                whole = [each["configMapRef"]["name"] for each in one.get("envFrom", []) if "configMapRef" in each]
+                assert named == [source] or (not asked and whole == ["srlm"]), (pod, one["name"])
+        for step, _, pod in steps(recipe):
+            names = [
+                (one["configMapName"], each["envVar"])
+                for one in pod["configMapAsEnv"]
+                for each in one["keyToEnv"]
+                if each["envVar"] == CHECKSUMS
+            ]
+            assert names == [(source, CHECKSUMS)], step
+
+
 def test_it_reaches_every_step_of_kubeflow_pipelines() -> None:
     for name, container, pod in steps(load_recipe_for_elsewhere("demo", [ENVIRONMENT])):
         assert PLAIN.items() <= {one["name"]: one["value"] for one in container["env"]}.items(), name
@@ -195,6 +225,7 @@ def test_it_reaches_every_step_of_kubeflow_pipelines() -> None:
             (one["configMapName"], [each["envVar"] for each in one["keyToEnv"]]) for one in pod["configMapAsEnv"]
         ]
         assert ("proxies", ["HTTPS_PROXY", "https_proxy"]) in sources
+        assert not any(CHECKSUMS in names for _, names in sources), "its value stands above"
         keys = [(one["secretName"], [each["secretKey"] for each in one["keyToEnv"]]) for one in pod["secretAsEnv"]]
         assert ("registry", list(SECRET)) in keys
         (volume,) = pod["configMapAsVolume"]
