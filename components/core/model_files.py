@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import tempfile
 import uuid
@@ -25,6 +27,8 @@ def model_folder(uri: str) -> Path:
     if isinstance(store, DirectoryStore):
         return store.root / prefix
     target = cached_model(uri, home())
+    with contextlib.suppress(OSError):  # not there, or a claim that is mounted to be read
+        os.utime(target)  # its last use, by which srlm gc goes
     if target.exists():
         return target
     draft = target.with_name(f".draft-{uuid.uuid4().hex}")
@@ -54,7 +58,11 @@ def model_prefix(uri: str) -> str:
 
 def cached_model(uri: str, scratch: Path) -> Path:
     """Where `model_folder` leaves a model of an S3 store on a machine whose SRLM_HOME is `scratch`."""
-    return scratch / "cache" / "models" / model_prefix(uri)
+    return models_cache(scratch) / model_prefix(uri)
+
+
+def models_cache(scratch: Path) -> Path:
+    return scratch / "cache" / "models"
 
 
 def prime_model_cache(uri: str, folder: Path) -> None:
@@ -67,11 +75,22 @@ def prime_model_cache(uri: str, folder: Path) -> None:
         shutil.move(folder, target)
 
 
+def require_digest(uri: str, digest: str) -> None:
+    """Raises UserError unless the stage's manifest names the files that have this digest."""
+    manifest = read_manifest(uri)
+    if content_hash({name: file.sha256 for name, file in manifest.files.items()}) != manifest.digest:
+        raise damaged(join(uri, MANIFEST))
+    if manifest.digest != digest:
+        raise UserError(
+            f"{uri} was to have the digest {digest}, but has {manifest.digest}",
+            "The store was changed: run the pipeline again, which registers what it makes.",
+        )
+
+
 def check_files(uri: str) -> None:
     """Read every file of a finished stage; raises UserError when one does not have the content that was published."""
     manifest, store = read_manifest(uri), open_store(uri)
-    if content_hash({name: file.sha256 for name, file in manifest.files.items()}) != manifest.digest:
-        raise damaged(join(uri, MANIFEST))
+    require_digest(uri, manifest.digest)
     with Progress("checking files (MB)", sum(file.megabytes for file in manifest.files.values())) as progress:
         for name, file in manifest.files.items():
             with scratch_folder() as folder:
@@ -90,7 +109,10 @@ def check_files(uri: str) -> None:
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """An empty folder on the disk of SRLM_HOME for large files that are being made; gone when the `with` ends."""
-    parent = home() / "work"
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent) as folder:
+    scratch_root().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch_root()) as folder:
         yield Path(folder)
+
+
+def scratch_root() -> Path:
+    return home() / "work"

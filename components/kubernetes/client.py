@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from components.core.errors import UserError
+from components.core.progress import say, warn
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient, AppsV1Api, BatchV1Api, CoreV1Api, CustomObjectsApi
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60
+PATIENCE_S = 300.0  # that a run's steps ask an API server again which is away; a person is told after a second
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 10.0
+TOLD_EVERY_S = 60.0
+T = TypeVar("T")
 _FORBIDDEN = re.compile(
     r'User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
 )
@@ -28,6 +36,11 @@ class ClusterError(UserError):
     def __init__(self, problem: str, remedy: str, status: int = 0) -> None:
         super().__init__(problem, remedy)
         self.status = status
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether a later try may be answered: nobody did, or what did is overloaded, starts, or lacks a webhook."""
+        return self.status in (0, 408, 429) or self.status >= 500
 
 
 @dataclass(frozen=True)
@@ -43,15 +56,16 @@ class Cluster:
     custom: CustomObjectsApi
 
 
-def connect(namespace: str = "", context: str = "") -> Cluster:
+def connect(namespace: str = "", context: str = "", patience: float = 0.0) -> Cluster:
     """The cluster of KUBECONFIG, of the pod that we are in, or of ~/.kube/config, in this order (kubectl's).
 
-    No request is made yet. Raises ClusterError where none of them names a cluster.
+    No request is made yet; each is tried again for `patience` seconds where a later try may be answered. Raises
+    ClusterError where none of them names a cluster.
     """
     from kubernetes import client
 
     configuration, default = _configuration(context)
-    api = _client(configuration)
+    api = _client(configuration, patience)
     return Cluster(
         namespace or default,
         configuration.host,
@@ -92,8 +106,8 @@ def _configuration(context: str) -> tuple[Any, str]:
     return configuration, used["context"].get("namespace") or "default"
 
 
-def _client(configuration: Any) -> Any:
-    """The library's client, with timeouts and with errors for people."""
+def _client(configuration: Any, patience: float) -> Any:
+    """The library's client, with timeouts, with patience, and with errors for people."""
     from kubernetes.client import ApiClient
     from kubernetes.client.rest import ApiException
     from urllib3.exceptions import HTTPError
@@ -103,8 +117,11 @@ def _client(configuration: Any) -> Any:
             streams = named.get("_preload_content") is False  # a log that is followed may be silent for long
             limit = (CONNECT_TIMEOUT_S, None if streams else READ_TIMEOUT_S)
             named["_request_timeout"] = named.get("_request_timeout") or limit
+            return patiently(lambda: self._call(resource_path, method, *arguments, **named), patience)
+
+        def _call(self, *arguments: Any, **named: Any) -> Any:
             try:
-                return super().call_api(resource_path, method, *arguments, **named)
+                return super().call_api(*arguments, **named)
             except ApiException as error:
                 raise _refused(error.status, error.reason, error.body) from error
             except HTTPError as error:
@@ -116,6 +133,32 @@ def _client(configuration: Any) -> Any:
                 ) from error
 
     return ExplainingClient(configuration)
+
+
+def patiently(request: Callable[[], T], patience: float) -> T:
+    """What a request returns, tried again for `patience` seconds while its ClusterError may pass; told as it goes.
+
+    One error is no verdict: API servers are upgraded, control planes grow, webhooks start (issue 14).
+    """
+    started = time.monotonic()
+    tries, told = 0, 0.0
+    while True:
+        try:
+            answer = request()
+        except ClusterError as error:
+            away = time.monotonic() - started
+            if not error.may_pass or away >= patience:
+                raise
+            if not tries or away - told >= TOLD_EVERY_S:
+                told = away
+                warn(f"{error.problem}; asking again for {patience - away:.0f} s")
+            tries += 1
+            longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**tries, patience - away)
+            time.sleep(random.uniform(longest / 2, longest))  # the steps of many runs do not come at once
+        else:
+            if tries:
+                say(f"the cluster answers again, after {time.monotonic() - started:.0f} s")
+            return answer
 
 
 def _refused(status: int, reason: str | None, body: str | bytes | None) -> ClusterError:

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from components.core.hashing import content_hash
-from components.kubernetes.client import Cluster
+from components.kubernetes.client import Cluster, ClusterError
 
 APPLICATION = "self-rewarding"
 NAME, MANAGER, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/managed-by", "app.kubernetes.io/component"
@@ -17,7 +17,15 @@ KEEP = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}  # annotation
 RUN, MODEL = "self-rewarding-pipelines/run", "self-rewarding-pipelines/model"
 
 FIELD_MANAGER = "srlm"
-PATHS = {"Service": "/api/v1/namespaces/{}/services/{}", "Deployment": "/apis/apps/v1/namespaces/{}/deployments/{}"}
+PATHS = {
+    "Service": "/api/v1/namespaces/{}/services/{}",
+    "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts/{}",
+    "Deployment": "/apis/apps/v1/namespaces/{}/deployments/{}",
+    "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles/{}",
+    "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings/{}",
+    "InferenceService": "/apis/serving.kserve.io/v1beta1/namespaces/{}/inferenceservices/{}",
+}
+APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 
 
 def object_name(run: str, suffix: str, longest: int, identity: Any = None) -> str:
@@ -29,10 +37,10 @@ def object_name(run: str, suffix: str, longest: int, identity: Any = None) -> st
     return f"{stem[:longest].rstrip('-.')}-{content_hash(identity or run)[:6]}-{suffix}"
 
 
-def labels(component: str, run: str, model: str = "") -> dict[str, str]:
-    """Of an object of a run; `component` is run, model-server, training or submission."""
-    common = {NAME: APPLICATION, MANAGER: "srlm", COMPONENT: component, RUN: run}
-    return {**common, MODEL: model} if model else common
+def labels(component: str, run: str = "", model: str = "") -> dict[str, str]:
+    """Of an object of a run; `component` is run, model-server, training or submission. A deployed model has no run."""
+    common = {NAME: APPLICATION, MANAGER: "srlm", COMPONENT: component}
+    return common | {name: value for name, value in ((RUN, run), (MODEL, model)) if value}
 
 
 def selector(component: str = "", run: str = "", model: str = "") -> str:
@@ -60,17 +68,50 @@ def owner_of_this_step(cluster: Cluster) -> dict[str, Any] | None:
 
 
 def apply(cluster: Cluster, manifest: dict[str, Any]) -> None:
-    """Server-side apply of a Service or Deployment: makes what is missing, changes what differs.
+    """Server-side apply of an object: makes what is missing, changes what differs.
 
     Two that apply at once do not collide. The client's typed calls cannot name this kind of patch.
     """
-    path = PATHS[manifest["kind"]].format(cluster.namespace, manifest["metadata"]["name"])
-    cluster.api.call_api(
-        path,
-        "PATCH",
-        query_params=[("fieldManager", FIELD_MANAGER), ("force", "true")],
-        header_params={"Content-Type": "application/apply-patch+yaml", "Accept": "application/json"},
-        body=manifest,
+    _call(cluster, "PATCH", manifest["kind"], manifest["metadata"]["name"], APPLY, manifest)
+
+
+def merge(cluster: Cluster, kind: str, name: str, patch: dict[str, Any]) -> None:
+    """JSON merge patch (RFC 7396) of an object that is there: what it does not name stays."""
+    _call(cluster, "PATCH", kind, name, MERGE, patch)
+
+
+def read(cluster: Cluster, kind: str, name: str) -> dict[str, Any] | None:
+    """The object as the API has it; None where there is none, or the cluster knows no such kind."""
+    try:
+        found: dict[str, Any] = _call(cluster, "GET", kind, name)
+    except ClusterError as error:
+        if error.status != 404:
+            raise
+        return None
+    return found
+
+
+def remove(cluster: Cluster, kind: str, name: str) -> bool:
+    """Delete an object; False where there is none, or the cluster knows no such kind."""
+    try:
+        _call(cluster, "DELETE", kind, name)
+    except ClusterError as error:
+        if error.status != 404:
+            raise
+        return False
+    return True
+
+
+def _call(cluster: Cluster, verb: str, kind: str, name: str, patch: str = "", body: Any = None) -> Any:
+    """One request about one object; `patch` is the kind of a patch."""
+    query = [("fieldManager", FIELD_MANAGER)] if patch else []
+    answer, _, _ = cluster.api.call_api(
+        PATHS[kind].format(cluster.namespace, name),
+        verb,
+        query_params=query + ([("force", "true")] if patch == APPLY else []),
+        header_params={"Accept": "application/json"} | ({"Content-Type": patch} if patch else {}),
+        body=body,
         auth_settings=["BearerToken"],
         response_type="object",
     )
+    return answer

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from components.core.progress import say
-from components.kubernetes.client import Cluster, ClusterError, connect, in_a_pod
+from components.kubernetes.client import PATIENCE_S, Cluster, ClusterError, connect, in_a_pod
 from components.kubernetes.objects import selector
 
 SERVER_TIMEOUT_S, JOB_TIMEOUT_S = 120.0, 90.0  # for pods to go
@@ -51,7 +51,7 @@ def remove_train_jobs(cluster: Cluster, run: str) -> list[str]:
     return [name for name in names if if_there(delete, *where, name)]
 
 
-def end_training(run: str) -> None:
+def end_training(run: str, patience: float = PATIENCE_S) -> None:
     """Remove the TrainJobs of a step of this run that was killed while it followed them.
 
     Outside of a pod no step makes one; nor does one whose service account may not (403).
@@ -59,7 +59,7 @@ def end_training(run: str) -> None:
     if not in_a_pod():
         return
     try:
-        for name in remove_train_jobs(connect(), run):
+        for name in remove_train_jobs(connect(patience=patience), run):
             say(f"removed the TrainJob {name}, which its step had left")
     except ClusterError as error:
         if error.status != 403:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, field_validator, model_validator
 
 from components.core.settings import Settings
+from components.kubernetes.client import PATIENCE_S
 
 _NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"  # as Kubernetes names objects
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|[MGTPE]i?)?$"
@@ -211,3 +212,4 @@ class ClusterSettings(Settings):
     training_runtime: str = Field("srlm-torch", pattern=_NAME, description="of Kubeflow Trainer, for several nodes")
     steps: StepPods = Field(default_factory=StepPods, description="pods of steps that do not train, and their like")
     environment: EnvironmentSettings = Field(default_factory=EnvironmentSettings)
+    patience: float = Field(PATIENCE_S, ge=0, description="seconds that the API server may be away while a run asks it")

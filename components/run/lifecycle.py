@@ -27,6 +27,7 @@ from components.evaluation.lm_eval.settings import BenchmarksSettings
 from components.evaluation.settings import EvaluationSettings
 from components.gate.register import retry_unregistered
 from components.kubernetes.removal import end_training
+from components.kubernetes.settings import ClusterSettings
 from components.registry.client import check_tracking
 from components.run.evaluation_texts import collect_evaluation_texts
 from components.run.report import summarise
@@ -111,6 +112,6 @@ def finish_run(store: str, run: str, page: str) -> None:
     with recorded(store, run, "report"), step("report"):
         context = read_context(join(store, "runs", run))
         engine_of(context).stop(run)
-        end_training(run)
+        end_training(run, context.section("cluster", ClusterSettings).patience)
         retry_unregistered(store, context.tracking_uri, run)
         write_page(page, f"Run {run}", *summary_page(summarise(store, run)))

@@ -10,6 +10,7 @@ from typing import Any
 from components.kubernetes.client import Cluster, ClusterError
 from components.kubernetes.diagnosis import container_statuses, diagnose, last_log_lines
 from components.kubernetes.events import diagnose_creation, diagnose_mount
+from components.kubernetes.logs import log_lines
 from pipelines.runs import age
 
 LOG_LINES = 5
@@ -102,10 +103,7 @@ def _pod_log(cluster: Cluster, pod: Any, follow: bool) -> Iterator[str]:
                 return
             time.sleep(POLL_INTERVAL_S)
             pod = cluster.core.read_namespaced_pod(name, cluster.namespace)
-        answer = cluster.core.read_namespaced_pod_log(
-            name, cluster.namespace, container=container, follow=follow, _preload_content=False
-        )
-        yield from lines(answer.stream())
+        yield from log_lines(cluster, name, container, follow)
     except ClusterError as error:
         if error.status != 404:
             raise
@@ -117,13 +115,3 @@ def _has_started(pod: Any, container: str) -> bool:
         if status.name == container and status.state:
             return bool(status.state.running or status.state.terminated or status.restart_count)
     return False
-
-
-def lines(chunks: Iterator[bytes]) -> Iterator[str]:
-    """The lines of a stream that is cut anywhere."""
-    unfinished = b""
-    for chunk in chunks:
-        *whole, unfinished = (unfinished + chunk).split(b"\n")
-        yield from (line.decode(errors="replace") for line in whole)
-    if unfinished:
-        yield unfinished.decode(errors="replace")

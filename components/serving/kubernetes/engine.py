@@ -6,12 +6,10 @@ import os
 import time
 import urllib.request
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.core.errors import UserError
 from components.core.images import WORKER
-from components.core.model_files import cached_model
 from components.core.progress import say
 from components.core.proxies import ask_directly
 from components.core.stage import read_manifest
@@ -19,8 +17,8 @@ from components.kubernetes.client import Cluster, connect, in_a_pod
 from components.kubernetes.objects import apply, owner_of_this_step
 from components.kubernetes.removal import remove_servers
 from components.kubernetes.settings import ClusterSettings
-from components.serving.kubernetes.launch import PORT, ServedModel
-from components.serving.kubernetes.manifests import CACHE, Server, deployment, server_name, service
+from components.serving.kubernetes.launch import MODEL, PORT, ServedModel
+from components.serving.kubernetes.manifests import Server, deployment, require_fetchable, server_name, service
 from components.serving.kubernetes.readiness import is_ready, wait_until_ready
 
 if TYPE_CHECKING:
@@ -43,7 +41,7 @@ class KubernetesEngine:
 
     @property
     def cluster(self) -> Cluster:
-        self._connected = self._connected or connect()
+        self._connected = self._connected or connect(patience=self.settings.patience)
         return self._connected
 
     def check(self) -> None:
@@ -64,7 +62,7 @@ class KubernetesEngine:
         if not is_ready(self.cluster, server):
             remove_servers(self.cluster, run, name)
         say(f"serving {name} as Deployment {server_name(run, name)}")
-        apply(self.cluster, service(server))
+        apply(self.cluster, service(server, server.metadata))
         apply(self.cluster, deployment(server))
         wait_until_ready(self.cluster, server)
         url = f"http://{server_name(run, name)}.{self.cluster.namespace}.svc:{PORT}"
@@ -76,16 +74,12 @@ class KubernetesEngine:
         remove_servers(self.cluster, run, name)
 
     def _server(self, run: str, name: str, model: str, settings: ServingSettings) -> Server:
-        if not model.startswith("s3://"):
-            raise UserError(
-                f"a server on a cluster cannot fetch {model}", "Use an s3:// store, which its pod can reach."
-            )
-        served = ServedModel(model, read_manifest(model).digest, str(cached_model(model, Path(CACHE))))
+        require_fetchable(model)
         return Server(
             run=run,
             name=name,
             engine=self.engine,
-            model=served,
+            model=ServedModel(model, read_manifest(model).digest, MODEL),
             settings=settings,
             cluster=self.settings,
             worker_image=self.worker_image or os.environ.get("SRLM_WORKER_IMAGE") or WORKER,

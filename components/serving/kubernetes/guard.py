@@ -10,7 +10,7 @@ import signal
 import sys
 from types import FrameType
 
-from components.kubernetes.client import connect
+from components.kubernetes.client import PATIENCE_S, connect
 from components.kubernetes.removal import remove_servers
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     """Waits for SIGTERM, then removes the run's servers."""
 
     def end(*_: int | FrameType | None) -> None:
-        remove_servers(connect(), sys.argv[1])
+        remove_servers(connect(patience=PATIENCE_S), sys.argv[1])
         sys.exit()
 
     signal.signal(signal.SIGTERM, end)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from components.serving.settings import ServingSettings
 
 PORT = 8080
+MODEL = "/tmp/model"  # noqa: S108  where components/serving/weights.py leaves a link to the files in the pod
 QUEUE = 1024  # requests that may wait at TGI (its default is 128): recipes ask with up to 256 at once for each stage
 
 

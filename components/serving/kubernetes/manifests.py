@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from components.core.errors import UserError
 from components.kubernetes.objects import KEEP, NO_SIDECAR, QUEUE, labels, object_name
 from components.kubernetes.pods import (
     CONTAINER_SECURITY,
@@ -17,7 +19,7 @@ from components.kubernetes.pods import (
     with_authorities,
 )
 from components.kubernetes.settings import ClusterSettings
-from components.serving.kubernetes.launch import LAUNCHES, PORT, ServedModel
+from components.serving.kubernetes.launch import LAUNCHES, MODEL, PORT, ServedModel
 
 if TYPE_CHECKING:
     from components.serving.settings import ServingSettings
@@ -27,11 +29,10 @@ PROBE_PERIOD_S = 5
 Manifest = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Server:
-    """One model of a run to serve, and with what. `owner` goes into ownerReferences: the server goes when it does."""
+@dataclass(frozen=True, kw_only=True)
+class ModelServer(ABC):
+    """One model to serve under a name, and with what: for the time of a run, or deployed (deployed.py)."""
 
-    run: str
     name: str
     engine: str
     model: ServedModel
@@ -39,7 +40,33 @@ class Server:
     cluster: ClusterSettings
     worker_image: str
     engine_image: str
-    owner: Mapping[str, Any] | None = field(default=None)
+
+    @property
+    @abstractmethod
+    def object_name(self) -> str:
+        """Of Deployment and Service."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> dict[str, str]:
+        """Of Deployment, Service and pods, by which they are found."""
+
+    @property
+    def environment(self) -> list[Manifest]:
+        """Variables of both containers that `model` refers to."""
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server(ModelServer):
+    """A model of a run. `owner` goes into ownerReferences: the server goes when it does."""
+
+    run: str
+    owner: Mapping[str, Any] | None = None
+
+    @property
+    def object_name(self) -> str:
+        return server_name(self.run, self.name)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -49,7 +76,7 @@ class Server:
     def metadata(self) -> Manifest:
         owners = {"ownerReferences": [dict(self.owner)]} if self.owner else {}
         annotations = {"self-rewarding-pipelines/model-uri": self.model.uri}
-        return {"name": server_name(self.run, self.name), "labels": self.labels, "annotations": annotations, **owners}
+        return {"name": self.object_name, "labels": self.labels, "annotations": annotations, **owners}
 
 
 def server_name(run: str, name: str) -> str:
@@ -57,37 +84,52 @@ def server_name(run: str, name: str) -> str:
     return object_name(run, name, longest=36)
 
 
+def require_fetchable(uri: str) -> None:
+    """Raises UserError for a model that no pod of a cluster can fetch."""
+    if not uri.startswith("s3://"):
+        raise UserError(f"a server on a cluster cannot fetch {uri}", "Use an s3:// store, which its pod can reach.")
+
+
 def deployment(server: Server) -> Manifest:
-    """The Deployment; at most `serving.start_timeout` passes before it counts as failed."""
-    queue = server.cluster.queue if server.settings.pod.gpus else None
-    metadata = server.metadata
-    if queue:
-        metadata["labels"] = {**metadata["labels"], QUEUE: queue}
+    """The Deployment of a run's model."""
+    strategy = {"type": "Recreate"}  # a second server would wait for the GPU of the first
+    return deployment_of(server, server.metadata, strategy, KEEP)
+
+
+def deployment_of(server: ModelServer, metadata: Manifest, strategy: Manifest, annotations: Manifest) -> Manifest:
+    """A Deployment; at most `serving.start_timeout` passes before it counts as failed. `annotations` are its pods'."""
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata,
+        "metadata": metadata | {"labels": pod_labels(server)},
         "spec": {
             "replicas": server.settings.replicas,
-            "strategy": {"type": "Recreate"},  # a second server would wait for the GPU of the first
+            "strategy": strategy,
             "progressDeadlineSeconds": server.settings.start_timeout,
             "selector": {"matchLabels": server.labels},
             "template": {
-                "metadata": {"labels": metadata["labels"] | NO_SIDECAR, "annotations": KEEP},
-                "spec": _pod(server),
+                "metadata": {"labels": pod_labels(server) | NO_SIDECAR, "annotations": annotations},
+                "spec": pod_spec(server),
             },
         },
     }
 
 
-def service(server: Server) -> Manifest:
-    """The Service that the run's steps ask."""
+def pod_labels(server: ModelServer) -> dict[str, str]:
+    """The server's labels, and Kueue's where the recipe names a queue for what takes GPUs."""
+    queue = server.cluster.queue if server.settings.pod.gpus else None
+    return server.labels | ({QUEUE: queue} if queue else {})
+
+
+def service(server: ModelServer, metadata: Manifest) -> Manifest:
+    """The Service of the Deployment."""
     ports = [{"name": "http", "port": PORT, "targetPort": "http"}]
     spec = {"selector": server.labels, "ports": ports}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": server.metadata, "spec": spec}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
 
 
-def _pod(server: Server) -> Manifest:
+def pod_spec(server: ModelServer) -> Manifest:
+    """The spec of a pod that fetches the weights, then serves them."""
     pod, cluster = server.settings.pod, server.cluster
     claim = {"persistentVolumeClaim": {"claimName": cluster.model_cache}} if cluster.model_cache else {"emptyDir": {}}
     spec = {
@@ -102,14 +144,15 @@ def _pod(server: Server) -> Manifest:
     return with_authorities(cluster, spec)
 
 
-def _weights(server: Server) -> Manifest:
+def _weights(server: ModelServer) -> Manifest:
     """Brings the weights into the cache, which the server then only reads."""
     return {
         "name": "weights",
         "image": server.worker_image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["python3", "-m", "components.serving.weights", server.model.uri],
+        "command": ["python3", "-m", "components.serving.weights", server.model.uri, server.model.digest, MODEL],
         "env": [
+            *server.environment,
             {"name": "SRLM_HOME", "value": CACHE},
             {"name": "HOME", "value": SCRATCH},
             *asked_environment(server.cluster),
@@ -121,16 +164,17 @@ def _weights(server: Server) -> Manifest:
     }
 
 
-def _server(server: Server) -> Manifest:
+def _server(server: ModelServer) -> Manifest:
     """No secret reaches it: a model's text may be hostile, and so may be a chat template."""
     settings, launch = server.settings, LAUNCHES[server.engine]
-    probe = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": PROBE_PERIOD_S, "timeoutSeconds": 5}
+    probe = {"httpGet": {"path": "/health", "port": PORT}, "periodSeconds": PROBE_PERIOD_S, "timeoutSeconds": 5}
     return {
         "name": "server",
         "image": server.engine_image or launch.image,
         "imagePullPolicy": "IfNotPresent",
         "args": [*launch.arguments(server.model, settings), *settings.arguments],
         "env": [
+            *server.environment,
             {"name": "HOME", "value": SCRATCH},
             {"name": "USER", "value": "srlm"},  # torch asks for the user's name, which no passwd file has
             {"name": "HF_HUB_OFFLINE", "value": "1"},  # the weights are here
@@ -140,7 +184,7 @@ def _server(server: Server) -> Manifest:
         "resources": resources(settings.pod),
         "startupProbe": {**probe, "periodSeconds": 1, "failureThreshold": settings.start_timeout},
         "readinessProbe": {**probe, "failureThreshold": 6},  # a busy server may answer late
-        "livenessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 30, "failureThreshold": 4},
+        "livenessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 30, "failureThreshold": 4},
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [
             {"name": "models", "mountPath": CACHE, "readOnly": True},

@@ -9,9 +9,8 @@ from components.core.errors import UserError
 from components.kubernetes.client import Cluster, ClusterError
 from components.kubernetes.diagnosis import FailureKind, diagnose
 from components.kubernetes.events import diagnose_creation
-from components.kubernetes.objects import selector
 from components.kubernetes.wait import Wait, WaitPolicy, remedies
-from components.serving.kubernetes.manifests import Server, server_name
+from components.serving.kubernetes.manifests import ModelServer
 
 if TYPE_CHECKING:
     from components.serving.settings import ServingSettings
@@ -21,10 +20,10 @@ LOG_LINES = 5
 REGISTRY_TIMEOUT_S = 20.0  # that a registry may fail to answer
 
 
-def is_ready(cluster: Cluster, server: Server) -> bool:
+def is_ready(cluster: Cluster, server: ModelServer) -> bool:
     """Whether a Deployment of that name has all its replicas."""
     try:
-        deployment = cluster.apps.read_namespaced_deployment(server_name(server.run, server.name), cluster.namespace)
+        deployment = cluster.apps.read_namespaced_deployment(server.object_name, cluster.namespace)
     except ClusterError as error:
         if error.status != 404:
             raise
@@ -32,7 +31,7 @@ def is_ready(cluster: Cluster, server: Server) -> bool:
     return _ready(deployment, server.settings.replicas)
 
 
-def wait_until_ready(cluster: Cluster, server: Server) -> None:
+def wait_until_ready(cluster: Cluster, server: ModelServer) -> None:
     """Returns when every replica is ready; raises UserError with the reason in words when that cannot be."""
     wait = Wait(cluster, _policy(server.settings), server.name, f"{server.name} cannot be served")
     while not _poll(cluster, server, wait):
@@ -58,9 +57,9 @@ def _policy(settings: ServingSettings) -> WaitPolicy:
     )
 
 
-def _poll(cluster: Cluster, server: Server, wait: Wait) -> bool:
+def _poll(cluster: Cluster, server: ModelServer, wait: Wait) -> bool:
     """Whether the server is ready now; raises what ends the wait."""
-    name, namespace = server_name(server.run, server.name), cluster.namespace
+    name, namespace = server.object_name, cluster.namespace
     try:
         deployment = cluster.apps.read_namespaced_deployment(name, namespace)
     except ClusterError as error:
@@ -69,7 +68,7 @@ def _poll(cluster: Cluster, server: Server, wait: Wait) -> bool:
         raise UserError(f"the server {name} was removed while it was waited for", "Run again to continue.") from error
     if _ready(deployment, server.settings.replicas):
         return True
-    chosen = selector("model-server", server.run, server.name)
+    chosen = ",".join(f"{label}={value}" for label, value in server.labels.items())
     listed = cluster.core.list_namespaced_pod(namespace, label_selector=chosen).items
     pods = [pod for pod in listed if not pod.metadata.deletion_timestamp]
     refusal = diagnose_creation(deployment)
@@ -81,9 +80,11 @@ def _poll(cluster: Cluster, server: Server, wait: Wait) -> bool:
 
 
 def _ready(deployment: Any, replicas: int) -> bool:
+    """Whether all replicas are there, and none of an earlier form of a Deployment that rolls."""
     status = deployment.status
     current = (status.observed_generation or 0) >= deployment.metadata.generation
-    return current and (status.updated_replicas or 0) >= replicas and (status.available_replicas or 0) >= replicas
+    updated, available = status.updated_replicas or 0, status.available_replicas or 0
+    return current and min(updated, available) >= replicas and (status.replicas or 0) <= updated
 
 
 def _phase(pod: Any) -> tuple[int, str]:

@@ -28,7 +28,7 @@ def follow(job: TrainJob, cluster: Cluster | None = None) -> None:
 
     Raises UserError with the workers' own message or the end of their log. A step that is stopped removes its job.
     """
-    cluster = cluster or connect()
+    cluster = cluster or connect(patience=job.cluster.patience)
     _create(job, cluster)
     log = Log()
     with ending_with_this_process(lambda: remove(job, cluster)):
@@ -86,7 +86,10 @@ def _runtime_kind(job: TrainJob, cluster: Cluster) -> str:
 
 
 def _poll(job: TrainJob, cluster: Cluster, logs: PodLogs, wait: Wait) -> str | None:
-    """The job's outcome; None while it goes on, and while the API server is away, which says nothing about the job."""
+    """The job's outcome; None while it goes on, and while the API server is away, which says nothing about the job.
+
+    Even after the client's patience: who gives up here would have the job removed, and days of work begin anew.
+    """
     try:
         present = current(job, cluster)
         ended = outcome(present)
@@ -94,7 +97,7 @@ def _poll(job: TrainJob, cluster: Cluster, logs: PodLogs, wait: Wait) -> str | N
         if present and ended is None:
             wait.check(list(_failures(job, present, pods, cluster)))
     except ClusterError as error:
-        if 400 <= error.status < 500:
+        if not error.may_pass:
             raise
         warn(f"training {job.model} goes on unseen: {error.problem}")
         return None
@@ -140,16 +143,9 @@ def outcome(job: Manifest | None) -> str | None:
 
 
 def remove(job: TrainJob, cluster: Cluster) -> None:
-    """Returns when the job and its pods are gone: one of the same name may follow. It tries for two minutes."""
+    """Returns when the job and its pods are gone: one of the same name may follow. It waits for two minutes."""
     deadline = time.monotonic() + REMOVAL_TIMEOUT_S
     delete = cluster.custom.delete_namespaced_custom_object
     arguments = (GROUP, VERSION, cluster.namespace, PLURAL, job.name)
-    while True:
-        last_try = time.monotonic() > deadline
-        try:
-            if not if_there(delete, *arguments, propagation_policy="Foreground") or last_try:
-                return
-        except ClusterError as error:
-            if last_try or 400 <= error.status < 500:
-                raise
+    while if_there(delete, *arguments, propagation_policy="Foreground") and time.monotonic() < deadline:
         time.sleep(POLL_INTERVAL_S)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import signal
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 from components.core.errors import UserError
 from components.kubernetes.client import Cluster
+from components.kubernetes.logs import log_lines
 from components.training.launch.request import PROBLEM
 from components.training.launch.trainjob import NODE
 
@@ -84,11 +84,9 @@ class PodLogs:
             thread.join(LOG_TIMEOUT_S)
 
     def _lines(self, pod: str) -> Iterator[str]:
-        read = self.cluster.core.read_namespaced_pod_log
         try:
-            response = read(pod, self.cluster.namespace, container=NODE, follow=True, _preload_content=False)
-            yield from io.TextIOWrapper(response, errors="replace")
-        except (UserError, OSError) as error:
+            yield from log_lines(self.cluster, pod, NODE)
+        except UserError as error:
             yield f"(its log cannot be followed further: {error})"
 
 

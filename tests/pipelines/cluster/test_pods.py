@@ -52,7 +52,9 @@ def specs(recipe: Recipe) -> Iterator[tuple[str, dict[str, Any]]]:
     """The specs of pods that Kubernetes gets from us; a TrainJob's node as the container that Trainer makes of it."""
     for engine in LAUNCHES:
         model = ServedModel("s3://bucket/model", "d1", "/models/m")
-        server = Server("run", "m1", engine, model, recipe.serving, recipe.cluster, "worker:1", "")
+        images = {"worker_image": "worker:1", "engine_image": ""}
+        asked = {"settings": recipe.serving, "cluster": recipe.cluster}
+        server = Server(run="run", name="m1", engine=engine, model=model, **asked, **images)
         yield f"server {engine}", deployment(server)["spec"]["template"]["spec"]
     for request in (
         JobRequest("a-run", "job"),

@@ -97,7 +97,9 @@ def wait(*polls: tuple[V1Deployment, list[V1Pod]], **settings: Any) -> None:
 
 
 def server(**settings: Any) -> Server:
-    return Server("run", "m1", "tgi", MODEL, ServingSettings(**settings), ClusterSettings(), "worker:1", "")
+    images = {"worker_image": "worker:1", "engine_image": ""}
+    asked = {"settings": ServingSettings(**settings), "cluster": ClusterSettings()}
+    return Server(run="run", name="m1", engine="tgi", model=MODEL, **asked, **images)
 
 
 def test_the_phases_of_a_start_are_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from components.core.errors import UserError
 from components.kubernetes import removal
@@ -21,6 +18,7 @@ from components.training.launch import follow as following
 from components.training.launch.follow import follow
 from components.training.launch.request import PROBLEM, TrainingRequest
 from components.training.launch.trainjob import TrainJob
+from tests.helpers.scripted_cluster import serving
 
 LINES = ["step 1\n", "step 2\n"]
 
@@ -39,13 +37,14 @@ class Api:
         ]
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        path, _, query = path.partition("?")
         if self.polls == 2:
             self.polls += 1
             return 503, {"message": "the API server starts again"}
         if path.endswith("/events"):
             return 200, {"kind": "EventList", "items": self.events}
         if path.startswith("/api/v1/"):
-            return 200, "".join(self.lines) if path.endswith("/log") else {"kind": "PodList", "items": self.pods}
+            return 200, self._read(path, query)
         if "/trainingruntimes/" in path:
             return 404, {"message": "there is none"}
         if method == "POST" and self.job:
@@ -61,6 +60,15 @@ class Api:
             return 200, {"items": [self.job] if self.job else []}
         return (200, self._polled()) if self.job else (404, {"message": "gone"})
 
+    def _read(self, path: str, query: str) -> Any:
+        """A log, with the time of each line as it is asked for; one pod, which has ended; or all pods."""
+        if path.endswith("/log"):
+            assert "timestamps=True" in query
+            return "".join(f"2026-01-01T12:00:{at:02}Z {line}" for at, line in enumerate(self.lines, 1))
+        if path.endswith("/pods"):
+            return {"kind": "PodList", "items": self.pods}
+        return {"metadata": {"name": path.rpartition("/")[2]}, "status": {"phase": "Succeeded"}}
+
     def _polled(self) -> dict[str, Any]:
         self.polls += 1
         ended = [{"type": self.end, "status": "True", "reason": "Ended"}] if self.polls > 3 else []
@@ -70,40 +78,14 @@ class Api:
 @pytest.fixture
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Start an API server and point KUBECONFIG at it."""
-    servers = []
+    with ExitStack() as servers:
 
-    def start(api: Api) -> Api:
-        class Handler(BaseHTTPRequestHandler):
-            def _do(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                body = json.loads(self.rfile.read(length) or b"{}")
-                status, answer = api.answer(self.command, self.path.partition("?")[0], body)
-                text = answer if isinstance(answer, str) else json.dumps(answer)
-                self.send_response(status)
-                self.send_header("Content-Type", "text/plain" if isinstance(answer, str) else "application/json")
-                self.end_headers()
-                self.wfile.write(text.encode())
+        def start(api: Api) -> Api:
+            servers.enter_context(serving(api, tmp_path / "kubeconfig", monkeypatch))
+            return api
 
-            do_GET = do_POST = do_DELETE = _do  # noqa: N815
-
-            def log_message(self, *_: Any) -> None:
-                """Nothing: pytest shows what matters."""
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        here = {"name": "here", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}
-        used = {"name": "here", "context": {"cluster": "here", "user": "me", "namespace": "runs"}}
-        user = {"name": "me", "user": {}}
-        config = {"clusters": [here], "contexts": [used], "users": [user], "current-context": "here"}
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-        return api
-
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.setattr(following, "POLL_INTERVAL_S", 0.05)
-    yield start
-    for server in servers:
-        server.shutdown()
+        monkeypatch.setattr(following, "POLL_INTERVAL_S", 0.05)
+        yield start
 
 
 @pytest.fixture
@@ -229,6 +211,8 @@ def test_a_cluster_that_shows_no_train_jobs_is_no_error(
     api = serve(Api("Complete", LINES))
     monkeypatch.setattr(removal, "in_a_pod", lambda: True)
     asked = []
-    monkeypatch.setattr(api, "answer", lambda *call: asked.append(call[1]) or (status, {"message": "no"}))
+    monkeypatch.setattr(
+        api, "answer", lambda _, path, __: asked.append(path.partition("?")[0]) or (status, {})
+    )
     end_training("run")
     assert asked == ["/apis/trainer.kubeflow.org/v1alpha1/namespaces/runs/trainjobs"]
