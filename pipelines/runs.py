@@ -17,9 +17,10 @@ _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Run:
-    """A run: its kind, its state in a word, since when, and the step that it is at (empty where not known).
+    """A run: its kind, its state in a word, since when, and the step that it is at, or why it failed ("": not known).
 
-    `id` is what its own system calls it; `labels` are the values that the run's label of its objects may have.
+    `id` is what its own system calls it; `labels` are the values that the run's label of its objects may have. `store`
+    is where it keeps its records, "" where the namespace's config map says it. `notes` tell what could not be asked.
     """
 
     kind: str
@@ -29,6 +30,8 @@ class Run:
     step: str = ""
     id: str = ""
     labels: tuple[str, ...] = ()
+    store: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def age(self) -> str:
@@ -63,6 +66,14 @@ class Answers:
     runs: list[tuple[Kind, Run]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
+    def without_submissions(self) -> Answers:
+        """Without the Jobs whose work is done: they submitted runs that stand among these by the same name."""
+        submitted = {run.name for _, run in self.runs if run.kind == "kubeflow"}
+        return Answers(
+            [(kind, run) for kind, run in self.runs if run.kind != "submission" or run.name not in submitted],
+            self.errors,
+        )
+
     def require(self, run: str) -> None:
         """Raises UserError where no kind knows the run."""
         if not self.runs:
@@ -93,9 +104,12 @@ def _query(kinds: Sequence[Kind], query: Callable[[Kind], list[Run]]) -> Answers
 
 def age(since: datetime | None) -> str:
     """How long ago, in the largest unit that counts at least two: 95 s, 12 min, 30 h, 4 d."""
-    if since is None:
-        return "?"
-    seconds = max(0.0, (datetime.now(UTC) - since).total_seconds())
+    return "?" if since is None else duration((datetime.now(UTC) - since).total_seconds())
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit that counts at least two."""
+    seconds = max(0.0, seconds)
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds // size:.0f} {unit}"

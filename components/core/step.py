@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 import traceback
@@ -19,6 +20,7 @@ from components.core.store import join
 @contextmanager
 def step(name: str) -> Iterator[None]:
     """One step of a pipeline, announced by the name that a person reads, e.g. "judge M1"."""
+    logging.getLogger().setLevel(logging.WARNING)  # Kubeflow's executor would have a line for each request of a library
     emit("step_start", step=name)
     with report_errors(name):
         yield

@@ -163,7 +163,7 @@ def patiently(request: Callable[[], T], patience: float) -> T:
 
 def _refused(status: int, reason: str | None, body: str | bytes | None) -> ClusterError:
     """An answer that is an error, in words: what was missing where the API tells it."""
-    message = _message(body) or reason or f"HTTP {status}"
+    message = message_of(body) or reason or f"HTTP {status}"
     if status == 401:
         return ClusterError(
             f"the cluster does not know who we are ({message})",
@@ -185,8 +185,8 @@ def _refused(status: int, reason: str | None, body: str | bytes | None) -> Clust
     return ClusterError(f"the cluster refuses: {message}", remedy.get(status, "Correct it, then try again."), status)
 
 
-def _message(body: str | bytes | None) -> str:
-    """The message of the API's Status object; the text as it is where it is none."""
+def message_of(body: str | bytes | None) -> str:
+    """The message of an answer that is an object with one (Kubernetes' Status, Kubeflow's errors); else the text."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
     try:
         status = json.loads(text)

@@ -31,11 +31,11 @@ def status(
 
     kinds = every_kind(host, namespace)
     if not run:
-        answers = recent(kinds)
+        answers = recent(kinds).without_submissions()
         _print_table([known for _, known in answers.runs])
         _print_errors(answers)
         return
-    answers = find(kinds, run)
+    answers = find(kinds, run).without_submissions()
     answers.require(run)
     for kind, known in answers.runs:
         separator = ", at " if known.state == "running" else ": "

@@ -55,7 +55,7 @@ def submit(
     debug: Debug = False,
 ) -> None:
     """Run a recipe on Kubeflow Pipelines. Its token is KF_PIPELINES_TOKEN, or the one mounted into this pod."""
-    from pipelines.cluster.submission import KubeflowTarget
+    from pipelines.cluster.submission import KubeflowTarget, with_addresses_of_chart
     from pipelines.cluster.submission import submit as submit_recipe
     from pipelines.compile import load_recipe_for_elsewhere
     from pipelines.local.run import new_run
@@ -76,10 +76,11 @@ def submit(
         "trainer_image": trainer_image,
         "engine_image": engine_image or os.environ.get(f"SRLM_{engine.upper()}_IMAGE", ""),
     }
+    parameters = with_addresses_of_chart(loaded, namespace, parameters)
     submitted = submit_recipe(loaded, KubeflowTarget(host, namespace, experiment), parameters)
     print(f"run {parameters['run']} {'was submitted before' if submitted.again else 'submitted'}: {submitted.run_id}")
     print(f"pipeline version: {submitted.version}")
-    print(submitted.url)
+    print(submitted.page)
 
 
 @commands.command("continue", hidden=True)

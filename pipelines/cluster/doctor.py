@@ -19,7 +19,7 @@ from components.kubernetes.settings import ClusterSettings
 from components.registry.client import check_tracking
 from components.serving.address import Address
 from components.serving.conformance import NEEDED, examine
-from pipelines.cluster.kubeflow import ENDPOINT, kfp_client
+from pipelines.cluster.kubeflow import ENDPOINT, NoKubeflowError, kfp_client
 from pipelines.cluster.permissions import PERSON, PERSON_TRAINING, RUN, TRAINING, missing_of, own_missing
 from pipelines.local.doctor import Finding, broken, check_machine, ok, unknown
 
@@ -132,12 +132,13 @@ class Doctor:
         yield ok(f"MLflow at {self.tracking_uri} answers")
 
     def _check_kubeflow(self) -> Iterator[Finding]:
-        if not (self.host or os.environ.get(ENDPOINT)):
+        try:
+            with kfp_client(self.host, self.namespace) as client:
+                users = "several users" if client.get_kfp_healthz().multi_user else "one user"
+                client.list_runs(page_size=1)
+        except NoKubeflowError:
             yield unknown("no Kubeflow Pipelines is named", f"Set {ENDPOINT}; srlm manifests --runner job needs none.")
             return
-        with kfp_client(self.host, self.namespace) as client:
-            users = "several users" if client.get_kfp_healthz().multi_user else "one user"
-            client.list_runs(page_size=1)
         yield ok(f"Kubeflow Pipelines answers ({users}), and runs may be listed")
 
     def _check_gpus(self) -> Iterator[Finding]:

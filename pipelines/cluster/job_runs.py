@@ -11,6 +11,7 @@ from components.kubernetes.client import Cluster, connect
 from components.kubernetes.diagnosis import last_log_lines
 from components.kubernetes.objects import COMPONENT, RUN, selector
 from components.kubernetes.removal import free_servers, remove_job
+from pipelines.cluster.courses import with_steps
 from pipelines.cluster.pod_states import OLDEST, creation_failure, describe, follow_pods, pods_of
 from pipelines.runs import RECENT, Run, is_label_value
 
@@ -34,11 +35,11 @@ class JobRuns:
     def recent(self) -> list[Run]:
         jobs = self.cluster.batch.list_namespaced_job(self.cluster.namespace, label_selector=selector()).items
         jobs.sort(key=lambda job: job.metadata.creation_timestamp or OLDEST, reverse=True)
-        return [_run(job) for job in jobs if RUN in job.metadata.labels][:RECENT]
+        return with_steps(lambda: self.cluster, [_run(job) for job in jobs if RUN in job.metadata.labels][:RECENT])
 
     def find(self, run: str) -> list[Run]:
         jobs = self._jobs(run)
-        return [_run(job, self._step(run)) for job in jobs] or self._orphaned(run)
+        return with_steps(lambda: self.cluster, [_run(job, self._step(run)) for job in jobs]) or self._orphaned(run)
 
     def _orphaned(self, run: str) -> list[Run]:
         """Servers and recipes of a run that has no Job here: Kubeflow's, or one whose Job is gone."""
@@ -68,7 +69,7 @@ class JobRuns:
 
     def details(self, run: Run) -> list[str]:
         lines = [line for pod in pods_of(self.cluster, selector(run=run.name)) for line in describe(self.cluster, pod)]
-        return lines + creation_failures(self.cluster, run.name)
+        return [*run.notes, *lines, *creation_failures(self.cluster, run.name)]
 
     def log(self, run: Run, follow: bool) -> Iterator[str]:
         chosen = selector(COMPONENTS[run.kind], run.name)

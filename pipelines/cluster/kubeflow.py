@@ -6,11 +6,13 @@ import json
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import UserError
+from components.kubernetes.client import ClusterError, connect, in_a_pod, message_of
+from pipelines.cluster.reach import KUBEFLOW, from_here
 
 if TYPE_CHECKING:
     from kfp import Client
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 ENDPOINT, TOKEN = "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_TOKEN"
 PROJECTED_TOKEN = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105  where Kubeflow mounts it into pods
 EQUALS = 1  # as the API's filters count operations
+IN_CLUSTER = f"http://ml-pipeline.{KUBEFLOW}:8888"  # where Kubeflow's own manifests put it
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60
 
 
@@ -29,34 +32,53 @@ class KubeflowError(UserError):
         self.status = status
 
 
+class NoKubeflowError(KubeflowError):
+    """None is named, and none is found."""
+
+
 @contextmanager
 def kfp_client(host: str = "", namespace: str = "") -> Iterator[Client]:
     """A client for the work inside the block; whatever goes wrong with the server there raises KubeflowError.
 
-    `host` defaults to KF_PIPELINES_ENDPOINT. `namespace` is the user's, in installations with several. The token is
-    KF_PIPELINES_TOKEN, else the one that is mounted into this pod (KF_PIPELINES_SA_TOKEN_PATH names another place);
-    without either none is sent, as with a port-forward.
+    `host` defaults to KF_PIPELINES_ENDPOINT, else to that of the kubeconfig's cluster, where it has one; a port is
+    forwarded to it. `namespace` is the user's, in installations with several. The token is KF_PIPELINES_TOKEN, else the
+    one that is mounted into this pod (KF_PIPELINES_SA_TOKEN_PATH names another place), else, where there are several
+    users and the kubeconfig may, one that is made for the namespace's default-editor; without any none is sent.
     """
-    url = (host or os.environ.get(ENDPOINT, "")).rstrip("/")
-    if not url:
-        raise KubeflowError(
-            "it is not known where Kubeflow Pipelines is",
-            f"Give --host or {ENDPOINT}, e.g. http://127.0.0.1:8888 after "
-            "`kubectl -n kubeflow port-forward svc/ml-pipeline 8888`.",
-        )
     from kfp_server_api import ApiException
     from urllib3.exceptions import HTTPError
 
+    with ExitStack() as stack:
+        url = (host or os.environ.get(ENDPOINT, "")).rstrip("/") or stack.enter_context(_found())
+        try:
+            yield _client(url if "://" in url else f"https://{url}", namespace)
+        except ApiException as error:
+            raise _refused(url, error) from error
+        except HTTPError as error:
+            cause = str(error).rpartition("Caused by ")[2][:300]
+            raise KubeflowError(
+                f"Kubeflow Pipelines at {url} does not answer ({cause})",
+                f"Check --host or {ENDPOINT}, and that it can be reached from here (port-forward, VPN).",
+            ) from error
+
+
+@contextmanager
+def _found() -> Iterator[str]:
+    """The address of the Kubeflow Pipelines of this pod's, or the kubeconfig's, cluster. Raises NoKubeflowError."""
+    if in_a_pod():
+        yield IN_CLUSTER
+        return
     try:
-        yield _client(url if "://" in url else f"https://{url}", namespace)
-    except ApiException as error:
-        raise _refused(url, error) from error
-    except HTTPError as error:
-        cause = str(error).rpartition("Caused by ")[2][:300]
-        raise KubeflowError(
-            f"Kubeflow Pipelines at {url} does not answer ({cause})",
-            f"Check --host or {ENDPOINT}, and that it can be reached from here (port-forward, VPN).",
+        cluster = connect(KUBEFLOW)
+        cluster.core.read_namespaced_service("ml-pipeline", KUBEFLOW)
+    except ClusterError as error:
+        raise NoKubeflowError(
+            f"it is not known where Kubeflow Pipelines is (none is found with the kubeconfig: {error.problem})",
+            f"Give --host or {ENDPOINT}, e.g. http://127.0.0.1:8888 after "
+            "`kubectl -n kubeflow port-forward svc/ml-pipeline 8888`.",
         ) from error
+    with from_here(cluster, IN_CLUSTER) as url:
+        yield url
 
 
 def _client(url: str, namespace: str) -> Client:
@@ -67,11 +89,24 @@ def _client(url: str, namespace: str) -> Client:
         warnings.simplefilter("ignore")
         from kfp import Client
 
-        client = _with_timeouts(Client)(host=url, namespace=namespace or "kubeflow", existing_token=token)
+        quick = _with_timeouts(Client)
+        client = quick(host=url, namespace=namespace or KUBEFLOW, existing_token=token)
+        if not token and client.get_kfp_healthz().multi_user and (token := _made_token(namespace)):
+            client = quick(host=url, namespace=namespace or KUBEFLOW, existing_token=token)
     if namespace:
         client._context_setting = {**client._context_setting, "namespace": namespace}
-        client.get_kfp_healthz()  # without a namespace it was asked for already
     return client
+
+
+def _made_token(namespace: str) -> str | None:
+    """A token of an hour for the account that Kubeflow gives to a profile; None where the kubeconfig may make none."""
+    request = {"spec": {"audiences": ["pipelines.kubeflow.org"], "expirationSeconds": 3600}}
+    try:
+        cluster = connect(namespace)
+        made = cluster.core.create_namespaced_service_account_token("default-editor", cluster.namespace, request)
+    except ClusterError:
+        return None
+    return str(made.status.token)
 
 
 def _with_timeouts(base: type[Client]) -> type[Client]:
@@ -120,8 +155,7 @@ def named(name: str) -> str:
 
 def _refused(url: str, error: Any) -> KubeflowError:
     """kfp's client raises the same error for a refusal and for a broken connection (then without a status)."""
-    body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else error.body or ""
-    message = " ".join((body or error.reason or "").split())[:300]
+    message = " ".join((message_of(error.body) or error.reason or "").split())[:300]
     renew = f"Put a token of a user who may into {TOKEN}, or run this in a pod with Kubeflow's token mounted."
     if error.status == 401:
         return KubeflowError(f"Kubeflow Pipelines at {url} does not know who we are ({message})", renew, 401)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +12,7 @@ from components.core.errors import UserError
 from components.kubernetes.client import Cluster, connect
 from components.kubernetes.objects import selector
 from components.kubernetes.removal import free_servers
+from pipelines.cluster.courses import with_steps
 from pipelines.cluster.job_runs import creation_failures
 from pipelines.cluster.kubeflow import KubeflowError, kfp_client, named
 from pipelines.cluster.pod_states import describe, follow_pods, pods_of
@@ -18,6 +20,8 @@ from pipelines.runs import RECENT, Run, is_label_value
 
 RUN_ID = "pipeline/runid"  # the label that Kubeflow gives to the pods of a run
 OVER = ("succeeded", "failed", "canceled", "skipped")
+ARGO = ("argoproj.io", "v1alpha1")
+_GROUP = re.compile(r"root|loop|executor|exit-handler-\d+|.*\(\d+\)")  # the latter is one node of a step or group
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -36,26 +40,41 @@ class KubeflowRuns:
     def recent(self) -> list[Run]:
         with kfp_client(self._host, self._namespace) as client:
             listed = client.list_runs(page_size=RECENT, sort_by="created_at desc").runs or []
-            return [_run(run) for run in listed]
+            return self._with_steps([_run(run) for run in listed])
 
     def find(self, run: str) -> list[Run]:
         if _UUID.fullmatch(run):
             try:
-                return [self._get(run)]
+                return self._with_steps([self._get(run)])
             except KubeflowError as error:
                 if error.status != 404:
                     raise
                 return []
         with kfp_client(self._host, self._namespace) as client:
             listed = client.list_runs(page_size=RECENT, sort_by="created_at desc", filter=named(run)).runs
-            return [_run(client.get_run(known.run_id)) for known in listed or []]
+            return self._with_steps([_run(client.get_run(known.run_id)) for known in listed or []])
+
+    def _with_steps(self, runs: list[Run]) -> list[Run]:
+        """With what Argo says of those that failed, where nothing else does, and with the run's own records."""
+        told = [replace(run, step=self._word_of_argo(run)) if run.state == "failed" else run for run in runs]
+        return with_steps(lambda: self.cluster, told)
+
+    def _word_of_argo(self, run: Run) -> str:
+        """Why a Workflow failed that no step could fail: too large, past its deadline."""
+        try:
+            found = self.cluster.custom.list_namespaced_custom_object(
+                *ARGO, self.cluster.namespace, "workflows", label_selector=f"{RUN_ID}={run.id}"
+            )
+        except UserError:
+            return run.step
+        return "; ".join(filter(None, (item.get("status", {}).get("message") for item in found["items"]))) or run.step
 
     def _get(self, run_id: str) -> Run:
         with kfp_client(self._host, self._namespace) as client:
             return _run(client.get_run(run_id))
 
     def details(self, run: Run) -> list[str]:
-        lines = [f"its id is {run.id}"] if run.id else []
+        lines = [*([f"its id is {run.id}"] if run.id else []), *run.notes]
         try:
             pods = self._pods(run)
             for label in run.labels:
@@ -93,18 +112,26 @@ class KubeflowRuns:
 
 
 def _run(answer: Any) -> Run:
-    """A run of the API's, at the steps that run now, without the drivers that Kubeflow runs before each.
+    """A run of the API's. Its step is the task that Kubeflow calls running, until its own records are read.
 
     Its objects may be labelled with its parameter `run`, with its id where that is empty, or, as srlm submits it, with
     its name.
     """
     state = str(answer.state or "unknown").lower()
+    if state == "failed" and any(one.state == "CANCELING" for one in answer.state_history or []):
+        state = "canceled"  # Kubeflow calls a run failed whose Workflow it has ended
     step = str(answer.error.message) if answer.error and answer.error.message else ""
-    if not step:
-        tasks = (answer.run_details.task_details if answer.run_details else None) or []
-        running = [str(task.display_name) for task in tasks if task.state == "RUNNING" and task.display_name]
-        step = ", ".join(sorted(name for name in running if "driver" not in name and not name.startswith("root")))
+    if not step and state not in OVER:
+        step = ", ".join(_running((answer.run_details.task_details if answer.run_details else None) or []))
     parameters = (answer.runtime_config.parameters if answer.runtime_config else None) or {}
     names = (answer.run_id, str(parameters.get("run") or ""), answer.display_name)
     labels = tuple(dict.fromkeys(name for name in names if is_label_value(name)))
-    return Run("kubeflow", answer.display_name, state, answer.created_at, step, answer.run_id, labels)
+    store = str(parameters.get("store") or "")
+    return Run("kubeflow", answer.display_name, state, answer.created_at, step, answer.run_id, labels, store)
+
+
+def _running(tasks: list[Any]) -> list[str]:
+    """The names of the steps that run, without the groups and nodes of which Argo makes tasks as well."""
+    workflows = {str(child.pod_name).rpartition("-")[0] for task in tasks for child in task.child_tasks or []}
+    running = {str(task.display_name).removesuffix("-driver") for task in tasks if task.state == "RUNNING"}
+    return sorted(name for name in running - workflows if not _GROUP.fullmatch(name))

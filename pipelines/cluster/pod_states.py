@@ -11,9 +11,10 @@ from components.kubernetes.client import Cluster, ClusterError
 from components.kubernetes.diagnosis import container_statuses, diagnose, last_log_lines
 from components.kubernetes.events import diagnose_creation, diagnose_mount
 from components.kubernetes.logs import log_lines
+from pipelines.cluster.step_logs import own_lines
 from pipelines.runs import age
 
-LOG_LINES = 5
+LOG_LINES, READ_LINES = 5, 100  # Kubeflow's launcher has the last word, for some lines
 POLL_INTERVAL_S = 1.0
 OLDEST = datetime.min.replace(tzinfo=UTC)
 
@@ -32,9 +33,9 @@ def describe(cluster: Cluster, pod: Any) -> list[str]:
         failure = diagnose_mount(events_about(cluster, name))
     if failure is None:
         return [f"pod {name}: {_state(pod)}"]
-    log = last_log_lines(cluster.core, pod, failure.container, LOG_LINES) if failure.container else []
+    log = last_log_lines(cluster.core, pod, failure.container, READ_LINES) if failure.container else []
     wait = "" if failure.permanent else " (waiting may help)"
-    return [f"pod {name}: {failure.text}{wait}", *(f"  {line}" for line in log)]
+    return [f"pod {name}: {failure.text}{wait}", *(f"  {line}" for line in list(own_lines(log))[-LOG_LINES:])]
 
 
 def _state(pod: Any) -> str:
@@ -103,7 +104,7 @@ def _pod_log(cluster: Cluster, pod: Any, follow: bool) -> Iterator[str]:
                 return
             time.sleep(POLL_INTERVAL_S)
             pod = cluster.core.read_namespaced_pod(name, cluster.namespace)
-        yield from log_lines(cluster, name, container, follow)
+        yield from own_lines(log_lines(cluster, name, container, follow))
     except ClusterError as error:
         if error.status != 404:
             raise

@@ -46,8 +46,9 @@ def forwarded(namespace: str, service: str, port: int) -> Iterator[str]:
             while not _listens(local):
                 if process.poll() is not None or time.monotonic() > deadline:
                     said.seek(0)
+                    why = said.read().strip()[:300]
                     raise UserError(
-                        f"no port can be forwarded to the service {service} in {namespace}: {said.read().strip()[:300]}",
+                        f"no port can be forwarded to the service {service} in {namespace}: {why}",
                         f"Look at its pods: kubectl -n {namespace} describe service {service}.",
                     )
                 time.sleep(0.05)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from components.core.errors import UserError
-from pipelines.cluster.kubeflow import ENDPOINT, KubeflowError, kfp_client, named, not_its_api
+from components.kubernetes.client import ClusterError, connect
+from pipelines.cluster.kubeflow import ENDPOINT, IN_CLUSTER, KubeflowError, kfp_client, named, not_its_api
+from pipelines.cluster.reach import KUBEFLOW, named_by_chart
 from pipelines.compile import compile_recipe, version_of
 from pipelines.recipe import Recipe
 from pipelines.runs import check_run_name
@@ -21,17 +23,17 @@ from pipelines.runs import check_run_name
 if TYPE_CHECKING:
     from kfp import Client
 
-IN_CLUSTER = "http://ml-pipeline.kubeflow:8888"  # where Kubeflow's own manifests put it
+UI = "KF_PIPELINES_UI_ENDPOINT"
 ENDED_BADLY = ("FAILED", "CANCELED")
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """A run that Kubeflow Pipelines has taken; `again` says that it had taken it before."""
+    """A run that Kubeflow Pipelines has taken; `again` says that it had taken it before. `page` tells how to see it."""
 
     run_id: str
     version: str
-    url: str
+    page: str
     again: bool
 
 
@@ -43,10 +45,12 @@ class KubeflowTarget:
     namespace: str = ""
     experiment: str = ""
 
-    @property
-    def address(self) -> str:
-        inside = IN_CLUSTER if "KUBERNETES_SERVICE_HOST" in os.environ else ""
-        return (self.host or os.environ.get(ENDPOINT) or inside).rstrip("/")
+    def page(self, run_id: str) -> str:
+        """Where the UI shows a run. The API's address is the UI's only where it ends with /pipeline."""
+        address = (self.host or os.environ.get(ENDPOINT, "")).rstrip("/")
+        found = os.environ.get(UI) or (address if address.endswith("/pipeline") else "")
+        shown = f"{found.rstrip('/') or 'http://localhost:8080'}/#/runs/details/{run_id}"
+        return shown if found else f"{shown} after: kubectl -n {KUBEFLOW} port-forward svc/ml-pipeline-ui 8080:80"
 
 
 def submit(recipe: Recipe, target: KubeflowTarget, parameters: Mapping[str, str], part: int = 1) -> Submitted:
@@ -61,13 +65,24 @@ def submit(recipe: Recipe, target: KubeflowTarget, parameters: Mapping[str, str]
         compile_recipe(recipe, package, part)
         try:
             # kfp's client prints links, and its own are wrong where the API's address is not the UI's
-            with kfp_client(target.address, target.namespace) as client, redirect_stdout(io.StringIO()):
+            with kfp_client(target.host, target.namespace) as client, redirect_stdout(io.StringIO()):
                 name = parameters["run"] + (f"-part-{part}" if part > 1 else "")
                 return _submit(client, recipe, target, name, dict(parameters), package)
         except KubeflowError as error:
             if error.status in (404, 405, 501):
-                raise not_its_api(target.address, error.status) from error
+                raise not_its_api(target.host or os.environ.get(ENDPOINT) or IN_CLUSTER, error.status) from error
             raise
+
+
+def with_addresses_of_chart(recipe: Recipe, namespace: str, parameters: Mapping[str, str]) -> dict[str, str]:
+    """The parameters with store and registry as the namespace's config map names them, where nothing else does."""
+    named = {"store": "SRLM_STORE", "tracking_uri": "SRLM_TRACKING_URI"}
+    missing = [name for name in named if not parameters.get(name)]
+    try:
+        found = named_by_chart(connect(namespace), recipe.cluster) if missing else {}
+    except ClusterError:
+        found = {}  # what is missing is told with the remedy
+    return {**parameters, **{name: found.get(named[name], "") for name in missing}}
 
 
 def check_parameters(parameters: Mapping[str, str]) -> None:
@@ -107,8 +122,7 @@ def _submit(
             version_id=version,
             service_account=recipe.cluster.service_account,
         )
-    ui = os.environ.get("KF_PIPELINES_UI_ENDPOINT", target.address).rstrip("/")
-    return Submitted(run.run_id, version_name, f"{ui}/#/runs/details/{run.run_id}", again)
+    return Submitted(run.run_id, version_name, target.page(run.run_id), again)
 
 
 def _namespace(client: Client, target: KubeflowTarget) -> str | None:

@@ -6,7 +6,9 @@ import json
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,23 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from components.core.course import Course
+from components.core.journal import write_journal
 from components.kubernetes.objects import COMPONENT, MANAGER, RUN
 from pipelines.cluster.kubeflow import KubeflowError, kfp_client
 from pipelines.cluster.kubeflow_runs import KubeflowRuns
 
 ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+CHILD = [{"pod_name": "toy-5pbs2-290630366"}]  # named after the node of the Workflow, not after a pod
+# As Kubeflow Pipelines 2.17 with Argo 4.0.8 gave them: groups and nodes among the tasks.
 STEPS = [
+    {"display_name": "toy-5pbs2", "state": "RUNNING", "child_tasks": CHILD},
+    {"display_name": "toy-5pbs2(0)", "state": "RUNNING", "child_tasks": CHILD},
     {"display_name": "root", "state": "RUNNING"},
+    {"display_name": "exit-handler-1(0)", "state": "RUNNING"},
+    {"display_name": "exit-handler-1", "state": "RUNNING"},
+    {"display_name": "loop", "state": "RUNNING"},
+    {"display_name": "executor", "state": "RUNNING"},
     {"display_name": "sft-driver", "state": "RUNNING"},
     {"display_name": "sft", "state": "RUNNING"},
     {"display_name": "seed-data", "state": "SUCCEEDED"},
@@ -33,17 +45,29 @@ class Backend:
     def __init__(self) -> None:
         self.run: dict[str, Any] = {"run_id": ID, "display_name": "toy", "state": "RUNNING"}
         self.run |= {"created_at": "2026-01-01T00:00:00Z", "run_details": {"task_details": STEPS}}
-        self.refusal, self.page, self.terminated = 0, b"", 0
+        self.refusal, self.page, self.terminated, self.multi_user = 0, b"", 0, False
+        self.config: dict[str, str] | None = None  # of the namespace's config map
+        self.argo = ""  # what the run's Workflow says
+        self.tokens: list[str] = []
         self.selectors: set[str] = set()
 
     def answer(self, url: str) -> tuple[int, Any]:
         parts = urlsplit(url)
+        if parts.path.endswith("/serviceaccounts/default-editor/token"):
+            status = {"token": "made", "expirationTimestamp": "2026-01-01T00:00:00Z"}
+            return 201, {"status": status, "spec": {"audiences": []}}
+        if parts.path.endswith("/secrets/srlm"):
+            return 404, {"message": "no secret"}
+        if parts.path.endswith("/configmaps/srlm"):
+            return (404, {"message": "no config map"}) if self.config is None else (200, {"data": self.config})
+        if parts.path.endswith("/workflows"):
+            return 200, {"items": [{"status": {"message": self.argo}}]}
         if parts.path.startswith(("/api/", "/apis/apps", "/apis/batch", "/apis/trainer")):
             return self.of_the_cluster(parse_qs(parts.query)["labelSelector"][0])
         if self.refusal:
-            return self.refusal, {"message": "not you"}
+            return self.refusal, {"error": "not you", "code": 7, "message": "not you", "details": [{"x": 1}]}
         if parts.path.endswith("/healthz"):
-            return 200, {"multi_user": False}
+            return 200, {"multi_user": self.multi_user}
         if parts.path.endswith(":terminate"):
             self.terminated += 1
             self.run["state"] = "CANCELING"
@@ -68,9 +92,11 @@ def backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Backend
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            made.tokens.append(self.headers.get("Authorization", ""))
             status, answer = (200, None) if made.page else made.answer(self.path)
             data = made.page or json.dumps(answer).encode()
             self.send_response(status)
+            self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -89,6 +115,16 @@ def backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Backend
     server.server_close()
 
 
+@pytest.fixture
+def known_cluster(backend: Backend, tmp_path: Path) -> Backend:
+    """The same server answers as the cluster's API, which a kubeconfig names."""
+    cluster = {"name": "c", "cluster": {"server": os.environ["KF_PIPELINES_ENDPOINT"]}}
+    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+    known = {"clusters": [cluster], "contexts": [context], "current-context": "c", "users": [{"name": "u", "user": {}}]}
+    (tmp_path / "nosuch").write_text(json.dumps(known))
+    return backend
+
+
 @pytest.mark.parametrize("name", ["toy", ID])
 def test_a_run_is_found_by_name_and_by_id_with_the_step_that_it_is_at(backend: Backend, name: str) -> None:
     [found] = KubeflowRuns().find(name)
@@ -103,7 +139,8 @@ def test_a_run_that_is_not_there_is_no_error(backend: Backend, name: str) -> Non
 
 def test_without_a_cluster_it_says_that_the_pods_could_not_be_asked(backend: Backend) -> None:
     lines = KubeflowRuns().details(KubeflowRuns().find("toy")[0])
-    assert "what its pods say is not known: no cluster is known here" in lines[1]
+    assert "what its steps say in the store is not known: no cluster is known here" in lines[1]
+    assert "what its pods say is not known: no cluster is known here" in lines[2]
 
 
 def test_a_run_is_terminated_and_what_could_not_be_freed_is_said(backend: Backend) -> None:
@@ -120,13 +157,11 @@ def test_a_run_is_terminated_and_what_could_not_be_freed_is_said(backend: Backen
     [("toy", "toy", {ID, "toy"}), ("Run of toy (2)", "", {ID}), ("Run of toy (2)", "mine", {ID, "mine"})],
 )
 def test_a_run_s_objects_are_asked_for_by_what_it_calls_itself(
-    backend: Backend, tmp_path: Path, name: str, parameter: str, labels: set[str]
+    known_cluster: Backend, name: str, parameter: str, labels: set[str]
 ) -> None:
     """Its parameter, which is KFP's id where it is empty; the UI's names of runs have spaces, which no label has."""
-    cluster = {"name": "c", "cluster": {"server": os.environ["KF_PIPELINES_ENDPOINT"]}}
-    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
-    known = {"clusters": [cluster], "contexts": [context], "current-context": "c", "users": [{"name": "u", "user": {}}]}
-    (tmp_path / "nosuch").write_text(json.dumps(known))
+    backend = known_cluster
+    backend.config = {}
     backend.run |= {"display_name": name, "runtime_config": {"parameters": {"run": parameter}}}
     kubeflow = KubeflowRuns()
     [found] = kubeflow.find(name)
@@ -138,10 +173,50 @@ def test_a_run_s_objects_are_asked_for_by_what_it_calls_itself(
     assert backend.selectors >= {f"{MANAGER}=srlm,{COMPONENT}=model-server,{RUN}={one}" for one in labels}
 
 
+def test_the_step_and_how_far_it_is_come_from_the_run_s_own_record(known_cluster: Backend, tmp_path: Path) -> None:
+    """Kubeflow knows that a pod runs, not what it does."""
+    known_cluster.config = {"SRLM_STORE": str(tmp_path / "store")}
+    course = Course("judge M1", time.time(), time.time(), label="judging", count=60, total=64)
+    write_journal(str(tmp_path / "store"), "toy", "steps", "judge-m1", asdict(course))
+    [found] = KubeflowRuns().find("toy")
+    assert (found.state, found.step) == ("running", "judge M1: judging 60/64")
+
+
+def test_a_failed_run_has_its_reason_when_its_pods_are_gone(known_cluster: Backend, tmp_path: Path) -> None:
+    known_cluster.config = {"SRLM_STORE": str(tmp_path / "store")}
+    known_cluster.run["state"] = "FAILED"
+    known_cluster.argo = "child 'toy-5pbs2-290630366' failed"
+    course = Course("train M1", 1.0, 2.0, "failed", problem="64 does not divide by 3", remedy="Take 4")
+    write_journal(str(tmp_path / "store"), "toy", "steps", "train-m1", asdict(course))
+    assert KubeflowRuns().find("toy")[0].step == "train M1: 64 does not divide by 3. Take 4"
+
+
+def test_what_no_step_could_say_argo_says(known_cluster: Backend) -> None:
+    known_cluster.config = {}
+    known_cluster.run["state"] = "FAILED"
+    known_cluster.argo = "workflow is longer than maximum allowed size. compressed size 1252144 > maxSize 1048576"
+    assert KubeflowRuns().recent()[0].step == known_cluster.argo
+
+
+def test_a_run_that_was_cancelled_has_not_failed(backend: Backend) -> None:
+    """Kubeflow's last state of it is FAILED all the same."""
+    backend.run |= {
+        "state": "FAILED",
+        "state_history": [{"state": "RUNNING"}, {"state": "CANCELING"}, {"state": "FAILED"}],
+    }
+    assert KubeflowRuns().find("toy")[0].state == "canceled"
+
+
+def test_where_there_are_several_users_a_token_is_made(known_cluster: Backend) -> None:
+    known_cluster.config, known_cluster.multi_user = {}, True
+    KubeflowRuns(namespace="team").recent()
+    assert known_cluster.tokens[0] == "" and "Bearer made" in known_cluster.tokens
+
+
 @pytest.mark.parametrize(("status", "words"), [(401, "does not know who we are"), (403, "does not allow this")])
 def test_a_refusal_names_the_token(backend: Backend, status: int, words: str) -> None:
     backend.refusal = status
-    with pytest.raises(KubeflowError, match=words) as refused:
+    with pytest.raises(KubeflowError, match=rf"{words} \(not you\)") as refused:
         KubeflowRuns().recent()
     assert "KF_PIPELINES_TOKEN" in refused.value.remedy
 

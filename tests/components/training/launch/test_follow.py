@@ -211,8 +211,6 @@ def test_a_cluster_that_shows_no_train_jobs_is_no_error(
     api = serve(Api("Complete", LINES))
     monkeypatch.setattr(removal, "in_a_pod", lambda: True)
     asked = []
-    monkeypatch.setattr(
-        api, "answer", lambda _, path, __: asked.append(path.partition("?")[0]) or (status, {})
-    )
+    monkeypatch.setattr(api, "answer", lambda _, path, __: asked.append(path.partition("?")[0]) or (status, {}))
     end_training("run")
     assert asked == ["/apis/trainer.kubeflow.org/v1alpha1/namespaces/runs/trainjobs"]
