@@ -16,11 +16,15 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from components.core import store as store_module
+from components.core.course import read_courses
 from components.core.store import open_store
 from components.kubernetes.client import Cluster, ClusterError
 from components.kubernetes.objects import selector
 from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY
+from components.kubernetes.settings import ClusterSettings
 from pipelines.cluster import permissions
+from pipelines.cluster.reach import store_of_runs
 from tests.helpers.release import HARD, Release, helm, kubectl, wait_for_end
 from tests.helpers.small_world import write_small_world
 from tests.helpers.waiting import wait_until
@@ -128,6 +132,20 @@ def test_no_secret_is_told(run: Any, release: Release, manifests: str) -> None:
     told |= {one.version: str(one.tags) for one in client.search_model_versions("name = 'small-world'")}
     assert len(planted) >= 16
     assert [name for name, text in told.items() if planted in text] == []
+
+
+def test_how_far_it_came_is_read_with_a_kubeconfig_alone(
+    run: Any, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the store this process knows nothing: the namespace's config map and secret say it, kubectl leads there."""
+    for name in release.environment:
+        monkeypatch.delenv(name)
+    store_module._s3.cache_clear()
+    with store_of_runs(release.cluster, ClusterSettings()) as store:
+        courses = read_courses(store, RUN)
+    assert {course.state for course in courses} == {"done"}
+    assert [courses[0].name, courses[-1].name] == ["open the run, import data", "report"]
+    store_module._s3.cache_clear()
 
 
 def test_status_logs_and_cancel_know_the_run(run: Any, release: Release) -> None:

@@ -4,7 +4,6 @@ Security "restricted", has a quota, and a LimitRange."""
 from __future__ import annotations
 
 import base64
-import re
 import secrets
 import subprocess
 import time
@@ -13,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from components.core.processes import end
 from components.kubernetes.client import Cluster, connect
+from pipelines.cluster.reach import from_here
 from tests.helpers.chart import CHART, helm_program
 
 VALUES = ("seaweedfs.enabled=true", "mlflow.enabled=true", "networkPolicy.enabled=true")
@@ -46,9 +45,9 @@ def installed() -> Iterator[Release]:
     cluster.core.create_namespaced_limit_range(cluster.namespace, {**rules, "spec": {"limits": [RATIO]}})
     try:
         helm("install", cluster.namespace, *(f"--set={value}" for value in VALUES), "--wait", "--timeout=5m")
-        with ExitStack() as forwarded:
-            store = forwarded.enter_context(forward(cluster.namespace, "svc/srlm-store", 8333))
-            registry = forwarded.enter_context(forward(cluster.namespace, "svc/srlm-mlflow", 5000))
+        with ExitStack() as stack:
+            store = stack.enter_context(from_here(cluster, "http://srlm-store:8333"))
+            registry = stack.enter_context(from_here(cluster, "http://srlm-mlflow:5000"))
             keys = cluster.core.read_namespaced_secret("srlm", cluster.namespace).data
             environment = {name: base64.b64decode(value).decode() for name, value in keys.items()}
             environment |= {"AWS_ENDPOINT_URL_S3": store, "AWS_REGION": "us-east-1", "SRLM_TRACKING_URI": registry}
@@ -72,20 +71,6 @@ def kubectl(namespace: str, *arguments: str, given: str = "") -> str:
     done = subprocess.run(command, input=given, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
     return done.stdout
-
-
-@contextmanager
-def forward(namespace: str, target: str, port: int) -> Iterator[str]:
-    """A port of the cluster on this machine; gives its URL."""
-    command = ["kubectl", f"--namespace={namespace}", "port-forward", target, f":{port}"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        line = process.stdout.readline() if process.stdout else ""
-        found = re.search(r"127\.0\.0\.1:(\d+)", line)
-        assert found, f"kubectl port-forward said {line!r}"
-        yield f"http://127.0.0.1:{found[1]}"
-    finally:
-        end(process.pid, group=True)
 
 
 def job_of(cluster: Cluster, run: str) -> Any:

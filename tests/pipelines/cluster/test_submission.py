@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from pipelines.cluster.submission import ENDED_BADLY
+from pipelines.cluster.submission import ENDED_BADLY, KubeflowTarget
 from pipelines.compile import compile_recipe, load_recipe_for_elsewhere, version_of
 from tests.helpers.paths import ROOT
 
@@ -112,7 +112,14 @@ PLACE = {
 def submit(folder: Path, host: str, *options: str, **environment: str) -> tuple[int, str]:
     """Exit code and everything printed of `srlm submit demo`, with secrets in the environment."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SRLM_", "KF_"))}
-    inherited |= {"HOME": str(folder), "PYTHONPATH": str(ROOT), **SECRETS, **PLACE, **environment}
+    inherited |= {
+        "HOME": str(folder),
+        "KUBECONFIG": str(folder / "none"),
+        "PYTHONPATH": str(ROOT),
+        **SECRETS,
+        **PLACE,
+        **environment,
+    }
     command = [sys.executable, "-c", COMMAND, "submit", "demo", *(["--host", host] if host else []), *options]
     done = subprocess.run(command, cwd=folder, env=inherited, capture_output=True, text=True)
     output = done.stdout + done.stderr
@@ -136,7 +143,7 @@ def test_a_recipe_is_submitted_with_the_environment_s_place_and_run_under_its_se
     assert run["pipeline_version_reference"] == {"pipeline_id": "pipeline-0", "pipeline_version_id": "version-0"}
     place = {"store": "s3://models/runs", "tracking_uri": "http://mlflow:5000", "worker_image": "here/worker:1"}
     assert run["runtime_config"]["parameters"] == {**place, "run": "demo-1", "engine": "tgi"}
-    assert f"{url}/#/runs/details/run-0" in output
+    assert "http://localhost:8080/#/runs/details/run-0 after: kubectl -n kubeflow port-forward svc/ml-pip" in output
     assert version in output
     assert not any("namespace" in query for _, _, query in kubeflow.requests), "one user: a namespace is refused"
     assert all(TOKEN.encode() not in upload for upload in kubeflow.uploads)
@@ -200,6 +207,14 @@ def test_a_login_page_is_no_kubeflow(tmp_path: Path) -> None:
     assert code == 2, output
     assert "not as the API of Kubeflow Pipelines 2" in output
     assert "Traceback" not in output
+
+
+def test_the_page_of_a_run_is_the_ui_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API's own address shows nothing; Kubeflow's gateway serves both, the UI where the address ends."""
+    gateway = KubeflowTarget("https://kubeflow.example.com/pipeline/")
+    assert gateway.page("run-0") == "https://kubeflow.example.com/pipeline/#/runs/details/run-0"
+    monkeypatch.setenv("KF_PIPELINES_UI_ENDPOINT", "https://ui.example.com")
+    assert KubeflowTarget("http://127.0.0.1:8888").page("run-0") == "https://ui.example.com/#/runs/details/run-0"
 
 
 def test_nobody_there_and_no_address_are_told_in_words(tmp_path: Path) -> None:
