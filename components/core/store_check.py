@@ -89,7 +89,7 @@ def _require_first_wins(store: Store, name: str) -> None:
         raise UserError(f"{error.problem} (a conditional put: If-None-Match)", CONDITIONAL) from error
     if won.count(True) != 1 or late or store.read(name) != b"%d" % won.index(True):
         raise UserError(
-            f"the store {store.uri} lets a second writer replace what is there (it does not keep If-None-Match): of "
-            "two runs that meet, or a step that is started twice, each would think that its work is the one that counts",
+            f"the store {store.uri} lets a second writer replace what is there (it keeps no If-None-Match): of two "
+            "runs that meet, or a step that is started twice, each would think that its work is the one that counts",
             CONDITIONAL,
         )
