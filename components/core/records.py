@@ -159,12 +159,13 @@ class Annotation(Record):
 
 
 class Comparison(Record):
-    """One head-to-head question in one order. `verdict` names the winner, None where it could not be parsed."""
+    """One head-to-head question in one order. `verdict` names the winner; None: `unparsed` says why there is none."""
 
     prompt_id: str
     first: Literal["model", "opponent"]
     completion: str
     verdict: Literal["model", "opponent", "tie"] | None
+    unparsed: str | None = None
     tokens: int
 
 

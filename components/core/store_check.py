@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from components.core.errors import UserError
@@ -12,6 +13,12 @@ from components.core.s3_refusals import CHECKSUMS, NO_CHECKSUMS, REQUIRED
 from components.core.store import S3Store, Store, store_environment
 
 DATA = b"srlm probes this store\n"
+WRITERS = 8  # that meet
+CONDITIONAL = (
+    "Use a store that has conditional puts: AWS S3, MinIO, Ceph 20, SeaweedFS 4, which the chart brings "
+    "(seaweedfs.enabled) and srlm run without --store, or a folder that all steps share. Reads and writes alone cannot "
+    "make the first of two writers win."
+)
 
 
 def check_store(store: Store) -> None:
@@ -73,13 +80,16 @@ def _require_content(store: Store, *names: str) -> None:
 
 
 def _require_first_wins(store: Store, name: str) -> None:
-    remedy = "Use a store that has conditional puts: AWS S3, MinIO, Ceph 20, SeaweedFS 4."
+    """Several writers at the same moment, then one that comes late: a store may look first and write afterwards."""
     try:
-        first, second = store.create(name, DATA), store.create(name, b"2")
+        with ThreadPoolExecutor(WRITERS) as pool:
+            won = list(pool.map(lambda number: store.create(name, b"%d" % number), range(WRITERS)))
+        late = store.create(name, b"late")
     except UserError as error:  # other puts succeeded before
-        raise UserError(f"{error.problem} (a conditional put: If-None-Match)", remedy) from error
-    if not first or second or store.read(name) != DATA:
+        raise UserError(f"{error.problem} (a conditional put: If-None-Match)", CONDITIONAL) from error
+    if won.count(True) != 1 or late or store.read(name) != b"%d" % won.index(True):
         raise UserError(
-            f"the store {store.uri} lets a second writer replace what is there (no conditional put: If-None-Match)",
-            remedy,
+            f"the store {store.uri} lets a second writer replace what is there (it keeps no If-None-Match): of two "
+            "runs that meet, or a step that is started twice, each would think that its work is the one that counts",
+            CONDITIONAL,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
@@ -28,7 +29,7 @@ from components.judging.parser import ScoreFormat
 from components.judging.prompt import transcript
 from components.metrics.bootstrap import Resampling
 from components.metrics.observations import Values, figures, observations
-from components.sampling.sampling import answer_prompts, count_candidates
+from components.sampling.sampling import answer_prompts
 from components.serving.answers import unanswered
 from components.serving.completions import Endpoint
 
@@ -130,10 +131,13 @@ def _metrics_without_interval(
 def _counts(
     judgements: Sequence[Judgement], answers: Sequence[Candidate], outputs: Sequence[Candidate], exact: Answers
 ) -> Counts:
-    counts = count_judgements(judgements)
+    """What was cut off is an answer, too: kept and dropped add up to what was asked."""
+    counts, missing = count_judgements(judgements), Counter[str]()
     to_questions = list(chain(*exact.values()))
     for kind, given in (("answers", answers), ("outputs", outputs), ("answers_to_questions", to_questions)):
-        if given or kind == "answers":  # what was cut off is an answer, too
-            counts.kept[kind] = sum(not unanswered(answer.finish_reason) for answer in given)
-    counts.dropped |= count_candidates([*answers, *outputs, *chain(*exact.values())]).dropped
+        reasons = Counter(reason for answer in given if (reason := unanswered(answer.finish_reason)))
+        missing += reasons
+        if given or kind == "answers":
+            counts.kept[kind] = len(given) - reasons.total()
+    counts.dropped |= missing
     return counts

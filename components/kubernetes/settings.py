@@ -86,7 +86,15 @@ class PodSettings(StepPods):
 
     # On a laptop's cluster what is asked must fit beside all else; what a GPU's model may take is not ours to know.
     defaults: ClassVar[dict[str, str]] = {"cpu": "500m", "cpu_limit": "4", "memory": "2Gi", "memory_limit": "16Gi"}
-    limits_of_gpu: ClassVar[dict[str, tuple[int, str]]] = {"cpu_limit": (8, ""), "memory_limit": (64, "Gi")}
+    # With them a quarter of what it may take, as in the chart's judge: a namespace's maxLimitRequestRatio admits that,
+    # and where a node runs out of memory the pods beyond their requests go first. Nodes have 4 to 24 cores and 16 to
+    # 250 GiB for each GPU.
+    of_gpu: ClassVar[dict[str, tuple[int, str]]] = {
+        "cpu": (2, ""),
+        "cpu_limit": (8, ""),
+        "memory": (16, "Gi"),
+        "memory_limit": (64, "Gi"),
+    }
 
     gpus: int = Field(0, ge=0)
     gpu_type: str = Field("nvidia.com/gpu", description="the resource's name")
@@ -121,12 +129,13 @@ class PodSettings(StepPods):
         return {self.gpu_type: str(self.gpus)} if self.gpus else {}
 
     def amount(self, name: str) -> str:
-        """The default limits grow with the GPUs."""
+        """The defaults grow with the GPUs; a request stays within a limit that is given."""
         given = getattr(self, name) or getattr(self, name.removesuffix("_limit"))
-        if given or not self.gpus or name not in self.limits_of_gpu:
+        if given or not self.gpus:
             return super().amount(name)
-        number, unit = self.limits_of_gpu[name]
-        return f"{number * self.gpus}{unit}"
+        of_one, unit = self.of_gpu[name]
+        amount, limit = f"{of_one * self.gpus}{unit}", getattr(self, f"{name}_limit", None)
+        return limit if limit and 0 < number(limit) < number(amount) else amount
 
 
 class TrainingPods(PodSettings):

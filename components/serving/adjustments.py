@@ -63,6 +63,10 @@ class Adjustments:
             asked_with_one = body["messages"] != in_users_turn(body["messages"])
             told = "knows no system role: its text goes into the user's turn"
             return (None if not asked_with_one else "") if known else told if asked_with_one else None
+        if meaning.kind is Kind.NAME:  # of a server that takes its own name alone, and lists none
+            known = "model" in self.without
+            self.without.add("model")
+            return None if body.get("model") != ANY_NAME else "" if known else "knows another name: asking without one"
         name = meaning.parameter
         if meaning.instead and meaning.instead not in body:
             known, self.renamed[name] = name in self.renamed, meaning.instead

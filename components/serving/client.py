@@ -187,7 +187,7 @@ class Client:
             return Completion("", PROMPT_TOO_LONG, 0)
         if meaning.kind is Kind.FILTERED:
             return Completion("", CONTENT_FILTER, 0)
-        if meaning.kind in (Kind.PARAMETER, Kind.ROLES):
+        if meaning.kind in (Kind.PARAMETER, Kind.ROLES) or (meaning.kind is Kind.NAME and not self.address.model):
             if told := self._adjustments.adjust(body, meaning):
                 warn(f"the endpoint {self.address.shown} {told} ({meaning.problem})")
             elif told is None:

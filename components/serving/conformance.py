@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from components.core.errors import UserError
@@ -23,6 +23,7 @@ QUESTION = "Tell me a short story about a river and a stone."
 TOKENS = 24
 AT_ONCE = 16
 SEEDS = (1, 2, 3, 4)
+STRANGER = "no-such-model"
 PATIENCE = RetryPolicy(attempts=3, patience=120.0)
 
 
@@ -156,6 +157,18 @@ async def _turns(client: Client, context: int | None) -> Seen:
     return completion.finish_reason in ("stop", "length"), completion.finish_reason
 
 
+async def _wrong_name(client: Client, context: int | None) -> Seen:
+    """What a name that was written wrong comes to."""
+    other = Client(replace(client.address, model=STRANGER), PATIENCE)
+    try:
+        answered = await _greedy(other, 4)
+    except UserError as error:
+        return STRANGER in error.problem, error.problem
+    finally:
+        await other.close()
+    return False, f"to {STRANGER!r} it said {answered.finish_reason}"
+
+
 @dataclass(frozen=True)
 class Check:
     """Something that a server must do (`needed`), or without which a run does something else."""
@@ -179,5 +192,6 @@ CHECKS = (
     Check("refuses a prompt that is too long", _too_long, "what was cut off of a prompt is not known"),
     Check("takes a system message", _system, "system messages go into the user's turn, or the prompt is not answered"),
     Check("takes several turns", _turns, "no MT-Bench, no data.turns: all"),
+    Check("refuses another model's name", _wrong_name, "a name that is written wrong is not noticed"),
 )
 NEEDED = frozenset(check.name for check in CHECKS if check.needed)

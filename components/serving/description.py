@@ -19,7 +19,8 @@ OWN_TIMEOUT_S = 10.0
 def endpoint_info(endpoint: str | Address, timeout: float = 10.0) -> dict[str, Any]:
     """What is served: `model_id`, `model_sha` and `max_total_tokens` where they are told, `models`, all names there.
 
-    From TGI's `/info`, else `/v1/models`, else from the answer to one question. Raises UserError when nothing answers.
+    From TGI's `/info`, else `/v1/models`, else from the answer to one question: what is told there is no name that it
+    must take (`listed` is false). Raises UserError when nothing answers.
     """
     address, problem = address_of(endpoint), ""
     for path in ("/info", "/v1/models"):
@@ -30,10 +31,15 @@ def endpoint_info(endpoint: str | Address, timeout: float = 10.0) -> dict[str, A
         if path != "/info" and models:
             return _described(models, address.model)
     meaning = ask_one_question(address)
+    if meaning.kind is Kind.BROKEN and meaning.responded:
+        raise UserError(
+            f"the endpoint {address.shown} does not answer a question ({meaning.problem or problem})",
+            f"Its own log says more. {name_it(address)}",
+        )
     if meaning.kind in (Kind.BROKEN, Kind.NO_API):
         raise _silent(address, meaning.problem or problem)
     told = str((meaning.body or {}).get("model") or "")
-    return {"model_id": address.model or told or None, "models": [told] if told else []}
+    return {"model_id": address.model or told or None, "models": [told] if told else [], "listed": False}
 
 
 def _described(models: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -44,6 +50,7 @@ def _described(models: list[dict[str, Any]], name: str) -> dict[str, Any]:
         "model_sha": model.get("revision") or model.get("model_sha"),
         "max_total_tokens": model.get("max_model_len") or model.get("context_length"),
         "models": [one["id"] for one in models],
+        "one_model": len({str(one.get("root") or one["id"]) for one in models}) == 1,  # vLLM lists each of its names
     }
 
 
@@ -62,10 +69,10 @@ def resolve(endpoint: str | Address) -> Address:
     if address.is_own:
         return _own(address)
     info = endpoint_info(address)
-    if len(info["models"]) > 1:
+    if len(info["models"]) > 1 and not info.get("one_model"):
         some = ", ".join(map(str, info["models"][:10])) + (", ..." if len(info["models"]) > 10 else "")
         raise UserError(f"the endpoint {address.shown} serves several models: {some}", name_it(address))
-    return replace(address, model=str(info.get("model_id") or ""))
+    return replace(address, model=str(info.get("model_id") or "") if info.get("listed", True) else "")
 
 
 def _own(address: Address) -> Address:
@@ -92,8 +99,12 @@ def endpoint_identity(endpoint: str | Address) -> str:
 
 def ask_one_question(address: Address) -> Meaning:
     """What one chat completion of one token means. Raises UserError where it shows that none can be had."""
-    body = {"model": address.model or ANY_NAME, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+    question = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+    body = {"model": address.model or ANY_NAME, **question}
     meaning = _request(address, "POST", "/v1/chat/completions", QUESTION_TIMEOUT_S, body)
+    if meaning.kind is Kind.NAME and not address.model:  # it may serve one model, which needs no name
+        without_name = _request(address, "POST", "/v1/chat/completions", QUESTION_TIMEOUT_S, question)
+        meaning = without_name if without_name.kind is Kind.ANSWER else meaning
     if meaning.kind in (Kind.NAME, Kind.KEY, Kind.CREDIT, Kind.TEMPLATE) or (
         meaning.kind is Kind.NO_API and meaning.responded
     ):

@@ -100,7 +100,9 @@ _PATTERNS: dict[Kind, re.Pattern[str]] = {
         r"model_not_found|DeploymentNotFound|(model|deployment)\b[^.]{0,120}\b(does not exist|not exist\b|not found"
         r"|is not (available|served|loaded|a valid model)|not a valid model)|invalid model( name| id|:|$)"
         r"|not a valid model|unknown model|no such model|must provide a model|model (parameter|field|name) is required"
-        r"|unable to access model|not have access to (the )?model",
+        r"|unable to access model|not have access to (the )?model"
+        r"|(pinned to|only serves|serving ['\"`]|loaded model)\b.{1,160}\brequested\b"
+        r"|\brequested( model)?:? ['\"`].{1,160}(pinned to|only serves|serving ['\"`]|loaded model)",
         re.I,
     ),
     Kind.KEY: re.compile(

@@ -15,6 +15,10 @@ _TEMPERATURES = (
 )
 
 
+class KeyRefusedError(UserError):
+    """No waiting helps."""
+
+
 def name_it(address: Address) -> str:
     """How the model of this endpoint is named."""
     option = _OPTIONS.get(address.key_variable)
@@ -24,8 +28,11 @@ def name_it(address: Address) -> str:
 def refusal(address: Address, meaning: Meaning) -> UserError:
     """What concerns every request of a stage, as one message with its remedy."""
     where, said = f"the endpoint {address.shown}", f" ({meaning.problem})" if meaning.problem else ""
-    asked, variable = repr(address.model or "no name"), address.key_variable or "the server's own settings"
+    asked, variable = repr(address.model or "no name"), address.key_variable
     has_key = "the key in it" if address.key() else "it, which is not set"
+    if meaning.kind is Kind.KEY and address.is_own:
+        remedy = "A server of the run is asked without one: start it so (for vLLM without --api-key and VLLM_API_KEY)."
+        return KeyRefusedError(f"{where} refused the key{said}", remedy)
     told: dict[Kind, tuple[str, str]] = {
         Kind.NAME: (f"{where} refused the model's name {asked}{said}", name_it(address)),
         Kind.KEY: (f"{where} refused the key{said}", f"Check {variable}: {has_key}; it goes to this endpoint alone."),
@@ -50,7 +57,8 @@ def refusal(address: Address, meaning: Meaning) -> UserError:
         f"{where} refused a request{said}",
         "Its own log says more; its model's chat template must know what it is asked (system messages, several turns).",
     )
-    return UserError(*told.get(meaning.kind, general))
+    refused = KeyRefusedError if meaning.kind is Kind.KEY else UserError
+    return refused(*told.get(meaning.kind, general))
 
 
 def _parameter(where: str, said: str, parameter: str) -> UserError:

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.cli.options import Debug, Host, Namespace, console
+from pipelines.cli.options import Debug, Host, Namespace, Overrides, console
 
 if TYPE_CHECKING:
     from pipelines.runs import Answers, Kind, Run
@@ -90,6 +90,8 @@ def doctor(
     host: Host = "",
     store: Annotated[str, typer.Option(envvar="SRLM_STORE", help="s3://bucket/prefix or a folder.")] = "",
     tracking_uri: Annotated[str, typer.Option(envvar="SRLM_TRACKING_URI", help="An MLflow server.")] = "",
+    recipe: Annotated[str, typer.Option(help="Whose `cluster` is looked for; default: the chart's names.")] = "",
+    overrides: Overrides = [],  # noqa: B006  typer copies it
     endpoint: Annotated[str, typer.Option(help="Examine a server of models: what can it do of what runs ask?")] = "",
     endpoint_model: Annotated[str, typer.Option(help="The model's name there; its key is SRLM_ENDPOINT_API_KEY.")] = "",
     debug: Debug = False,
@@ -97,11 +99,13 @@ def doctor(
     """Check everything that a run needs, with a remedy for what is broken (exit code 2)."""
     from components.serving.address import ENDPOINT_KEY, Address
     from pipelines.cluster.doctor import Doctor
+    from pipelines.recipe import load_recipe
 
     names = [name.strip() for name in only.split(",") if name.strip()]
     broken = False
     address = Address(endpoint, endpoint_model, ENDPOINT_KEY) if endpoint else None
-    for name, finding in Doctor(namespace, store, tracking_uri, host, pull, address).examine(names):
+    settings = load_recipe(recipe or "demo", overrides).cluster
+    for name, finding in Doctor(namespace, store, tracking_uri, host, pull, address, settings).examine(names):
         broken = broken or finding.state == "broken"
         remedy = f" -> {finding.remedy}" if finding.remedy else ""
         console.print(

@@ -113,6 +113,7 @@ def manifests_(
     namespace: Namespace = "",
     image: Annotated[str, typer.Option(help="The Job's own; default: the worker's or the trainer's.")] = "",
     engine: Annotated[str, typer.Option(help="default: tgi with Kubeflow, transformers without")] = "",
+    engine_image: EngineImage = "",
     run: NewRun = "",
     debug: Debug = False,
 ) -> None:
@@ -127,7 +128,7 @@ def manifests_(
     loaded = load_recipe_for_elsewhere(recipe, overrides)
     _note_local_files(loaded)
     kind: Literal["kubeflow", "job"] = "job" if runner == "job" else "kubeflow"
-    request = JobRequest(run or new_run(loaded.name), kind, namespace, image, engine)
+    request = JobRequest(run or new_run(loaded.name), kind, namespace, image, engine, engine_image)
     _print_note(gpu_note(loaded, request))
     sys.stdout.write(manifests(loaded, request))
 

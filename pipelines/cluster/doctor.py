@@ -20,11 +20,11 @@ from components.registry.client import check_tracking
 from components.serving.address import Address
 from components.serving.conformance import NEEDED, examine
 from pipelines.cluster.kubeflow import ENDPOINT, NoKubeflowError, kfp_client
+from pipelines.cluster.named_objects import CHART, check_named_objects
 from pipelines.cluster.permissions import PERSON, PERSON_TRAINING, RUN, TRAINING, missing_of, own_missing
 from pipelines.local.doctor import Finding, broken, check_machine, ok, unknown
 
 ON_CLUSTER = ("cluster", "permissions", "gpus", "trainer", "images")
-CHART = "helm upgrade --install the chart (charts/self-rewarding) in this namespace."
 
 
 @dataclass
@@ -88,21 +88,7 @@ class Doctor:
 
         version = VersionApi(self.cluster.api).get_code()
         yield ok(f"Kubernetes {version.git_version} answers; the namespace is {self.cluster.namespace}")
-        core, names = self.cluster.core, self.settings
-        yield self._exists("ServiceAccount", names.service_account, core.read_namespaced_service_account)
-        yield self._exists("ConfigMap", names.config_map, core.read_namespaced_config_map)
-        yield self._exists("Secret", names.secret, core.read_namespaced_secret, needed=False)
-
-    def _exists(self, kind: str, name: str, read: Callable[..., object], needed: bool = True) -> Finding:
-        """Only whether it is there: its content is not for a check to show."""
-        status = _status(read, name, self.cluster.namespace)
-        if status == 200:
-            return ok(f"{kind} {name} is there")
-        if status == 403:
-            return unknown(f"whether {kind} {name} is there may not be asked", f"kubectl get {kind.lower()} {name}")
-        if needed:
-            return broken(f"{kind} {name} is not there", CHART)
-        return unknown(f"{kind} {name} is not there", "Not needed with a workload identity for the store.")
+        yield from check_named_objects(self.cluster, self.settings)
 
     def _check_permissions(self) -> Iterator[Finding]:
         """In a pod those of a run; outside those of a person, and those of the runs' account."""

@@ -38,6 +38,7 @@ class JobRequest:
     namespace: str = ""
     image: str = ""
     engine: str = ""
+    engine_image: str = ""
 
     @property
     def component(self) -> str:
@@ -170,6 +171,7 @@ def _container(recipe: Recipe, request: JobRequest) -> Manifest:
         command = ["srlm", "run", "/recipe/recipe.yaml", f"--run={request.run}", f"--engine={request.run_engine}"]
         environment.append({"name": "SRLM_POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}})
         folders["shm"] = "/dev/shm"  # noqa: S108
+    command += [f"--engine-image={request.engine_image}"] if request.engine_image else []
     return {
         "name": "srlm",
         "image": request.image or (WORKER if request.runner == "kubeflow" else TRAINER),

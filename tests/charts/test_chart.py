@@ -89,7 +89,7 @@ def test_the_role_allows_what_a_run_needs_and_nothing_else(training: str, wanted
 
 
 def test_checksums_are_left_out_for_every_step_and_for_mlflow() -> None:
-    """By default boto3 decides. The config map is the environment of MLflow, too, which keeps artifacts in the store."""
+    """By default boto3 decides. The config map is MLflow's environment, too, which keeps artifacts in the store."""
     names = {"AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION"}
     assert not names & set(pick(_store(), "ConfigMap", "srlm")["data"])
     manifests = _store("--set=mlflow.enabled=true", "--set=config.s3Checksums=when_required")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 
 from components.kubernetes.client import Cluster
 from pipelines.cluster.doctor import Doctor
 from pipelines.cluster.permissions import PERSON, RUN, TRAINING, missing_of, own_missing
+from pipelines.local.doctor import Finding
+from pipelines.recipe import load_recipe
 from tests.cluster.conftest import IMAGE
 
 
@@ -51,3 +56,24 @@ def test_an_image_is_pulled_or_not(cluster: Cluster, monkeypatch: pytest.MonkeyP
     assert "localhost/nosuch:1" in found[1].text and "lowercase" in found[2].text
     left = cluster.core.list_namespaced_pod(cluster.namespace).items
     assert all(one.metadata.deletion_timestamp for one in left)
+
+
+@pytest.mark.cluster
+def test_the_commands_make_what_a_recipe_names(cluster: Cluster) -> None:
+    """Each remedy that is a command is typed; after that doctor finds nothing of it missing."""
+    asked = "config_maps: {proxy: [HTTPS_PROXY]}, secrets: {mlflow: [MLFLOW_TRACKING_USERNAME]}, "
+    asked += "ca_bundle: {config_map: authorities}"
+    overrides = [f"cluster.environment={{{asked}}}", "cluster.image_pull_secrets=[registry]"]
+    settings = load_recipe("demo", overrides).cluster
+    cluster.core.create_namespaced_config_map(cluster.namespace, {"metadata": {"name": "proxy"}})
+
+    def lacking() -> list[Finding]:
+        doctor = Doctor(cluster.namespace, settings=settings)
+        return [one for _, one in doctor.examine(["cluster"]) if one.state == "broken" and "kubectl" in one.remedy]
+
+    missing = lacking()
+    assert len(missing) == 4
+    for one in missing:
+        command = one.remedy.replace("ca.crt=ca.crt", f"ca.crt={os.devnull}")
+        subprocess.run(["bash", "-c", command], check=True, capture_output=True)
+    assert not lacking()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ class Behaviour:
     """`conflicts` is how many conditional puts meet another one (409) before they are decided. `refuse` is the answer
     to every request: status, code, and what else the error says."""
 
-    conditional: Literal["kept", "ignored", "not implemented"] = "kept"
+    conditional: Literal["kept", "not atomic", "ignored", "not implemented"] = "kept"
     checksums: Literal["taken", "refused", "kept in the data"] = "taken"
     conflicts: int = 0
     may_list: bool = True
@@ -50,7 +51,7 @@ def ceph_like() -> Behaviour:
 
 
 def garage_like() -> Behaviour:
-    """Before 2.x: If-None-Match is ignored on puts."""
+    """If-None-Match is ignored on puts: its nodes agree afterwards, by who was last."""
     return Behaviour(conditional="ignored")
 
 
@@ -107,6 +108,13 @@ def _put(does: Behaviour, key: str, body: bytes, handler: BaseHTTPRequestHandler
     if "if-none-match" in headers and does.conditional != "ignored":
         if does.conditional == "not implemented":
             raise RefusalError(501, "NotImplemented")
+        if does.conditional == "not atomic":
+            there = key in does.objects
+            time.sleep(0.05)
+            if there:
+                raise RefusalError(412, "PreconditionFailed")
+            does.objects[key] = body
+            return 200, b"", {"ETag": "x"}
         with does.lock:
             does.conflicts -= 1
             if does.conflicts >= 0:

@@ -14,7 +14,7 @@ from components.core.progress import warn
 from components.core.records import Annotation, Candidate, Counts, Instruction, Manifest, Parent
 from components.core.stage import Stage, parent, read_records
 from components.evaluation.alpaca_eval.files import write_alpaca_eval_files
-from components.evaluation.alpaca_eval.head_to_head import compare, tally
+from components.evaluation.alpaca_eval.head_to_head import compare, tally, undecided
 from components.evaluation.alpaca_eval.preferences import annotate
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
 from components.evaluation.alpaca_eval.template import OWN, Template, annotator_template
@@ -63,11 +63,11 @@ def make_annotations(
     instruction_set = read_records(instructions, "instructions", Instruction) if instructions else []
     outputs = {output.prompt_id: output for output in read_records(evaluation, "outputs", Candidate)}
     annotations = annotate(stage, instruction_set, outputs, settings, annotator.endpoint, template)
-    answers = [a for a in read_records(evaluation, "answers", Candidate) if not unanswered(a.finish_reason)]
-    opponents = read_records(opponent, "answers", Candidate) if opponent else []
-    opponents = [a for a in opponents if not unanswered(a.finish_reason)]
+    both = [read_records(uri, "answers", Candidate) for uri in (evaluation, opponent)] if opponent else [[], []]
+    answers, opponents = ([a for a in asked if not unanswered(a.finish_reason)] for asked in both)
     comparisons = compare(stage, answers, opponents, settings, annotator.endpoint)
     outcomes = tally(answers, opponents, comparisons)
+    without = undecided({answer.prompt_id for asked in both for answer in asked}, outcomes, comparisons)
     observed = {"win_rate": preferences(annotations), "net_win": net_wins(outcomes)}
     lengths = length_control(instruction_set, outputs, annotations)
     observed |= {"lc_win_rate": lengths.observed} if lengths else {}
@@ -75,7 +75,7 @@ def make_annotations(
     with tempfile.TemporaryDirectory() as folder:
         write_alpaca_eval_files(Path(folder), name, annotator.parent().uri, instruction_set, outputs, annotations)
         return stage.publish(
-            count(annotations, outcomes),
+            count(annotations, outcomes, without),
             {"annotations": annotations, "comparisons": comparisons, "observations": observations(observed)},
             folder=Path(folder) if instruction_set else None,
             metrics=figures(observed, Resampling(seed=settings.seed))
@@ -170,10 +170,10 @@ def head_to_head_metrics(outcomes: Mapping[str, str]) -> dict[str, float]:
     return shares | {"head_to_head": float(decided), "head_to_head_unparsed": float(counts["unparsed"])}
 
 
-def count(annotations: Sequence[Annotation], outcomes: Mapping[str, str]) -> Counts:
-    """Valid annotations and comparisons, and the others by reason."""
+def count(annotations: Sequence[Annotation], outcomes: Mapping[str, str], without: Counter[str]) -> Counts:
+    """Valid annotations and comparisons, and the others by reason; `without` are the prompts that have no outcome."""
     reasons = Counter(f"annotation: {a.unparsed}" for a in annotations if a.preference is None)
-    unparsed = sum(outcome == "unparsed" for outcome in outcomes.values())
-    kept = {"annotations": len(annotations) - reasons.total(), "head to head": len(outcomes) - unparsed}
-    dropped = dict(reasons) | ({"head to head: no verdict in both orders": unparsed} if unparsed else {})
-    return Counts(kept={name: n for name, n in kept.items() if n}, dropped=dropped)
+    decided = sum(outcome in OUTCOME_VALUES for outcome in outcomes.values())
+    kept = {"annotations": len(annotations) - reasons.total(), "head to head": decided}
+    dropped = reasons + Counter({f"head to head: {reason}": number for reason, number in without.items()})
+    return Counts(kept={name: n for name, n in kept.items() if n}, dropped=dict(dropped))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,11 +14,13 @@ from components.core.stage import Stage
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
 from components.evaluation.alpaca_eval.verdicts import parse_verdict
 from components.judging.prompt import neutralise, transcript
+from components.serving.answers import unanswered
 from components.serving.client import Completion, Request
 from components.serving.completions import Endpoint, complete
 
 TEMPLATE = Path(__file__).with_name("comparison_prompt.txt").read_text()
 Side = Literal["model", "opponent"]
+NO_VERDICT = "no verdict in both orders"
 OTHER: dict[Side, Side] = {"model": "opponent", "opponent": "model"}
 
 
@@ -52,12 +55,14 @@ def compare(
         candidate, first = by_id[request.id]
         verdict = parse_verdict(answer.text, cut=answer.finish_reason == "length")
         winner: dict[str | None, Side | Literal["tie"]] = {"first": first, "second": OTHER[first], "tie": "tie"}
+        missing = unanswered(answer.finish_reason)
         return Comparison(
             id=request.id,
             prompt_id=candidate.prompt_id,
             first=first,
             completion=answer.text,
             verdict=winner.get(verdict),
+            unparsed=None if verdict else f"annotator's {missing}" if missing else NO_VERDICT,
             tokens=answer.tokens,
         )
 
@@ -81,3 +86,13 @@ def tally(
         agreed = both[0] if len(set(both)) == 1 else "tie"
         outcomes[prompt] = "unparsed" if None in both else {"model": "win", "opponent": "loss"}.get(str(agreed), "tie")
     return outcomes
+
+
+def undecided(prompts: Iterable[str], outcomes: Mapping[str, str], comparisons: Sequence[Comparison]) -> Counter[str]:
+    """Why prompts have no outcome, each for one reason: a model gave no answer, or an order no verdict."""
+    reasons: dict[str, str] = {}
+    for comparison in comparisons:
+        if comparison.verdict is None:
+            reasons.setdefault(comparison.prompt_id, comparison.unparsed or NO_VERDICT)
+    unparsed = Counter(reasons[prompt] for prompt, outcome in outcomes.items() if outcome == "unparsed")
+    return +(unparsed + Counter({"a model gave no answer": len(set(prompts) - set(outcomes))}))

@@ -50,7 +50,7 @@ class EndpointEngine:
                 "Start a server for that model there (/info or /v1/models names it by URI or digest), or use the "
                 "embedded engine.",
             )
-        return replace(address, model=str(found or info["model_id"]))
+        return replace(address, model=str(found or info["model_id"]) if info.get("listed", True) else "")
 
     def _address(self, name: str) -> Address:
         return Address(self.endpoint.replace("{model}", name), key_variable=ENDPOINT_KEY)

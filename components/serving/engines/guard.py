@@ -12,6 +12,7 @@ from pathlib import Path
 from components.core.errors import UserError
 from components.core.processes import end, watch_owner, write_ready_file
 from components.serving.description import endpoint_info
+from components.serving.remedies import KeyRefusedError
 
 POLL_INTERVAL_S = 0.5
 INFO_TIMEOUT_S = 5.0
@@ -21,7 +22,7 @@ def guard(command: list[str], url: str, ready_file: Path, model_sha: str) -> int
     """Run the command until it ends, or until this process gets SIGTERM; the ready file is there once it answers.
 
     Servers start processes of their own (vLLM: one an engine), which are ended with them. Returns the exit code, 2
-    where there is no such program.
+    where there is no such program, or where it wants a key.
     """
     try:
         process = subprocess.Popen(command, start_new_session=True)
@@ -36,8 +37,13 @@ def guard(command: list[str], url: str, ready_file: Path, model_sha: str) -> int
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, stop)
     while process.poll() is None:
-        if not ready_file.exists() and _answers(url):
-            write_ready_file(ready_file, url, model_sha)
+        try:
+            if not ready_file.exists() and _answers(url):
+                write_ready_file(ready_file, url, model_sha)
+        except KeyRefusedError as error:
+            end(process.pid, group=True)
+            print(error, file=sys.stderr)
+            return 2
         time.sleep(POLL_INTERVAL_S)
     ready_file.unlink(missing_ok=True)
     end(process.pid, group=True)
@@ -47,6 +53,8 @@ def guard(command: list[str], url: str, ready_file: Path, model_sha: str) -> int
 def _answers(url: str) -> bool:
     try:
         endpoint_info(url, timeout=INFO_TIMEOUT_S)
+    except KeyRefusedError:
+        raise
     except UserError:
         return False
     return True

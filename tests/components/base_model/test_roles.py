@@ -122,6 +122,23 @@ def test_published_templates_without_a_system_role(template: str) -> None:
     assert text == tokenizer.apply_chat_template(JOINED, tokenize=False)
 
 
+OF_IMAGES = ("idefics3", "llava_next", "smolvlm")  # whose messages are lists of texts and images
+PUBLISHED = sorted(path.stem for path in TRL.glob("*.jinja") if not path.stem.endswith("_training"))
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name not in OF_IMAGES])
+def test_every_published_template_shows_every_message_in_its_order(name: str) -> None:
+    """A system message, and one role twice in a row: some 40 families, of which a few know one or neither."""
+    tokenizer = make_tiny_tokenizer()
+    tokenizer.chat_template, tokenizer.bos_token = (TRL / f"{name}.jinja").read_text(), "<|endoftext|>"
+    asked = [*CONVERSATION, user("Or a lake?")]
+    text = tokenizer.apply_chat_template(
+        asked, chat_template=with_roles(tokenizer), tokenize=False, add_generation_prompt=True
+    )
+    places = [text.find(message["content"]) for message in asked]
+    assert min(places) >= 0 and places == sorted(places), text
+
+
 def test_each_of_several_templates_gets_the_rule_and_a_second_import_none(tmp_path: Path) -> None:
     tokenizer = make_tiny_tokenizer()
     tokenizer.chat_template = {"default": GEMMA, "rag": GEMMA}

@@ -132,7 +132,8 @@ def test_the_lines_that_it_proposes_work(start: Start, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("does", "says"),
     [
-        (garage_like(), "lets a second writer replace what is there.*Use a store that has conditional puts"),
+        (garage_like(), "lets a second writer replace what is there.*Use a store that has conditional puts.*seaweedfs"),
+        (Behaviour(conditional="not atomic"), "lets a second writer replace what is there"),
         (
             Behaviour(conditional="not implemented"),
             "NotImplemented.*If-None-Match.*Use a store that has conditional puts",
@@ -188,6 +189,19 @@ def test_the_region_is_found_as_boto3_finds_it(start: Start, monkeypatch: pytest
     ("code", "operation", "says"),
     [
         ("SlowDown", "PutObject", "less busy"),
+        ("503", "HeadObject", "less busy"),
+        ("InvalidToken", "GetObject", "AWS_SESSION_TOKEN"),
+        ("TokenRefreshRequired", "ListObjectsV2", "AWS_SESSION_TOKEN"),
+        ("RequestExpired", "PutObject", "clock"),
+        ("InvalidBucketName", "PutObject", "Correct the bucket's name"),
+        ("XMinioStorageFull", "PutObject", "Free some space"),
+        ("QuotaExceeded", "UploadPart", "raise its quota"),
+        ("XAmzContentSHA256Mismatch", "PutObject", "config.s3Checksums=when_required"),
+        ("501", "CreateMultipartUpload", "srlm doctor --only store"),
+        ("AccessDenied", "CompleteMultipartUpload", "s3:PutObject"),
+        ("AllAccessDisabled", "GetObject", "s3:GetObject"),
+        ("IllegalLocationConstraintException", "PutObject", "Set AWS_REGION"),
+        ("307", "HeadBucket", "Set AWS_REGION"),
         ("PermanentRedirect", "GetObject", "Set AWS_REGION to the bucket's region, eu-north-1"),
         ("AccessDenied", "DeleteObject", "s3:DeleteObject"),
         ("AccessDenied", "ListObjectsV2", "s3:ListBucket"),

@@ -33,14 +33,21 @@ def test_the_embedded_engine_does_all_that_a_run_asks_for(tmp_path: Any) -> None
     folder = make_tiny_model(tmp_path / "model")
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder).eval()
     with served_in_process(model, AutoTokenizer.from_pretrained(folder), Limits(max_total_tokens=1024)) as url:
-        assert set(states(list(examine(url))).values()) == {"yes"}
+        found = states(list(examine(url)))
+    assert found.pop("refuses another model's name") == "no"  # as TGI, it serves one model by any name
+    assert set(found.values()) == {"yes"}
 
 
 def test_a_server_that_ignores_what_it_is_asked_is_found_out(serve: Callable[[Script], str]) -> None:
     """One text whatever the seed, no log-probabilities, as `transformers serve` does with status 200.
     It tells no context, so that no long prompt is sent."""
     found = list(examine(serve(says(lambda _: STORY))))
-    assert lacking(found) == {"tells its context", "draws at temperature 1", "gives log-probabilities"}
+    assert lacking(found) == {
+        "tells its context",
+        "draws at temperature 1",
+        "gives log-probabilities",
+        "refuses another model's name",
+    }
     assert states(found)["refuses a prompt that is too long"] == "unknown"
     assert states(found)["ends at max_tokens, and says so"] == "unknown"  # the text may be short by itself
     assert lacking(found) & NEEDED == {"draws at temperature 1"}

@@ -158,6 +158,15 @@ def test_several_models_are_named_and_one_must_be_chosen(serve: Callable[[Script
     assert resolve(judge(url, "large")).model == "large"
 
 
+def test_several_names_of_one_model_are_one_model(serve: Callable[[Script], str]) -> None:
+    """vLLM's --served-model-name takes several, and lists each; an adapter of it has another root."""
+    assert resolve(judge(serve(Script(lambda *_: said("x"), listing("m", "dummy", root="/models/m"))))).model == "m"
+    adapter = listing("m", root="/models/m")
+    adapter["/v1/models"]["data"].append({"id": "tuned", "root": "/adapters/tuned", "parent": "m"})
+    with pytest.raises(UserError, match="several models: m, tuned"):
+        resolve(judge(serve(Script(lambda *_: said("x"), adapter))))
+
+
 def test_a_name_that_is_not_there_is_said_before_any_work(serve: Callable[[Script], str]) -> None:
     refusal = 404, {"error": {"message": "The model `huge` does not exist.", "type": "NotFoundError", "code": 404}}
     url = serve(Script(lambda number, body: refusal, listing("small", "large")))
@@ -172,6 +181,53 @@ def test_where_nothing_is_listed_one_question_tells(serve: Callable[[Script], st
     assert len(script.bodies) == 1
     with pytest.raises(UserError, match="does not answer"):
         endpoint_info(serve(Script(lambda number, body: (502, "bad gateway"), {})))
+
+
+def pinned(listed: Any, told: str = "/models/m1@main") -> Script:
+    """As `transformers serve /models/m1`: it takes that name, or none, but tells another in its answers; its list of
+    models is broken."""
+
+    def answer(_: int, body: dict[str, Any]) -> tuple[int, Any]:
+        if body.get("model", "/models/m1") != "/models/m1":
+            return 400, {"detail": f"Server is pinned to '/models/m1'; requested '{body['model']}'."}
+        status, made = said("yes")
+        return status, made | {"model": told}
+
+    return Script(answer, {} if listed is None else {"/v1/models": listed})
+
+
+@pytest.mark.parametrize("listed", [None, "Internal Server Error", {"object": "list", "data": []}])
+@pytest.mark.parametrize("own", [True, False])
+def test_a_server_that_knows_no_name_but_its_own_is_asked_without_one(
+    serve: Callable[[Script], str], listed: Any, own: bool
+) -> None:
+    """Also where a command of the run started it. The first request finds out, for all of them."""
+    script = pinned(listed)
+    url = serve(script)
+    address = resolve(url if own else judge(url))
+    assert [one.text for one in ask(address, texts=("a", "b", "c"))] == ["yes"] * 3
+    assert ["model" in body for body in script.bodies[-3:]] == [False] * 3
+    assert endpoint_info(address)["model_id"] == "/models/m1@main"
+
+
+def test_a_name_that_is_given_is_never_left_out(serve: Callable[[Script], str]) -> None:
+    """What another model answers would be taken for the judge's."""
+    script = pinned(None)
+    url = serve(script)
+    for try_it in (lambda: check_endpoint(judge(url, "gpt-9")), lambda: ask(judge(url, "gpt-9"))):
+        with pytest.raises(UserError, match=r"model's name 'gpt-9'.*pinned to '/models/m1'"):
+            try_it()
+    assert all(body["model"] == "gpt-9" for body in script.bodies)
+
+
+def test_a_server_that_answers_with_an_error_is_not_called_away(serve: Callable[[Script], str]) -> None:
+    """`transformers serve` without a model: status 500 to everything but a name that it can load."""
+    script = Script(lambda _, body: said("yes") if body.get("model") == "m" else (500, "Internal Server Error"), {})
+    url = serve(script)
+    with pytest.raises(UserError, match="does not answer a question") as error:
+        check_endpoint(judge(url))
+    assert "--judge-model" in error.value.remedy
+    check_endpoint(judge(url, "m"))
 
 
 @pytest.mark.parametrize(

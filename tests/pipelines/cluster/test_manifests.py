@@ -111,6 +111,15 @@ def test_a_submission_is_small_and_shows_kubeflow_a_token_made_for_it_alone() ->
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
+def test_the_image_of_the_engine_can_be_named(runner: str) -> None:
+    """As for `srlm submit` and `srlm run`, which get it: nodes without GPUs need another one of vLLM."""
+    asked = ["--engine=vllm", "--engine-image=vllm-on-cpus:1"]
+    _, job = yaml.safe_load_all(printed("demo", f"--runner={runner}", *asked)[0])
+    assert container(job)["command"][-2:] == asked
+    assert not any(word.startswith("--engine-image") for word in container(made(runner)[1])["command"])
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
 def test_another_recipe_under_a_run_s_name_never_gets_the_old_one(runner: str) -> None:
     """A config map outlives its Job; where one of its name is there, `kubectl create` refuses it but makes the Job."""
     maps = []

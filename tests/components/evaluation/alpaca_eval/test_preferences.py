@@ -238,3 +238,35 @@ def test_invalid_answers_of_the_annotator_are_counted_and_warned_about(
         "head_to_head_unparsed": 6,
     }
     assert "a valid answer to 0 of 6 questions" in capsys.readouterr().err
+
+
+def test_each_prompt_without_an_outcome_has_its_reason(serve: Serve, tmp_path: Path) -> None:
+    """Eight held-out prompts: of 0 one model gave no answer; of 1 the annotator's is filtered, in either order; of 2 it
+    gives no verdict; the answers to 3 are the same; the other four are compared. 4 + 1 kept, 1 + 1 + 1 dropped."""
+    root, asked = str(tmp_path), instructions(8)
+    uris = {}
+    for seed, name in enumerate(("model", "opponent")):
+        stage = Stage(root, "evaluation", AnnotationSettings(seed=seed), {})
+        answers = [
+            one.model_copy(update={"text": "same" if id == asked[3].id else f"{name}'s answer to {id}."})
+            for id, one in outputs(asked, "").items()
+        ]
+        if name == "opponent":
+            answers[0] = answers[0].model_copy(update={"finish_reason": "content_filter", "text": ""})
+        stage.publish(Counts(), {"outputs": answers, "answers": answers})
+        uris[name] = stage.uri
+
+    def reply(_: int, body: dict[str, Any]) -> Any:
+        question = body["messages"][-1]["content"]
+        if f"answer to {asked[1].id}." in question:
+            return said("Verdict: A", "content_filter")
+        return said("Either." if f"answer to {asked[2].id}." in question else "Verdict: A")
+
+    annotator = Annotator(serve(Script(reply)))
+    made = make_annotations(root, AnnotationSettings(), "m1", uris["model"], uris["opponent"], "", annotator)
+    assert made.counts.kept == {"head to head": 5}
+    assert made.counts.dropped == {
+        "head to head: a model gave no answer": 1,
+        "head to head: annotator's content_filter": 1,
+        "head to head: no verdict in both orders": 1,
+    }

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -22,6 +23,7 @@ from components.serving.engines.engine import open_engine
 from components.serving.engines.processes import CommandEngine
 from components.serving.settings import ServingSettings
 from tests.helpers.paths import ROOT
+from tests.helpers.scripted_endpoint import Script
 from tests.helpers.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.slow
@@ -119,6 +121,20 @@ def test_a_server_that_does_not_come_up(
 def test_a_command_without_its_slots_is_refused_before_any_work(command: str, missing: str) -> None:
     with pytest.raises(UserError, match=f"needs {missing} in serving.command"):
         open_engine("command", command=command).check()
+
+
+def test_a_server_that_wants_a_key_is_not_waited_for(
+    models: tuple[str, str], engine: Callable[[str], CommandEngine], serve: Callable[[Script], str]
+) -> None:
+    """vLLM with --api-key, or with VLLM_API_KEY in the environment: servers of a run are asked without a key."""
+    port = urlsplit(serve(Script(lambda *_: (401, {"error": "Unauthorized"}), {}))).port
+    started = engine("sh -c 'sleep 600' {model} {port}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("components.serving.engines.processes.free_ports", lambda _: [port])
+        with pytest.raises(UserError) as error:
+            started.start("run", "m1", models[0], SETTINGS)
+    assert "refused the key (Unauthorized)" in str(error.value)
+    assert "VLLM_API_KEY" in str(error.value)
 
 
 def test_json_in_a_command_is_left_as_it_is(models: tuple[str, str], engine: Callable[[str], CommandEngine]) -> None:
