@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core.errors import UserError
+from components.kubernetes.client import ClusterError
 
 if TYPE_CHECKING:
     from kfp import Client
@@ -21,12 +21,8 @@ EQUALS = 1  # as the API's filters count operations
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60
 
 
-class KubeflowError(UserError):
-    """Kubeflow Pipelines cannot be reached or refuses. `status` is HTTP's, 0 where nobody answered."""
-
-    def __init__(self, problem: str, remedy: str, status: int = 0) -> None:
-        super().__init__(problem, remedy)
-        self.status = status
+class KubeflowError(ClusterError):
+    """Kubeflow Pipelines cannot be reached or refuses."""
 
 
 @contextmanager
@@ -103,7 +99,7 @@ def _require_json(url: str, answer: str | bytes) -> None:
         raise not_its_api(url)
 
 
-def not_its_api(url: str, status: int = 0) -> KubeflowError:
+def not_its_api(url: str, status: int = 200) -> KubeflowError:
     """Something else answers there, or an older version."""
     return KubeflowError(
         f"{url} answers, but not as the API of Kubeflow Pipelines 2 (v2beta1)",
