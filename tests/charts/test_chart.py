@@ -190,5 +190,38 @@ def _as_json(value: Any) -> Any:
     return float(value) if isinstance(value, str) and re.fullmatch(r"\d+e[-+]\d+", value) else value
 
 
+def regression(*more: str) -> dict[str, Any]:
+    arguments = ("--set=regression.enabled=true", "--set=regression.model=models:/demo@candidate", *more)
+    job: dict[str, Any] = pick(render(*arguments), "CronJob", "srlm-model-regression")["spec"]["jobTemplate"]["spec"]
+    return job
+
+
+def test_a_worse_model_differs_from_a_broken_comparison_in_the_job_s_status() -> None:
+    """Exit code 1 fails the Job at once, with the reason PodFailurePolicy; 2 is tried once more."""
+    job = regression()
+    first, second = job["podFailurePolicy"]["rules"]
+    assert first == {
+        "action": "FailJob",
+        "onExitCodes": {"containerName": "evaluate", "operator": "In", "values": [1]},
+    }
+    assert second["action"] == "Ignore" and second["onPodConditions"][0]["type"] == "DisruptionTarget"
+    assert job["backoffLimit"] == 1 and job["template"]["spec"]["restartPolicy"] == "Never"
+
+
+@pytest.mark.parametrize("engine", ["vllm", "endpoint"])
+def test_the_comparison_serves_both_models_itself_unless_they_are_served(engine: str) -> None:
+    """Its servers have the name and the owner that its pod tells, and a sidecar that ends them."""
+    spec = regression(f"--set=regression.engine={engine}")["template"]["spec"]
+    serves = engine != "endpoint"
+    assert spec["automountServiceAccountToken"] is serves
+    [container] = spec["containers"]
+    assert {f"--engine={engine}", "--run=$(SRLM_POD_NAME)"} <= set(container["command"])
+    assert any(one.startswith("--endpoint=") for one in container["command"]) is not serves
+    guards = [one["command"][-2:] for one in spec.get("initContainers", [])]
+    assert guards == ([["components.serving.kubernetes.guard", "$(SRLM_POD_NAME)"]] if serves else [])
+    named = [one["name"] for one in container["env"] if "valueFrom" in one]
+    assert named == ["SRLM_POD_NAME"]
+
+
 def test_there_are_at_least_five_sets_of_values() -> None:
     assert len(VALUES) >= 5
