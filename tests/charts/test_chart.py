@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from components.core import images
-from pipelines.cluster.permissions import RUN, TRAINING, Permission
+from pipelines.cluster.permissions import REAPER, RUN, TRAINING, Permission
 from tests.helpers.chart import (
     CHART,
     VALUES,
@@ -86,6 +86,17 @@ def test_the_role_allows_what_a_run_needs_and_nothing_else(training: str, wanted
         (group, what): set(rule["verbs"]) for rule in rules for group in rule["apiGroups"] for what in rule["resources"]
     }
     assert allowed == {(one.group, one.resource): set(one.verbs) for one in wanted}
+
+
+def test_the_reaper_is_there_by_default_and_may_what_it_needs_and_nothing_else() -> None:
+    manifests = render()
+    rules = pick(manifests, "Role", "srlm-reaper")["rules"]
+    allowed = [(rule["apiGroups"], rule["resources"], rule["verbs"]) for rule in rules]
+    assert allowed == [([one.group], [one.resource], list(one.verbs)) for one in REAPER]
+    spec = dict(pod_specs(manifests))["CronJob/srlm-reaper"]
+    assert spec["serviceAccountName"] == "srlm-reaper" and spec["automountServiceAccountToken"] is True
+    assert spec["containers"][0]["args"] == ["srlm", "clean", "--yes"] and "envFrom" not in spec["containers"][0]
+    assert not [one for one in render("--set=reaper.enabled=false") if one["metadata"]["name"] == "srlm-reaper"]
 
 
 def test_keys_are_in_secrets_alone(values: Path) -> None:

@@ -60,7 +60,7 @@ element where the pod makes servers itself */}}
 {{- define "srlm.pod" -}}
 {{- $root := index . 0 -}}
 {{- $settings := index . 1 -}}
-serviceAccountName: {{ $root.Values.serviceAccount.name }} # with a workload identity it is what may read the store
+serviceAccountName: {{ $settings.serviceAccount | default $root.Values.serviceAccount.name }} # with a workload identity it is what may read the store
 automountServiceAccountToken: {{ if gt (len .) 2 }}{{ index . 2 }}{{ else }}false{{ end }}
 enableServiceLinks: false
 securityContext:
