@@ -34,11 +34,12 @@ ANNOTATIONS = {
     "SRLM_MODEL_DIGEST": "self-rewarding-pipelines/model-digest",
 }
 ANNOTATED = ServedModel("$(SRLM_MODEL_URI)", "$(SRLM_MODEL_DIGEST)", MODEL)  # Kubernetes puts the variables in
-DRAIN_S = 5  # until every node's proxy knows that a pod takes no more requests
-GRACE_S = 90  # that requests have which a pod still answers
+DRAIN_S = 30  # that a pod is left in peace, once it gets no more requests, to answer those that it has
+GRACE_S = 90  # the same, and what an engine takes itself that goes on answering when it is told to end
+LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 KIND, KSERVE_KIND = "Deployment", "InferenceService"
 ROLLING = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
-_POLICY = "rbac.authorization.k8s.io"
+_POLICY, _KSERVE, _KNATIVE = "rbac.authorization.k8s.io", "kserve.io", "knative.dev"  # API groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +123,14 @@ def manifests(model: DeployedModel) -> list[Manifest]:
 def _deployment(model: DeployedModel) -> Manifest:
     """A new pod is ready before an old one goes, and that answers what it has begun."""
     made = deployment_of(model, model.metadata(), ROLLING, named_model(model.uri, model.digest))
-    spec = made["spec"]["template"]["spec"]
+    _drain(made["spec"]["template"]["spec"])
+    return made
+
+
+def _drain(spec: Manifest) -> None:
+    """An engine that drops its answers when it is told to end (vLLM) is told late."""
     spec["terminationGracePeriodSeconds"] = GRACE_S
     spec["containers"][0]["lifecycle"] = {"preStop": {"sleep": {"seconds": DRAIN_S}}}
-    return made
 
 
 def _inference_service(model: DeployedModel) -> Manifest:
@@ -138,16 +143,17 @@ def _inference_service(model: DeployedModel) -> Manifest:
     told = named_model(model.uri, model.digest)
     if model.canary is None:
         mode = "RawDeployment"
-        spec |= {"deploymentStrategy": ROLLING, "terminationGracePeriodSeconds": GRACE_S}
+        spec["deploymentStrategy"] = ROLLING
+        _drain(spec)
     else:
         mode = "Serverless"
-        told["serving.knative.dev/progress-deadline"] = f"{model.settings.start_timeout}s"
+        told[f"serving.{_KNATIVE}/progress-deadline"] = f"{model.settings.start_timeout}s"
         spec.pop("terminationGracePeriodSeconds")
         spec["canaryTrafficPercent"] = model.canary
     pods = {"labels": pod_labels(model) | NO_SIDECAR, "annotations": told}
-    metadata = {"labels": pod_labels(model), "annotations": {"serving.kserve.io/deploymentMode": mode}}
+    metadata = {"labels": pod_labels(model), "annotations": {f"serving.{_KSERVE}/deploymentMode": mode}}
     return {
-        "apiVersion": "serving.kserve.io/v1beta1",
+        "apiVersion": f"serving.{_KSERVE}/v1beta1",
         "kind": KSERVE_KIND,
         "metadata": model.metadata() | metadata,
         "spec": {"predictor": {"minReplicas": replicas, "maxReplicas": replicas, **pods, **spec}},
@@ -158,7 +164,7 @@ def _follower(model: DeployedModel) -> list[Manifest]:
     """A pod that compares alias and model; it may read and change this one object, and has no key of the store."""
     name = follower_name(model.name)
     metadata = model.metadata(name)
-    group, plural = ("serving.kserve.io", "inferenceservices") if model.kserve else ("apps", "deployments")
+    group, plural = (f"serving.{_KSERVE}", "inferenceservices") if model.kserve else ("apps", "deployments")
     rule = {
         "apiGroups": [group],
         "resources": [plural],
@@ -185,6 +191,8 @@ def _follower(model: DeployedModel) -> list[Manifest]:
 
 def _follower_pod(model: DeployedModel, account: str) -> Manifest:
     cluster = model.cluster
+    asked = asked_environment(cluster)
+    login = {name for name in LOGIN if name not in [one["name"] for one in asked]}
     container: dict[str, Any] = {
         "name": "follow",
         "image": model.worker_image,
@@ -193,7 +201,11 @@ def _follower_pod(model: DeployedModel, account: str) -> Manifest:
         "env": [
             {"name": "HOME", "value": SCRATCH},
             {"name": "SRLM_HOME", "value": f"{SCRATCH}/.srlm"},
-            *asked_environment(cluster),  # the registry's login, where it has one
+            *asked,
+            *(
+                {"name": name, "valueFrom": {"secretKeyRef": {"name": cluster.secret, "key": name, "optional": True}}}
+                for name in sorted(login)
+            ),
         ],
         "envFrom": [{"configMapRef": {"name": cluster.config_map}}],
         "resources": resources(cluster.steps),

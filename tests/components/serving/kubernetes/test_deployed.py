@@ -132,7 +132,9 @@ def test_the_follower_may_change_one_object_and_has_no_key_of_the_store(
     assert spec["serviceAccountName"] == "follow-demo"
     [container] = spec["containers"]
     assert container["envFrom"] == [{"configMapRef": {"name": "srlm"}}]
-    assert [one["name"] for one in container["env"] if "valueFrom" in one] == ["MLFLOW_TRACKING_USERNAME"]
+    sources = {one["name"]: one["valueFrom"]["secretKeyRef"]["name"] for one in container["env"] if "valueFrom" in one}
+    login = {"MLFLOW_TRACKING_PASSWORD": "srlm", "MLFLOW_TRACKING_TOKEN": "srlm"}
+    assert sources == {"MLFLOW_TRACKING_USERNAME": "mlflow"} | login
     flag = ["--kserve"] if kserve else []
     assert container["command"] == ["srlm", "deploy", "models:/demo@champion", "--follow", *flag]
 
