@@ -29,7 +29,9 @@ RUN = (
 )
 # The same account, where Kubeflow Trainer is used.
 TRAINING = (
-    Permission("trainer.kubeflow.org", "trainjobs", ("get", "list", "create", "delete"), "to train on several nodes"),
+    Permission(
+        "trainer.kubeflow.org", "trainjobs", ("get", "list", "create", "patch", "delete"), "to train on several nodes"
+    ),
     Permission("trainer.kubeflow.org", "trainingruntimes", ("get",), "to train on several nodes"),
 )
 # The reaper of the chart, and whoever calls srlm clean.

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from components.core import images
+from components.training.launch.torchrun import MISTAKE
 from pipelines.cluster.permissions import REAPER, RUN, TRAINING, Permission
 from tests.helpers.chart import (
     CHART,
@@ -97,6 +98,26 @@ def test_the_reaper_is_there_by_default_and_may_what_it_needs_and_nothing_else()
     assert spec["serviceAccountName"] == "srlm-reaper" and spec["automountServiceAccountToken"] is True
     assert spec["containers"][0]["args"] == ["srlm", "clean", "--yes"] and "envFrom" not in spec["containers"][0]
     assert not [one for one in render("--set=reaper.enabled=false") if one["metadata"]["name"] == "srlm-reaper"]
+
+
+def test_a_mistake_ends_a_train_job_and_what_is_taken_away_starts_again_without_counting() -> None:
+    """JobSet's rules name the Job's by their place, as the message of a Job that failed does."""
+    spec = pick(render("--set=training.enabled=true"), "TrainingRuntime", "srlm-torch")["spec"]["template"]["spec"]
+    job = spec["replicatedJobs"][0]["template"]["spec"]
+    rules = job["podFailurePolicy"]["rules"]
+    assert rules[0]["onExitCodes"] == {"containerName": "node", "operator": "In", "values": [MISTAKE]}
+    assert rules[1]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+    assert {rule["action"] for rule in rules} == {"FailJob"} and job["template"]["spec"]["restartPolicy"] == "Never"
+    messages = (  # of a real Kubernetes 1.36
+        "Container node for pod srlm-p/mistake-n29c7 failed with exit code 2 matching FailJob rule at index 0",
+        "Pod srlm-p/taken-b85df has condition DisruptionTarget matching FailJob rule at index 1",
+    )
+    taken = [
+        [rule["action"] for rule in spec["failurePolicy"]["rules"]
+         if any(re.search(pattern, message) for pattern in rule["onJobFailureMessagePatterns"])]
+        for message in messages
+    ]  # fmt: skip
+    assert taken == [["FailJobSet"], ["RestartJobSetAndIgnoreMaxRestarts"]]
 
 
 def test_keys_are_in_secrets_alone(values: Path) -> None:
