@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from components.base_model.settings import BaseModelSettings
 from components.core.errors import UserError
+from components.core.journal import read_journal
 from components.core.settings import Settings
 from components.eft.ranks import require_five_point_scale
 from components.eft.settings import EftSettings
@@ -26,6 +27,7 @@ from components.judging.settings import JudgingSettings
 from components.kubernetes.settings import ClusterSettings, TrainingPods
 from components.pairs.settings import PairsSettings
 from components.prompts.settings import PromptsSettings
+from components.registry.references import ModelReference
 from components.sampling.settings import SamplingSettings
 from components.seed_data.settings import SeedDataSettings
 from components.serving.settings import ServingSettings
@@ -192,6 +194,19 @@ def recipe_from(raw: dict[str, Any], overrides: Sequence[str] = (), name: str = 
         raise UserError(
             "\n".join([f"the recipe {name} has {count}:", *lines, ""]), "Correct them in the file or with --set."
         ) from error
+
+
+def recipe_of(store: str, model: ModelReference, name: str = "", overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of that name; without one that of the run which made the model. Raises UserError as load_recipe does,
+    and where the store knows no run."""
+    if name:
+        return load_recipe(name, overrides)
+    recipes = read_journal(store, model.run, "recipe") if model.run else []
+    if not recipes:
+        raise UserError(
+            f"the store {store} holds no recipe of the run that made {model.label}", "Name a recipe: --recipe NAME."
+        )
+    return recipe_from(recipes[0], overrides)
 
 
 def local_files(recipe: Recipe) -> dict[str, str]:

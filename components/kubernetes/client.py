@@ -40,7 +40,7 @@ class ClusterError(UserError):
     @property
     def may_pass(self) -> bool:
         """Whether a later try may be answered: nobody did, or what did is overloaded, starts, or lacks a webhook."""
-        return self.status in (0, 408, 429) or self.status >= 500
+        return self.status in (0, 408, 429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)

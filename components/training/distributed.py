@@ -7,8 +7,11 @@ not shared: the process that has it ends, and torchrun ends the others.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from typing import TypeVar
+
+from components.core.errors import UserError
 
 T = TypeVar("T")
 
@@ -31,6 +34,25 @@ def is_main_process() -> bool:
 def is_local_main_process() -> bool:
     """Whether this is the one process of its node that fills the node's disk."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def require_gpus(wanted: int) -> None:
+    """Raises UserError where this machine, or pod, does not have as many GPUs as the recipe asks for.
+
+    A container may see none though its node has some: training on CPUs would take days without a word (issue 14).
+    """
+    if not wanted:
+        return
+    from torch import cuda
+
+    there = cuda.device_count()
+    if there < wanted:
+        raise UserError(
+            f"the recipe asks for {wanted} GPU{'s' * (wanted > 1)} (resources.gpus) and torch sees {there} on "
+            f"{socket.gethostname()}",
+            f"Set resources.gpus to {there}, or see (nvidia-smi) why they are not there: the machine, its driver; on a "
+            "cluster its device plugin, resources.gpu_type.",
+        )
 
 
 def barrier() -> None:

@@ -15,18 +15,22 @@ from components.core.errors import UserError
 from components.core.journal import read_journal
 from components.core.records import Check, Decision, TrainingNoise
 from components.core.stage import read_manifest, read_records
-from components.core.store import join
+from components.core.store import join, open_store
 from components.gate.gate import read_decision
 from components.gate.noise import noise_lines, noise_markdown, noise_table
 from components.gate.verdict import verdict_markdown
 from components.metrics.labels import COMPARABLE, alpaca_eval_label
 from components.registry.references import ModelReference, resolve
+from components.serving.kubernetes.launch import LAUNCHES
 from components.training.launch.again import request_again
 from pipelines.compile import compile_pipeline
 from pipelines.graph.evaluation import evaluation_pipeline
 from pipelines.local.run import RunOptions, execute, new_run, run_folder, servers
 from pipelines.local.terminal import rich_table
-from pipelines.recipe import Recipe, load_recipe, recipe_from
+from pipelines.recipe import recipe_of
+from pipelines.runs import check_run_name
+
+REPORTS = ("report.md", "report.json", "junit.xml")
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,9 @@ class Comparison:
 class EvaluationRequest:
     """Two models, as people name them, and the recipe to measure with; "" is that of the run which made the model.
 
-    With `seeds` the model is trained again so many times; `against` is then by default the model that it was trained
-    from, else the champion.
+    `run` is the comparison's name, else it gets a new one; its servers on Kubernetes are named after it. With `seeds`
+    the model is trained again so many times; `against` is then by default the model that it was trained from, else the
+    champion.
     """
 
     model: str
@@ -65,12 +70,13 @@ class EvaluationRequest:
     recipe: str = ""
     overrides: Sequence[str] = ()
     seeds: int = 0
+    run: str = ""
 
 
 def evaluate_models(
     request: EvaluationRequest, options: RunOptions, output: Path, console: Console, debug: bool = False
 ) -> Comparison:
-    """Measure both models, compare them and write the reports to the folder `output`.
+    """Measure both models, compare them and write the reports to the folder `output` and to the store.
 
     Raises UserError when something is broken, so that there is no verdict.
     """
@@ -80,8 +86,10 @@ def evaluate_models(
             request_again(addresses["store"], model.stage, 1, {})  # what cannot be trained again is not measured first
         before = read_manifest(model.stage).parents["model"].uri if request.seeds else "@champion"
         against = resolve(addresses["tracking_uri"], request.against or before, model.name)
-        recipe = _find_recipe(request, addresses["store"], model)
-        run = new_run(f"evaluate-{recipe.name}")
+        recipe = recipe_of(addresses["store"], model, request.recipe, request.overrides)
+        run = request.run or new_run(f"evaluate-{recipe.name}")
+        if options.engine in LAUNCHES:
+            check_run_name(run)
         compiled = run_folder(run) / "pipeline.yaml"
         compile_pipeline(evaluation_pipeline(recipe, request.seeds), compiled)
         parameters = options.parameters() | addresses | {"run": run, "model": model.stage, "against": against.stage}
@@ -89,12 +97,21 @@ def evaluate_models(
         comparison = _read_comparison(addresses["store"], run, model, against)
         figures = {stage["name"]: stage["metrics"] for stage in read_journal(addresses["store"], run, "stages")}
         write_reports(comparison, figures, output)
+        kept = keep_reports(addresses["store"], run, output)
         console.print(verdict_markdown(comparison.title, comparison.decision, comparison.checks), markup=False)
         if comparison.noise:
             console.print(rich_table("Training noise", noise_table(comparison.noise)))
             console.print("\n".join(noise_lines(comparison.noise)), markup=False, highlight=False)
-    console.print(f"reports: {output}/report.md, report.json, junit.xml", highlight=False)
+    console.print(f"reports: {output}/{', '.join(REPORTS)}; also {kept}/", highlight=False, soft_wrap=True)
     return comparison
+
+
+def keep_reports(store: str, run: str, folder: Path) -> str:
+    """Leave the reports beside the comparison's journal: a Job's folder goes with its pod. Returns their URI."""
+    uri = join(store, "runs", run, "reports")
+    for name in REPORTS:
+        open_store(uri).upload(folder / name, name)
+    return uri
 
 
 def write_reports(comparison: Comparison, figures: dict[str, Any], folder: Path) -> None:
@@ -134,18 +151,6 @@ def junit(comparison: Comparison) -> bytes:
             ElementTree.SubElement(case, "skipped", message=check.reason)
     suite.set("failures", str(failures))
     return bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))
-
-
-def _find_recipe(request: EvaluationRequest, store: str, model: ModelReference) -> Recipe:
-    if request.recipe:
-        return load_recipe(request.recipe, request.overrides)
-    recipes = read_journal(store, model.run, "recipe") if model.run else []
-    if not recipes:
-        raise UserError(
-            f"the store {store} holds no recipe of the run that made {model.label}",
-            "Name the recipe to evaluate with: --recipe NAME.",
-        )
-    return recipe_from(recipes[0], request.overrides)
 
 
 def _read_comparison(store: str, run: str, model: ModelReference, against: ModelReference) -> Comparison:

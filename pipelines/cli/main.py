@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.core.errors import UserError
-from pipelines.cli import runs, submit
+from pipelines.cli import deploy, runs, submit
 from pipelines.cli.options import (
     AnnotatorEndpoint,
     AnnotatorModel,
@@ -213,6 +213,8 @@ def evaluate(
     ] = "",
     annotator_endpoint: AnnotatorEndpoint = "",
     annotator_model: AnnotatorModel = "",
+    worker_image: WorkerImage = "",
+    name: NewRun = "",
     debug: Debug = False,
 ) -> None:
     """Compare two models. Exit code 0: no regression, 1: a regression, 2: something is broken."""
@@ -220,8 +222,8 @@ def evaluate(
     from pipelines.local.run import RunOptions
 
     annotator = {"annotator_endpoint": annotator_endpoint, "annotator_model": annotator_model}
-    options = RunOptions(store, tracking_uri, engine, endpoint, **annotator)
-    request = EvaluationRequest(model, against, recipe, overrides, noise or 0)
+    options = RunOptions(store, tracking_uri, engine, endpoint, worker_image=worker_image, **annotator)
+    request = EvaluationRequest(model, against, recipe, overrides, noise or 0, name)
     comparison = evaluate_models(request, options, output, console, debug)
     raise typer.Exit(1 if comparison.regressed else 0)
 
@@ -246,6 +248,7 @@ def down(debug: Debug = False) -> None:
 
 
 app.add_typer(submit.commands)
+app.add_typer(deploy.commands)
 app.add_typer(runs.commands)
 
 

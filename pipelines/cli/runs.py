@@ -1,4 +1,4 @@
-"""`srlm status`, `logs`, `cancel` and `doctor`: runs of every kind, and checks of what they need."""
+"""`srlm status`, `logs`, `cancel`, `clean` and `doctor`: runs of every kind, and checks of what they need."""
 
 from __future__ import annotations
 
@@ -80,6 +80,33 @@ def cancel(run: RunName, namespace: Namespace = "", host: Host = "", debug: Debu
     if not answers.runs:
         _print(f"there is no run {run!r} to cancel")
         _print_errors(answers)
+
+
+@commands.command()
+def clean(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and what stays.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it without asking.")] = False,
+    namespace: Namespace = "",
+    debug: Debug = False,
+) -> None:
+    """Free the servers and TrainJobs of runs that have ended. The chart's reaper does so every ten minutes."""
+    from components.kubernetes.client import PATIENCE_S, connect, in_a_pod
+    from components.kubernetes.leftovers import held_objects, remove_held
+
+    cluster = connect(namespace, patience=PATIENCE_S if in_a_pod() else 0.0)
+    left = []
+    for held in held_objects(cluster):
+        goes, why = ("goes ", held.why) if held.why else ("stays", "it lives")
+        _print(f"{goes} {held.kind} {held.name} of the run {held.run}: {why}")
+        left += [held] if held.why else []
+    if dry_run or not left:
+        _print("nothing was removed" if dry_run else "there is nothing to remove")
+    elif yes or (console.is_terminal and typer.confirm("Remove what goes?")):
+        for held in left:
+            if remove_held(cluster, held):
+                _print(f"removed the {held.kind} {held.name}")
+    else:
+        _print("nothing was removed; --yes removes what goes")
 
 
 @commands.command()

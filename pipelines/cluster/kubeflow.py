@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core.errors import UserError
 from components.kubernetes.client import ClusterError, connect, in_a_pod, message_of
 from pipelines.cluster.reach import KUBEFLOW, from_here
 
@@ -24,12 +23,8 @@ IN_CLUSTER = f"http://ml-pipeline.{KUBEFLOW}:8888"  # where Kubeflow's own manif
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60
 
 
-class KubeflowError(UserError):
-    """Kubeflow Pipelines cannot be reached or refuses. `status` is HTTP's, 0 where nobody answered."""
-
-    def __init__(self, problem: str, remedy: str, status: int = 0) -> None:
-        super().__init__(problem, remedy)
-        self.status = status
+class KubeflowError(ClusterError):
+    """Kubeflow Pipelines cannot be reached or refuses."""
 
 
 class NoKubeflowError(KubeflowError):
@@ -91,7 +86,8 @@ def _client(url: str, namespace: str) -> Client:
 
         quick = _with_timeouts(Client)
         client = quick(host=url, namespace=namespace or KUBEFLOW, existing_token=token)
-        if not token and client.get_kfp_healthz().multi_user and (token := _made_token(namespace)):
+        health = client.get_kfp_healthz()
+        if not token and health.multi_user and (token := _made_token(namespace)):
             client = quick(host=url, namespace=namespace or KUBEFLOW, existing_token=token)
     if namespace:
         client._context_setting = {**client._context_setting, "namespace": namespace}
@@ -138,7 +134,7 @@ def _require_json(url: str, answer: str | bytes) -> None:
         raise not_its_api(url)
 
 
-def not_its_api(url: str, status: int = 0) -> KubeflowError:
+def not_its_api(url: str, status: int = 200) -> KubeflowError:
     """Something else answers there, or an older version."""
     return KubeflowError(
         f"{url} answers, but not as the API of Kubeflow Pipelines 2 (v2beta1)",

@@ -29,8 +29,19 @@ RUN = (
 )
 # The same account, where Kubeflow Trainer is used.
 TRAINING = (
-    Permission("trainer.kubeflow.org", "trainjobs", ("get", "list", "create", "delete"), "to train on several nodes"),
+    Permission(
+        "trainer.kubeflow.org", "trainjobs", ("get", "list", "create", "patch", "delete"), "to train on several nodes"
+    ),
     Permission("trainer.kubeflow.org", "trainingruntimes", ("get",), "to train on several nodes"),
+)
+# The reaper of the chart, and whoever calls srlm clean.
+REAPER = (
+    Permission("argoproj.io", "workflows", ("get",), "to see whether a run has ended"),
+    Permission("", "pods", ("get",), "to see whether a run has ended"),
+    Permission("batch", "jobs", ("get",), "to see whether a run has ended"),
+    Permission("apps", "deployments", ("list", "delete"), "to free servers"),
+    Permission("", "services", ("delete",), "to free servers"),
+    Permission("trainer.kubeflow.org", "trainjobs", ("list", "delete"), "to free what trains"),
 )
 # Whoever submits, follows and cancels runs with kubectl and srlm.
 PERSON = (

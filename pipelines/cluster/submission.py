@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from components.core.errors import UserError
-from components.kubernetes.client import ClusterError, connect
+from components.kubernetes.client import ClusterError, connect, in_a_pod, patiently
 from pipelines.cluster.kubeflow import ENDPOINT, IN_CLUSTER, KubeflowError, kfp_client, named, not_its_api
 from pipelines.cluster.reach import KUBEFLOW, named_by_chart
 from pipelines.compile import compile_recipe, version_of
@@ -60,6 +60,12 @@ def submit(recipe: Recipe, target: KubeflowTarget, parameters: Mapping[str, str]
     """
     check_run_name(parameters["run"])
     check_parameters(parameters)
+    patience = recipe.cluster.patience if in_a_pod() else 0.0  # a person is told at once
+    return patiently(lambda: _try_to_submit(recipe, target, parameters, part), patience)
+
+
+def _try_to_submit(recipe: Recipe, target: KubeflowTarget, parameters: Mapping[str, str], part: int) -> Submitted:
+    """Every request may be made again: what is there is found first."""
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "pipeline.yaml"
         compile_recipe(recipe, package, part)

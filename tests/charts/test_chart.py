@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from components.core import images
-from pipelines.cluster.permissions import RUN, TRAINING, Permission
+from components.training.launch.torchrun import MISTAKE
+from pipelines.cluster.permissions import REAPER, RUN, TRAINING, Permission
 from tests.helpers.chart import (
     CHART,
     VALUES,
@@ -97,6 +98,37 @@ def test_checksums_are_left_out_for_every_step_and_for_mlflow() -> None:
     assert {name: data.get(name) for name in names} == dict.fromkeys(names, "when_required")
     (mlflow,) = dict(pod_specs(manifests))["Deployment/srlm-mlflow"]["containers"]
     assert "srlm" in [one["configMapRef"]["name"] for one in mlflow["envFrom"] if "configMapRef" in one]
+
+
+def test_the_reaper_is_there_by_default_and_may_what_it_needs_and_nothing_else() -> None:
+    manifests = render()
+    rules = pick(manifests, "Role", "srlm-reaper")["rules"]
+    allowed = [(rule["apiGroups"], rule["resources"], rule["verbs"]) for rule in rules]
+    assert allowed == [([one.group], [one.resource], list(one.verbs)) for one in REAPER]
+    spec = dict(pod_specs(manifests))["CronJob/srlm-reaper"]
+    assert spec["serviceAccountName"] == "srlm-reaper" and spec["automountServiceAccountToken"] is True
+    assert spec["containers"][0]["args"] == ["srlm", "clean", "--yes"] and "envFrom" not in spec["containers"][0]
+    assert not [one for one in render("--set=reaper.enabled=false") if one["metadata"]["name"] == "srlm-reaper"]
+
+
+def test_a_mistake_ends_a_train_job_and_what_is_taken_away_starts_again_without_counting() -> None:
+    """JobSet's rules name the Job's by their place, as the message of a Job that failed does."""
+    spec = pick(render("--set=training.enabled=true"), "TrainingRuntime", "srlm-torch")["spec"]["template"]["spec"]
+    job = spec["replicatedJobs"][0]["template"]["spec"]
+    rules = job["podFailurePolicy"]["rules"]
+    assert rules[0]["onExitCodes"] == {"containerName": "node", "operator": "In", "values": [MISTAKE]}
+    assert rules[1]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+    assert {rule["action"] for rule in rules} == {"FailJob"} and job["template"]["spec"]["restartPolicy"] == "Never"
+    messages = (  # of a real Kubernetes 1.36
+        "Container node for pod srlm-p/mistake-n29c7 failed with exit code 2 matching FailJob rule at index 0",
+        "Pod srlm-p/taken-b85df has condition DisruptionTarget matching FailJob rule at index 1",
+    )
+    taken = [
+        [rule["action"] for rule in spec["failurePolicy"]["rules"]
+         if any(re.search(pattern, message) for pattern in rule["onJobFailureMessagePatterns"])]
+        for message in messages
+    ]  # fmt: skip
+    assert taken == [["FailJobSet"], ["RestartJobSetAndIgnoreMaxRestarts"]]
 
 
 def test_keys_are_in_secrets_alone(values: Path) -> None:
@@ -200,6 +232,39 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return float(value) if isinstance(value, str) and re.fullmatch(r"\d+e[-+]\d+", value) else value
+
+
+def regression(*more: str) -> dict[str, Any]:
+    arguments = ("--set=regression.enabled=true", "--set=regression.model=models:/demo@candidate", *more)
+    job: dict[str, Any] = pick(render(*arguments), "CronJob", "srlm-model-regression")["spec"]["jobTemplate"]["spec"]
+    return job
+
+
+def test_a_worse_model_differs_from_a_broken_comparison_in_the_job_s_status() -> None:
+    """Exit code 1 fails the Job at once, with the reason PodFailurePolicy; 2 is tried once more."""
+    job = regression()
+    first, second = job["podFailurePolicy"]["rules"]
+    assert first == {
+        "action": "FailJob",
+        "onExitCodes": {"containerName": "evaluate", "operator": "In", "values": [1]},
+    }
+    assert second["action"] == "Ignore" and second["onPodConditions"][0]["type"] == "DisruptionTarget"
+    assert job["backoffLimit"] == 1 and job["template"]["spec"]["restartPolicy"] == "Never"
+
+
+@pytest.mark.parametrize("engine", ["vllm", "endpoint"])
+def test_the_comparison_serves_both_models_itself_unless_they_are_served(engine: str) -> None:
+    """Its servers have the name and the owner that its pod tells, and a sidecar that ends them."""
+    spec = regression(f"--set=regression.engine={engine}")["template"]["spec"]
+    serves = engine != "endpoint"
+    assert spec["automountServiceAccountToken"] is serves
+    [container] = spec["containers"]
+    assert {f"--engine={engine}", "--run=$(SRLM_POD_NAME)"} <= set(container["command"])
+    assert any(one.startswith("--endpoint=") for one in container["command"]) is not serves
+    guards = [one["command"][-2:] for one in spec.get("initContainers", [])]
+    assert guards == ([["components.serving.kubernetes.guard", "$(SRLM_POD_NAME)"]] if serves else [])
+    named = [one["name"] for one in container["env"] if "valueFrom" in one]
+    assert named == ["SRLM_POD_NAME"]
 
 
 def test_there_are_at_least_five_sets_of_values() -> None:

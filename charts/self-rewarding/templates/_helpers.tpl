@@ -55,12 +55,13 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
-{{/* The head of a pod's spec: (list $ settings), settings with nodeSelector and tolerations or empty */}}
+{{/* The head of a pod's spec: (list $ settings), settings with nodeSelector and tolerations or empty; true as a third
+element where the pod makes servers itself */}}
 {{- define "srlm.pod" -}}
 {{- $root := index . 0 -}}
 {{- $settings := index . 1 -}}
-serviceAccountName: {{ $root.Values.serviceAccount.name }} # with a workload identity it is what may read the store
-automountServiceAccountToken: false
+serviceAccountName: {{ $settings.serviceAccount | default $root.Values.serviceAccount.name }} # with a workload identity it is what may read the store
+automountServiceAccountToken: {{ if gt (len .) 2 }}{{ index . 2 }}{{ else }}false{{ end }}
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true

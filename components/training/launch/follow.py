@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -58,7 +58,8 @@ def _create(job: TrainJob, cluster: Cluster) -> None:
     earlier = current(job, cluster)
     if earlier and outcome(earlier) is not None:
         remove(job, cluster)
-    body = manifest(job, _runtime_kind(job, cluster), owner_of_this_step(cluster))
+    owner = owner_of_this_step(cluster)
+    body = manifest(job, _runtime_kind(job, cluster), owner)
     try:
         cluster.custom.create_namespaced_custom_object(GROUP, VERSION, cluster.namespace, PLURAL, body)
         say(f"training {job.model} on {job.pods.nodes} nodes as TrainJob {job.name}")
@@ -71,6 +72,23 @@ def _create(job: TrainJob, cluster: Cluster) -> None:
         if error.status != 409:
             raise
         say(f"following the TrainJob {job.name}, which is there already")
+        _adopt(job, cluster, owner)
+
+
+def _adopt(job: TrainJob, cluster: Cluster, owner: Mapping[str, Any] | None) -> None:
+    """A job that an earlier step made goes with this step's run from now on, and no longer with the one before.
+
+    Where the account may not change it (a chart before this version), it is followed all the same.
+    """
+    if not owner:
+        return
+    patch = {"metadata": {"ownerReferences": [dict(owner)]}}
+    try:
+        cluster.custom.patch_namespaced_custom_object(GROUP, VERSION, cluster.namespace, PLURAL, job.name, patch)
+    except ClusterError as error:
+        if error.status not in (403, 404):
+            raise
+        warn(f"the TrainJob {job.name} goes with the run that made it: {error.problem}")
 
 
 def _runtime_kind(job: TrainJob, cluster: Cluster) -> str:

@@ -10,15 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.core.context import open_step
-from components.core.errors import UserError
 from components.core.records import Manifest
 from components.core.stage import read_manifest
 from components.kubernetes.settings import ClusterSettings, TrainingPods
 from components.serving.engines.served_model import judge_of
+from components.training.distributed import require_gpus
 from components.training.launch.logs import Log, ending_with_this_process
-from components.training.launch.request import TrainingRequest
+from components.training.launch.request import TORCHRUN, WORKER, TrainingRequest
 
-WORKER = "components.training.launch.worker"
 END_TIMEOUT_S = 30.0  # for torchrun to end its workers
 
 
@@ -47,28 +46,18 @@ def train_stage(
     if stage.manifest:
         return stage.manifest
     wanted = TrainingPods(**pods)
-    request = request.on(wanted.nodes * max(1, wanted.gpus))
+    request = request.on(wanted.nodes * max(1, wanted.gpus), wanted.gpus)
     if wanted.nodes > 1:
         from components.training.launch.follow import follow
         from components.training.launch.trainjob import TrainJob
 
         follow(TrainJob(request, wanted, ClusterSettings(**cluster), image, run, model))
-    elif wanted.gpus > 1:
-        _require_gpus(wanted.gpus)
-        on_this_node(request)
-    else:
+        return read_manifest(stage.uri)
+    require_gpus(wanted.gpus)
+    if wanted.gpus <= 1:
         return request.make()
+    on_this_node(request)
     return read_manifest(stage.uri)
-
-
-def _require_gpus(wanted: int) -> None:
-    from torch import cuda
-
-    if cuda.device_count() < wanted:
-        raise UserError(
-            f"the recipe asks for {wanted} GPUs (resources.gpus) and there are {cuda.device_count()} here",
-            f"Set resources.gpus to {cuda.device_count()}, or run on a machine that has them.",
-        )
 
 
 def on_this_node(request: TrainingRequest) -> None:
@@ -76,7 +65,7 @@ def on_this_node(request: TrainingRequest) -> None:
     arguments = ["--standalone", f"--nproc-per-node={request.processes}", "-m", WORKER, request.model_dump_json()]
     threads = str(max(1, (os.cpu_count() or 1) // request.processes))
     process = subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", *arguments],
+        [sys.executable, "-m", TORCHRUN, *arguments],
         env={"OMP_NUM_THREADS": threads, **os.environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

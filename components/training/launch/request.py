@@ -13,11 +13,15 @@ from components.training.dpo.settings import DpoSettings
 from components.training.sft.settings import SftSettings
 from components.training.sft.sft import fine_tune, sft_stage
 
+TORCHRUN, WORKER = "components.training.launch.torchrun", "components.training.launch.worker"
 PROBLEM = "training-problem: "  # begins the line of a worker's log that holds a UserError
 
 
 class TrainingRequest(BaseModel):
-    """A stage to make: its settings, and its inputs by role. `processes` train together, on all nodes."""
+    """A stage to make: its settings, and its inputs by role.
+
+    `processes` train together, on all nodes, each of which has `gpus` or more.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,10 +30,11 @@ class TrainingRequest(BaseModel):
     settings: dict[str, Any]
     inputs: dict[str, str]
     processes: int = 1
+    gpus: int = 0
 
-    def on(self, processes: int) -> TrainingRequest:
-        """The same for so many processes."""
-        return self.model_copy(update={"processes": processes})
+    def on(self, processes: int, gpus: int = 0) -> TrainingRequest:
+        """The same for so many processes, and so many GPUs of each node."""
+        return self.model_copy(update={"processes": processes, "gpus": gpus})
 
     def stage(self) -> Stage:
         """The stage, finished or in the making; without torch."""

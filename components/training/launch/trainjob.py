@@ -20,7 +20,7 @@ from components.kubernetes.pods import (
 )
 from components.kubernetes.removal import TRAIN_JOBS
 from components.kubernetes.settings import ClusterSettings, TrainingPods
-from components.training.launch.request import TrainingRequest
+from components.training.launch.request import TORCHRUN, WORKER, TrainingRequest
 
 GROUP, VERSION, PLURAL = TRAIN_JOBS
 NODE = "node"  # Kubeflow Trainer's name for the job and the container that train
@@ -69,8 +69,8 @@ def manifest(job: TrainJob, runtime_kind: str, owner: Mapping[str, Any] | None =
             "runtimeRef": {"apiGroup": GROUP, "kind": runtime_kind, "name": job.cluster.training_runtime},
             "trainer": {
                 "image": job.image,
-                "command": ["torchrun", "-m", "components.training.launch.worker"],  # nodes, processes: Trainer's PET_*
-                "args": [job.request.model_dump_json()],
+                "command": ["python3", "-m", TORCHRUN],  # nodes and processes: Trainer's PET_*
+                "args": ["-m", WORKER, job.request.model_dump_json()],
                 "numNodes": job.pods.nodes,
                 "numProcPerNode": max(1, job.pods.gpus),
                 "resourcesPerNode": resources(job.pods),

@@ -1,4 +1,4 @@
-"""One process of a training that torchrun started: `torchrun ... -m components.training.launch.worker REQUEST`."""
+"""One process of a training that torchrun started: `torchrun.py ... -m components.training.launch.worker REQUEST`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 
 from components.core.errors import UserError
-from components.training.distributed import barrier
+from components.training.distributed import barrier, require_gpus
 from components.training.launch.request import PROBLEM, TrainingRequest
 
 # One process may be busy alone for long (a judge is asked, a large model is stored) while the others wait for it.
@@ -19,6 +19,7 @@ def run(request: TrainingRequest) -> None:
     """Join the other processes and train; raises UserError where they are not as many as the request says."""
     from torch import distributed
 
+    require_gpus(request.gpus)  # before the others are waited for
     _join(request.processes)
     request.make()
     barrier()

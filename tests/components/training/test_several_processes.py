@@ -379,11 +379,33 @@ def test_a_step_that_is_asked_to_end_takes_its_processes_along(toy: Toy) -> None
 
 def test_another_number_of_processes_than_asked_for_is_refused(toy: Toy) -> None:
     """As when Trainer's runtime does not tell torchrun of the other node."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"]
-    command += ["-m", "components.training.launch.worker", toy.sft().on(2).model_dump_json()]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode != 0
+    ended = torchrun(toy.sft().on(2))
+    assert ended.returncode == 2  # by which the cluster knows that another try is of no use
     assert "1 processes train where the recipe asks for 2" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_node_whose_container_sees_no_gpu_is_refused_before_the_others_are_waited_for(toy: Toy) -> None:
+    ended = torchrun(toy.sft().on(16, gpus=8))
+    assert ended.returncode == 2
+    assert "the recipe asks for 8 GPUs (resources.gpus) and torch sees 0" in ended.stderr
+
+
+def test_what_is_no_mistake_of_the_recipe_s_ends_otherwise(toy: Toy) -> None:
+    """Other nodes wait a little then; this one is alone."""
+    ended = torchrun("no request")
+    assert ended.returncode == 1
+    assert "training processes of this node ended with exit code 1" in ended.stderr
+
+
+def torchrun(request: TrainingRequest | str) -> subprocess.CompletedProcess[str]:
+    """One process, as a TrainJob's node starts it."""
+    text = request if isinstance(request, str) else request.model_dump_json()
+    command = ["components.training.launch.torchrun", "--standalone", "-m", "components.training.launch.worker", text]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(
+        [sys.executable, "-m", *command], capture_output=True, text=True, check=False, env=environment
+    )
 
 
 def test_an_error_for_the_user_comes_back_from_the_processes(toy: Toy) -> None:
@@ -391,9 +413,12 @@ def test_an_error_for_the_user_comes_back_from_the_processes(toy: Toy) -> None:
         made_by_two(toy.sft(max_length=16))
 
 
-def test_gpus_that_are_not_there_are_refused(toy: Toy) -> None:
-    with pytest.raises(UserError, match="asks for 64 GPUs"):
-        train_stage(toy.sft(), {"gpus": 64}, {}, "", "run", "sft")
+def test_gpus_that_are_not_there_are_refused(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even one: on CPUs a training would go on for days without a word."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    for count, words in ((64, "asks for 64 GPUs"), (1, r"asks for 1 GPU \(resources.gpus\) and torch sees 0")):
+        with pytest.raises(UserError, match=words):
+            train_stage(toy.sft(), {"gpus": count}, {}, "", "run", "sft")
 
 
 def test_what_is_finished_is_found_before_anything_is_started(toy: Toy) -> None:

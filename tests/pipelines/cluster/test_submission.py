@@ -18,6 +18,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
+from components.kubernetes import client
+from pipelines.cluster import submission
+from pipelines.cluster.kubeflow import KubeflowError
 from pipelines.cluster.submission import ENDED_BADLY, KubeflowTarget
 from pipelines.compile import compile_recipe, load_recipe_for_elsewhere, version_of
 from tests.helpers.paths import ROOT
@@ -34,6 +37,7 @@ class Kubeflow:
 
     several_users: bool = False
     refusal: int = 0
+    refusals: int = sys.maxsize  # requests that are refused with it
     token: str = ""
     kept: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -42,7 +46,8 @@ class Kubeflow:
     def answer(self, method: str, url: str, headers: dict[str, str], body: bytes) -> tuple[int, Any]:
         path, query = urlsplit(url).path, {name: one[0] for name, one in parse_qs(urlsplit(url).query).items()}
         self.requests.append((method, path, query))
-        if self.refusal:
+        if self.refusal and self.refusals > 0:
+            self.refusals -= 1
             return self.refusal, {"error": "no", "message": "not you"}
         if self.token and headers.get("authorization") != f"Bearer {self.token}":
             return 401, {"message": "who are you"}
@@ -245,3 +250,22 @@ def test_places_that_no_pod_reaches_and_passwords_in_them_are_refused(
     assert words in output
     assert "planted-password" not in output
     assert kubeflow.requests == []
+
+
+def test_a_pod_that_submits_asks_again_where_a_person_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kubeflow Pipelines is away for the first two requests."""
+    kubeflow, recipe = Kubeflow(refusal=503), load_recipe_for_elsewhere("demo")
+    parameters = {"run": "demo-1", "store": "s3://b/a", "tracking_uri": "http://mlflow:5000"}
+    monkeypatch.setattr(client, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(
+        submission, "compile_recipe", lambda recipe, package, part: package.write_text("pipelineInfo: {name: demo}")
+    )
+    with served(kubeflow) as host:
+        with pytest.raises(KubeflowError, match="refuses"):
+            submission.submit(recipe, KubeflowTarget(host), parameters)
+        kubeflow.refusals = 2
+        monkeypatch.setattr(submission, "in_a_pod", lambda: True)
+        assert submission.submit(recipe, KubeflowTarget(host), parameters).again is False
+    assert [run["display_name"] for run in kubeflow.kept["run"]] == ["demo-1"]

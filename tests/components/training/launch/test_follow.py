@@ -30,6 +30,7 @@ class Api:
         self.end, self.lines, self.polls = end, lines, 0
         self.job: dict[str, Any] | None = {"metadata": {"name": "made before"}} if there else None
         self.removed: list[str] = []
+        self.patches: list[Any] = []
         self.events: list[dict[str, Any]] = []
         self.pods: list[dict[str, Any]] = [
             {"metadata": {"name": name}, "status": {"phase": phase}}
@@ -47,6 +48,9 @@ class Api:
             return 200, self._read(path, query)
         if "/trainingruntimes/" in path:
             return 404, {"message": "there is none"}
+        if method == "PATCH":
+            self.patches.append(body)
+            return 200, self.job
         if method == "POST" and self.job:
             return 409, {"message": "already exists"}
         if method == "POST":
@@ -107,6 +111,17 @@ def test_a_job_that_is_there_is_followed(serve: Any, job: TrainJob, capfd: Any) 
     follow(job)
     assert api.removed == ["made before"]
     assert "following the TrainJob m2" in capfd.readouterr().err
+
+
+def test_a_job_that_an_earlier_run_made_goes_with_this_one_from_now_on(
+    serve: Any, job: TrainJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the end of that run, or the reaper, would take it."""
+    owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "demo-2", "uid": "2"}
+    monkeypatch.setattr(following, "owner_of_this_step", lambda _: owner)
+    api = serve(Api("Complete", LINES, there=True))
+    follow(job)
+    assert api.patches == [{"metadata": {"ownerReferences": [owner]}}]
 
 
 def test_a_job_that_fails_ends_with_what_it_said_last(serve: Any, job: TrainJob) -> None:

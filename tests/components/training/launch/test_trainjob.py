@@ -12,7 +12,7 @@ from components.core.errors import UserError
 from components.kubernetes.settings import ClusterSettings, TrainingPods
 from components.training.launch.follow import outcome
 from components.training.launch.logs import Log
-from components.training.launch.request import PROBLEM, TrainingRequest
+from components.training.launch.request import PROBLEM, TORCHRUN, WORKER, TrainingRequest
 from components.training.launch.trainjob import TrainJob, manifest
 
 PODS = TrainingPods(
@@ -61,8 +61,9 @@ def without_empty(value: Any) -> Any:
 def test_the_workers_are_told_what_to_make_and_how_many_they_are(job: TrainJob) -> None:
     trainer = manifest(job, "TrainingRuntime")["spec"]["trainer"]
     assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 8)
-    assert TrainingRequest.model_validate_json(trainer["args"][0]) == job.request
-    assert trainer["command"][0] == "torchrun"  # accelerate launch would run one process, alone
+    assert TrainingRequest.model_validate_json(trainer["args"][-1]) == job.request
+    assert trainer["command"] == ["python3", "-m", TORCHRUN]  # accelerate launch would run one process, alone
+    assert trainer["args"][:2] == ["-m", WORKER]
 
 
 def test_the_disk_that_checkpoints_take_is_asked_for(job: TrainJob) -> None:
