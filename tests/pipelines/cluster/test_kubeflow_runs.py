@@ -176,7 +176,7 @@ def test_a_run_s_objects_are_asked_for_by_what_it_calls_itself(
 def test_the_step_and_how_far_it_is_come_from_the_run_s_own_record(known_cluster: Backend, tmp_path: Path) -> None:
     """Kubeflow knows that a pod runs, not what it does."""
     known_cluster.config = {"SRLM_STORE": str(tmp_path / "store")}
-    course = Course("judge M1", time.time(), time.time(), label="judging", count=60, total=64)
+    course = Course("judge M1", time.time(), time.time(), label="judging", count=60, total=64, first=60)
     write_journal(str(tmp_path / "store"), "toy", "steps", "judge-m1", asdict(course))
     [found] = KubeflowRuns().find("toy")
     assert (found.state, found.step) == ("running", "judge M1: judging 60/64")
