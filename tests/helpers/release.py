@@ -7,6 +7,7 @@ import base64
 import re
 import secrets
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 
 from components.core.processes import end
 from components.kubernetes.client import Cluster, connect
+from components.kubernetes.objects import selector
 from tests.helpers.chart import CHART, helm_program
 
 VALUES = ("seaweedfs.enabled=true", "mlflow.enabled=true", "networkPolicy.enabled=true")
@@ -74,6 +76,13 @@ def kubectl(namespace: str, *arguments: str, given: str = "") -> str:
     return done.stdout
 
 
+def srlm(*arguments: str) -> str:
+    """What the command line prints."""
+    done = subprocess.run([sys.executable, "-m", "pipelines.cli.main", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 @contextmanager
 def forward(namespace: str, target: str, port: int) -> Iterator[str]:
     """A port of the cluster on this machine; gives its URL."""
@@ -86,6 +95,25 @@ def forward(namespace: str, target: str, port: int) -> Iterator[str]:
         yield f"http://127.0.0.1:{found[1]}"
     finally:
         end(process.pid, group=True)
+
+
+def servers(cluster: Cluster, run: str, model: str = "") -> list[Any]:
+    """The Deployments of a run's models."""
+    chosen = selector("model-server", run, model)
+    return list(cluster.apps.list_namespaced_deployment(cluster.namespace, label_selector=chosen).items)
+
+
+def run_pods(cluster: Cluster, run: str) -> list[Any]:
+    """The pods of a run's Job."""
+    return list(cluster.core.list_namespaced_pod(cluster.namespace, label_selector=selector("run", run)).items)
+
+
+def nothing_serves(cluster: Cluster, run: str) -> bool:
+    """Whether no Deployment, Service or pod of a run's models is there."""
+    chosen, namespace = selector("model-server", run), cluster.namespace
+    services = cluster.core.list_namespaced_service(namespace, label_selector=chosen).items
+    pods = cluster.core.list_namespaced_pod(namespace, label_selector=chosen).items
+    return not (servers(cluster, run) or services or pods)
 
 
 def job_of(cluster: Cluster, run: str) -> Any:
