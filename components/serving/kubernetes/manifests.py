@@ -17,6 +17,7 @@ from components.kubernetes.pods import (
     with_authorities,
 )
 from components.kubernetes.settings import ClusterSettings
+from components.kubernetes.shape import shaped
 from components.serving.kubernetes.launch import LAUNCHES, PORT, ServedModel
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def deployment(server: Server) -> Manifest:
     metadata = server.metadata
     if queue:
         metadata["labels"] = {**metadata["labels"], QUEUE: queue}
+    template = {"metadata": {"labels": metadata["labels"] | NO_SIDECAR, "annotations": KEEP}, "spec": _pod(server)}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -72,10 +74,7 @@ def deployment(server: Server) -> Manifest:
             "strategy": {"type": "Recreate"},  # a second server would wait for the GPU of the first
             "progressDeadlineSeconds": server.settings.start_timeout,
             "selector": {"matchLabels": server.labels},
-            "template": {
-                "metadata": {"labels": metadata["labels"] | NO_SIDECAR, "annotations": KEEP},
-                "spec": _pod(server),
-            },
+            "template": shaped(server.cluster.pods, "server", template),
         },
     }
 
