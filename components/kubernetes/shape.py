@@ -52,7 +52,7 @@ class PodShape(Settings):
     annotations: dict[str, str] = Field(default_factory=dict)
     spec: dict[str, Any] = Field(default_factory=dict, description="fields of a pod's spec")
     container: dict[str, Any] = Field(
-        default_factory=dict, description="env, volumeMounts, securityContext, resources.claims"
+        default_factory=dict, description="env, volumeMounts, securityContext, claims of resources"
     )
 
     @model_validator(mode="after")

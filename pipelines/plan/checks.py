@@ -173,7 +173,7 @@ def _pods(recipe: Recipe) -> Iterator[str]:
         if beyond := "; ".join(shape.beyond_steps()):
             yield f"cluster.pods.trainer: {beyond}: {NOT_FOR_STEPS}"
     elif shape and (beyond := "; ".join(shape.beyond_nodes())):
-        remedy = "a TrainJob cannot have it; give it to its runtime (the chart's training.pod)"
+        remedy = "a TrainJob cannot have it; give it to its runtime (values of the chart)"
         yield f"cluster.pods.trainer: {beyond}: {remedy}"
 
 
