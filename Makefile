@@ -10,9 +10,12 @@ TORCH ?= torch==2.13.0
 DOCKER ?= docker
 # How images get to the nodes of the cluster that is tested on
 LOAD ?= kind load docker-image
+# make test-cluster WITH_VLLM=1: vLLM for CPUs, too, serves a run there; its image is 2.6 GB
+WITH_VLLM ?=
+VLLM_IMAGE := self-rewarding-pipelines/vllm-cpu:test
 
-.PHONY: help setup demo world proof up down test test-quick test-extended test-engines test-cluster test-containers images compile \
-	lint format clean
+.PHONY: help setup demo world proof up down test test-quick test-extended test-engines test-cluster test-containers images \
+	vllm-image compile lint format clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -61,14 +64,20 @@ $(VENV)-vllm/installed: tests/engines/install-vllm
 	@touch $@
 
 test-engines: setup $(VENV)-vllm/installed ## The same run served by vLLM, which is installed beside .venv
-	$(BIN)/python -m pytest -m engines
+	$(BIN)/python -m pytest -m "engines and not cluster"
 
 test-containers: setup images ## Each step in a container of its own; starts a Docker daemon where none runs
 	$(BIN)/python -m pytest -m containers
 
-test-cluster: setup images ## A whole run on a real Kubernetes: SRLM_TEST_KUBECONFIG or KUBECONFIG (LOAD=how images get there)
-	$(LOAD) $$($(BIN)/python -c "from components.core.images import *; print(WORKER, TRAINER, ENGINE, SERVICES)")
-	$(BIN)/python -m pytest -m cluster
+test-cluster: setup images $(if $(WITH_VLLM),vllm-image) ## A whole run on a real Kubernetes: SRLM_TEST_KUBECONFIG or KUBECONFIG (LOAD=how images get there)
+	$(LOAD) $$($(BIN)/python -c "from components.core.images import *; print(WORKER, TRAINER, ENGINE, SERVICES)") \
+		$(if $(WITH_VLLM),$(VLLM_IMAGE))
+	$(if $(WITH_VLLM),SRLM_TEST_VLLM_IMAGE=$(VLLM_IMAGE)) $(BIN)/python -m pytest -m "cluster$(if $(WITH_VLLM),, and not engines)"
+
+vllm-image: $(VENV)-vllm/installed # of what `make test-engines` has installed
+	DOCKER=$(DOCKER) images/daemon
+	DOCKER_BUILDKIT=1 $(DOCKER) build --quiet --file tests/engines/Dockerfile --tag $(VLLM_IMAGE) \
+		$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) $(VENV)-vllm
 
 images: ## Build the images (REGISTRY=ghcr.io/you/ TAG= BASE_IMAGE= CA=bundle.pem)
 	DOCKER=$(DOCKER) images/daemon

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 # The files that take longest, so that of two processes neither waits long for the other in the end.
-LONGEST = ("test_loop.py", "test_several_processes.py", "test_register.py", "test_early_stop.py", "test_services.py")
+LONGEST = ("test_loop.py", "test_tiny_loop.py", "test_several_processes.py", "test_register.py", "test_early_stop.py")
+LONGEST += ("test_services.py",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

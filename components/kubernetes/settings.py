@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from components.core.settings import Settings
 from components.kubernetes.client import PATIENCE_S
+from components.kubernetes.shape import Kind, PodShape
 
 _NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"  # as Kubernetes names objects
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|[MGTPE]i?)?$"
@@ -20,6 +21,10 @@ PAST_PROXIES = "localhost,127.0.0.1,.svc,.cluster.local,.kubeflow,$(KUBERNETES_S
 _OURS = re.compile(
     r"(HOME|USER|NAMESPACE|HF_HUB_OFFLINE|HF_TOKEN|AWS_(ENDPOINT_URL_S3|REGION|ACCESS_KEY_ID|SECRET_ACCESS_KEY|"
     r"SESSION_TOKEN)|(SRLM|KFP|KF_PIPELINES|KUBERNETES)_.*)$"
+)
+NOT_FOR_STEPS = (
+    "Kubeflow Pipelines takes none of it for a step; give it to all of Argo's pods (podSpecPatch of its "
+    "workflowDefaults), or run with --runner job, whose pods are of the kind job"
 )
 _SECRET = re.compile("(^|_)(SECRET|TOKEN|PASSWORD|KEY)$")
 _UNITS = {"m": 1e-3, "k": 1e3, "Ki": 1024.0} | {
@@ -217,8 +222,24 @@ class ClusterSettings(Settings):
     secret: str = Field("srlm", pattern=_NAME, description="environment: AWS_*, HF_TOKEN, SRLM_*_API_KEY")
     image_pull_secrets: list[str] = Field(default_factory=list)
     model_cache: str | None = Field(None, pattern=_NAME, description="claim that servers share weights on; null: none")
-    queue: str | None = Field(None, pattern=_NAME, description="Kueue's local queue for pods that take GPUs")
+    queue: str | None = Field(None, pattern=_NAME, description="Kueue's local queue of what trains, serves or is a run")
     training_runtime: str = Field("srlm-torch", pattern=_NAME, description="of Kubeflow Trainer, for several nodes")
     steps: StepPods = Field(default_factory=StepPods, description="pods of steps that do not train, and their like")
     environment: EnvironmentSettings = Field(default_factory=EnvironmentSettings)
     patience: float = Field(PATIENCE_S, ge=0, description="seconds that the API server may be away while a run asks it")
+    pods: dict[Kind, PodShape] = Field(
+        default_factory=dict,
+        exclude_if=lambda pods: not pods,
+        description="what pods of a kind (step, importer, trainer, server, job) have beside all that",
+    )
+
+    @model_validator(mode="after")
+    def _pods_can_be_had(self) -> Self:
+        for kind, shape in self.pods.items():
+            beyond = list(shape.beyond_steps()) if kind in ("step", "importer") else []
+            if beyond:
+                raise ValueError(f"pods.{kind}: {'; '.join(beyond)}: {NOT_FOR_STEPS}")
+            names = [str(one.get("name")) for one in shape.container.get("env") or ()]
+            if ours := [name for name in names if _OURS.match(name) or name in self.environment.named]:
+                raise ValueError(f"pods.{kind}: container.env.{ours[0]} is set by the run itself, or by `environment`")
+        return self

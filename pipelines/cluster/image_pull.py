@@ -13,6 +13,7 @@ from components.kubernetes.objects import APPLICATION, COMPONENT, MANAGER, NAME
 from components.kubernetes.pods import CONTAINER_SECURITY, pod_skeleton, resources
 from components.kubernetes.removal import if_there
 from components.kubernetes.settings import ClusterSettings
+from components.kubernetes.shape import shaped
 from components.kubernetes.wait import Wait, WaitPolicy
 from pipelines.local.doctor import Finding, broken, ok
 
@@ -64,4 +65,5 @@ def _pod(name: str, image: str, settings: ClusterSettings) -> dict[str, Any]:
         "containers": [container],
     }
     labels = {NAME: APPLICATION, MANAGER: "srlm", COMPONENT: "doctor"}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
+    template = shaped(settings.pods, "job", {"metadata": {"name": name, "labels": labels}, "spec": spec})
+    return {"apiVersion": "v1", "kind": "Pod", **template}

@@ -20,6 +20,7 @@ from components.kubernetes.pods import (
     with_authorities,
 )
 from components.kubernetes.settings import PodSettings
+from components.kubernetes.shape import shaped
 from components.serving.kubernetes.launch import LAUNCHES
 from pipelines.recipe import Recipe
 from pipelines.runs import check_run_name
@@ -107,8 +108,10 @@ def _job(recipe: Recipe, request: JobRequest) -> Manifest:
     have been away for a while. A pod that the cluster takes away does not count."""
     rules = [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
     metadata = _metadata(request)
-    if recipe.cluster.queue and _pod_settings(recipe, request).gpus:
+    if recipe.cluster.queue and request.runner == "job":
         metadata["labels"] = {**metadata["labels"], QUEUE: recipe.cluster.queue}
+    marks = {"labels": labels(request.component, request.run) | NO_SIDECAR, "annotations": KEEP}
+    template = {"metadata": marks, "spec": _pod(recipe, request)}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -118,10 +121,7 @@ def _job(recipe: Recipe, request: JobRequest) -> Manifest:
             "podFailurePolicy": {"rules": rules},
             "podReplacementPolicy": "Failed",  # never two pods of one run at once
             "ttlSecondsAfterFinished": DAY,
-            "template": {
-                "metadata": {"labels": labels(request.component, request.run) | NO_SIDECAR, "annotations": KEEP},
-                "spec": _pod(recipe, request),
-            },
+            "template": shaped(recipe.cluster.pods, "job", template),
         },
     }
 

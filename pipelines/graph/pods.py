@@ -17,6 +17,8 @@ from components.kubernetes.settings import (
     StepPods,
     number,
 )
+from components.kubernetes.shape import Kind
+from pipelines.graph.shapes import as_kfp_names_it, shape_step
 from pipelines.recipe import Recipe
 
 # Beside what all pods take from the config map, for those that ask the policy and so may serve it; the rest of what a
@@ -29,27 +31,31 @@ def phase_box(task: Any, title: str) -> Any:
     return task.set_caching_options(False).set_display_name(title)
 
 
-def worker_step(task: Any, title: str, recipe: Recipe, image: Any, keys: tuple[str, ...] = ()) -> Any:
+def worker_step(
+    task: Any, title: str, recipe: Recipe, image: Any, keys: tuple[str, ...] = (), kind: Kind = "step"
+) -> Any:
     """A step in the worker's image; `title` is what its box says.
 
     `keys` are those of the endpoints that it asks beside the policy's, by their names in the secret.
 
     KFP's cache is off: it never checks that an output still exists; the stages find finished work by content instead.
+    `kind` is that of its pod, by which `cluster.pods` shapes it.
     """
     task.set_caching_options(False).set_display_name(title).set_container_image(image)
     steps = recipe.cluster.steps
-    return give_amounts(set_up_pod(task, recipe.cluster, keys), steps, steps)
+    give_amounts(set_up_pod(task, recipe.cluster, keys), steps, steps)
+    return shape_step(task, recipe.cluster.pods.get(kind))
 
 
 def import_step(task: Any, title: str, recipe: Recipe, image: Any) -> Any:
     """The step that imports models, in the trainer's image: it may read a whole one (GGUF), as training does."""
-    worker_step(task, title, recipe, image)
+    worker_step(task, title, recipe, image, kind="importer")
     return give_amounts(task, recipe.cluster.steps, recipe.resources)
 
 
 def training_step(task: Any, title: str, recipe: Recipe, image: Any, keys: tuple[str, ...] = ()) -> Any:
     """A step that trains in its own pod or, with several nodes, has a TrainJob do it and only watches."""
-    worker_step(task, title, recipe, image, keys)
+    worker_step(task, title, recipe, image, keys, "step" if recipe.resources.nodes > 1 else "trainer")
     return task if recipe.resources.nodes > 1 else give_resources(task, recipe.resources, recipe.cluster)
 
 
@@ -104,10 +110,11 @@ def give_resources(task: Any, pod: PodSettings, cluster: ClusterSettings) -> Any
     for name, value in pod.node_selector.items():
         kubernetes.add_node_selector(task, name, value)
     for toleration in pod.tolerations:
-        kubernetes.add_toleration_json(task, _as_kfp_names_it(toleration))
-    if pod.gpus and cluster.queue:
+        kubernetes.add_toleration_json(task, as_kfp_names_it(toleration))
+    if cluster.queue:
         kubernetes.add_pod_label(task, QUEUE, cluster.queue)
-    for name, value in KEEP.items():
+    shape = cluster.pods.get("trainer")
+    for name, value in (KEEP | (shape.annotations if shape else {})).items():
         kubernetes.add_pod_annotation(task, name, value)
     return task
 
@@ -117,11 +124,3 @@ def whole(quantity: str) -> str:
     if re.fullmatch(r"([0-9]+([KMGTPE]i?)?)?", quantity):
         return quantity
     return str(int(number(quantity)))
-
-
-def _as_kfp_names_it(toleration: dict[str, Any]) -> dict[str, Any]:
-    """A pod's spec says tolerationSeconds, KFP's function toleration_seconds."""
-    named = dict(toleration)
-    if "tolerationSeconds" in named:
-        named["toleration_seconds"] = named.pop("tolerationSeconds")
-    return named

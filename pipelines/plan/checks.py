@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from components.kubernetes.settings import number
+from components.kubernetes.settings import NOT_FOR_STEPS, number
 from components.metrics.statistics import BENCHMARK
 from pipelines.plan.memory import BF16, FP32, RESERVE, looking_memory, training_memory
 from pipelines.plan.shapes import Shape, shape_of
@@ -165,10 +165,16 @@ def _without_ift(recipe: Recipe) -> Iterator[str]:
 
 
 def _pods(recipe: Recipe) -> Iterator[str]:
-    """GPUs that a pod's other settings speak of."""
+    """GPUs that a pod's other settings speak of, and what a training pod cannot be given."""
     for name, pod in {"resources": recipe.resources, "serving.pod": recipe.serving.pod}.items():
         if pod.gpu_memory and not pod.gpus:
             yield f"{name}.gpu_memory is given and {name}.gpus is 0: set {name}.gpus"
+    if (shape := recipe.cluster.pods.get("trainer")) and recipe.resources.nodes == 1:
+        if beyond := "; ".join(shape.beyond_steps()):
+            yield f"cluster.pods.trainer: {beyond}: {NOT_FOR_STEPS}"
+    elif shape and (beyond := "; ".join(shape.beyond_nodes())):
+        remedy = "a TrainJob cannot have it; give it to its runtime (values of the chart)"
+        yield f"cluster.pods.trainer: {beyond}: {remedy}"
 
 
 def _sizes(recipe: Recipe, shape: Shape) -> Iterator[str]:

@@ -19,6 +19,7 @@ from components.core.store import join
 from components.kubernetes.client import Cluster, connect
 from components.kubernetes.objects import selector
 from components.kubernetes.removal import remove_servers
+from components.kubernetes.settings import ClusterSettings
 from components.serving.kubernetes.engine import KubernetesEngine
 from components.serving.kubernetes.manifests import server_name
 from components.serving.settings import ServingSettings
@@ -84,6 +85,19 @@ def test_a_server_that_is_there_is_used_again(served: Served) -> None:
     assert served.start() == url
     assert served.deployment().metadata.generation == before
     assert time.monotonic() - started < 10  # a start takes at least the engine's import
+
+
+def test_any_user_in_group_0_serves(served: Served) -> None:
+    """As on OpenShift, whose restricted-v2 gives each namespace a range of users: none of the images knows it."""
+    user = {"runAsUser": 1_000_000_000 + secrets.randbelow(10**9), "runAsGroup": 0, "fsGroup": None}
+    shapes = {"server": {"labels": {"team": "a"}, "spec": {"securityContext": user}}}
+    engine = KubernetesEngine(
+        "transformers", settings=ClusterSettings.model_validate({"pods": shapes}), _connected=served.cluster
+    )
+    assert engine.start(served.run, "m1", served.model, ServingSettings(max_total_tokens=64))
+    template = served.deployment().spec.template
+    assert template.spec.security_context.run_as_user == user["runAsUser"]
+    assert template.metadata.labels["team"] == "a" and template.spec.security_context.fs_group is None
 
 
 def test_removing_twice_is_fine(served: Served) -> None:

@@ -8,8 +8,6 @@ It is the last of this folder, because it removes the release in the end.
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -19,14 +17,14 @@ from mlflow import MlflowClient
 from components.core import store as store_module
 from components.core.course import read_courses
 from components.core.store import open_store
-from components.kubernetes.client import Cluster, ClusterError
+from components.kubernetes.client import ClusterError
 from components.kubernetes.objects import selector
 from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY
 from components.kubernetes.settings import ClusterSettings
 from pipelines.cluster import permissions
 from pipelines.cluster.reach import store_of_runs
-from tests.helpers.release import HARD, Release, helm, kubectl, wait_for_end
-from tests.helpers.small_world import write_small_world
+from tests.helpers.release import HARD, Release, helm, kubectl, nothing_serves, run_pods, servers, srlm, wait_for_end
+from tests.helpers.small_world import store_small_world
 from tests.helpers.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
@@ -39,13 +37,7 @@ LONGEST_RUN = 1500  # seconds
 @pytest.fixture(scope="module")
 def manifests(release: Release, tmp_path_factory: pytest.TempPathFactory) -> str:
     """What `srlm manifests` prints for a small world whose files lie in the release's store."""
-    folder = tmp_path_factory.mktemp("world")
-    recipe = write_small_world(folder)
-    text = recipe.read_text()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path != recipe:
-            open_store("s3://srlm/world").upload(path, str(path.relative_to(folder)))
-    recipe.write_text(text.replace(str(folder), "s3://srlm/world"))
+    recipe = store_small_world(tmp_path_factory.mktemp("world"), "s3://srlm/world")
     command = ["manifests", str(recipe), "--runner=job", f"--run={RUN}", *(f"--set={one}" for one in SIZES)]
     return srlm(*command, "--set=annotation.head_to_head=false", "--set=instructions=null")
 
@@ -55,28 +47,13 @@ def run(release: Release, manifests: str) -> Any:
     """The run, whose pod is taken away in its middle; gives the Job's status at its end."""
     cluster = release.cluster
     kubectl(release.namespace, "create", "-f", "-", given=manifests)
-    wait_until(lambda: bool(servers(cluster, "m1")), LONGEST_RUN)
-    first, server = run_pods(cluster)[0], servers(cluster, "m1")[0]
+    wait_until(lambda: bool(servers(cluster, RUN, "m1")), LONGEST_RUN)
+    first, server = run_pods(cluster, RUN)[0], servers(cluster, RUN, "m1")[0]
     cluster.core.delete_namespaced_pod(first.metadata.name, release.namespace, grace_period_seconds=0)
-    wait_until(lambda: server.metadata.uid not in [one.metadata.uid for one in servers(cluster)])
+    wait_until(lambda: server.metadata.uid not in [one.metadata.uid for one in servers(cluster, RUN)])
     status = wait_for_end(cluster, RUN, LONGEST_RUN)
-    assert first.metadata.uid not in [pod.metadata.uid for pod in run_pods(cluster)]
+    assert first.metadata.uid not in [pod.metadata.uid for pod in run_pods(cluster, RUN)]
     return status
-
-
-def servers(cluster: Cluster, model: str = "") -> list[Any]:
-    chosen = selector("model-server", RUN, model)
-    return list(cluster.apps.list_namespaced_deployment(cluster.namespace, label_selector=chosen).items)
-
-
-def run_pods(cluster: Cluster) -> list[Any]:
-    return list(cluster.core.list_namespaced_pod(cluster.namespace, label_selector=selector("run", RUN)).items)
-
-
-def srlm(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "pipelines.cli.main", *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_a_run_that_lost_its_pod_goes_on_and_ends_well(run: Any, release: Release) -> None:
@@ -101,11 +78,8 @@ def test_its_models_are_in_the_registry(run: Any, release: Release) -> None:
 
 def test_no_server_of_it_is_left(run: Any, release: Release) -> None:
     """Its Job stays for a day, with its log; `srlm cancel` removes that, too."""
-    cluster, chosen = release.cluster, selector("model-server", RUN)
-    assert not servers(cluster)
-    assert not cluster.core.list_namespaced_service(cluster.namespace, label_selector=chosen).items
-    assert not cluster.core.list_namespaced_pod(cluster.namespace, label_selector=chosen).items
-    assert [pod.status.phase for pod in run_pods(cluster)] == ["Succeeded"]
+    assert nothing_serves(release.cluster, RUN)
+    assert [pod.status.phase for pod in run_pods(release.cluster, RUN)] == ["Succeeded"]
 
 
 def test_the_service_account_may_what_a_run_needs_and_nothing_else(release: Release) -> None:
@@ -153,7 +127,7 @@ def test_status_logs_and_cancel_know_the_run(run: Any, release: Release) -> None
     assert "finished" in srlm("status", RUN, namespace)
     assert "reused" in srlm("logs", RUN, namespace)
     srlm("cancel", RUN, namespace)
-    wait_until(lambda: not run_pods(release.cluster))
+    wait_until(lambda: not run_pods(release.cluster, RUN))
     kinds = "jobs,configmaps,pods,deployments,services"
     assert kubectl(release.namespace, "get", kinds, "-l", selector(run=RUN), "-o", "name") == ""
 

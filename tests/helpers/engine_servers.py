@@ -19,10 +19,10 @@ from components.serving.settings import ServingSettings
 from tests.helpers.paths import ROOT
 
 VENV = Path(os.environ.get("SRLM_TEST_VLLM", ROOT / ".venv-vllm"))
+VLLM = f"{VENV}/bin/python -m vllm.entrypoints.openai.api_server"
 # Chunked prefill with a seed for each request ends vLLM 0.32 on a CPU; without it a batch must hold the longest prompt.
-# Of the machine's memory it takes a tenth, for keys and values one gigabyte.
-VLLM = f"env VLLM_CPU_KVCACHE_SPACE=1 {VENV}/bin/python -m vllm.entrypoints.openai.api_server"
-ON_CPU = "--enforce-eager --no-enable-chunked-prefill --max-num-batched-tokens 32768 --gpu-memory-utilization 0.1"
+# One gigabyte is for keys and values; by default they take most of the machine's memory.
+ON_CPU = "--enforce-eager --no-enable-chunked-prefill --max-num-batched-tokens 32768 --kv-cache-memory-bytes 1G"
 EMBEDDED = f"{sys.executable} -m components.serving.embedded"
 TRANSFORMERS = f"{Path(sys.executable).with_name('transformers')} serve"
 KEY = "sk-of-the-tests"

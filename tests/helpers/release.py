@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import secrets
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.kubernetes.client import Cluster, connect
+from components.kubernetes.objects import selector
 from pipelines.cluster.reach import from_here
 from tests.helpers.chart import CHART, helm_program
 
@@ -71,6 +73,32 @@ def kubectl(namespace: str, *arguments: str, given: str = "") -> str:
     done = subprocess.run(command, input=given, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+def srlm(*arguments: str) -> str:
+    """What the command line prints."""
+    done = subprocess.run([sys.executable, "-m", "pipelines.cli.main", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def servers(cluster: Cluster, run: str, model: str = "") -> list[Any]:
+    """The Deployments of a run's models."""
+    chosen = selector("model-server", run, model)
+    return list(cluster.apps.list_namespaced_deployment(cluster.namespace, label_selector=chosen).items)
+
+
+def run_pods(cluster: Cluster, run: str) -> list[Any]:
+    """The pods of a run's Job."""
+    return list(cluster.core.list_namespaced_pod(cluster.namespace, label_selector=selector("run", run)).items)
+
+
+def nothing_serves(cluster: Cluster, run: str) -> bool:
+    """Whether no Deployment, Service or pod of a run's models is there."""
+    chosen, namespace = selector("model-server", run), cluster.namespace
+    services = cluster.core.list_namespaced_service(namespace, label_selector=chosen).items
+    pods = cluster.core.list_namespaced_pod(namespace, label_selector=chosen).items
+    return not (servers(cluster, run) or services or pods)
 
 
 def job_of(cluster: Cluster, run: str) -> Any:

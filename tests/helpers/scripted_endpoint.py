@@ -12,13 +12,15 @@ from typing import Any
 
 class Script:
     """Answers by a function of (how often this server was asked, the request's body): a status, a body (an object, or
-    the text itself) and, where there are any, headers. `routes` are what its GET routes answer with status 200.
+    the text itself) and, where there are any, headers. `routes` are what its GET routes answer with status 200, or what
+    makes it.
 
     `bodies` and `headers` are those of the questions, `asked` method, path and headers of every request.
     """
 
     def __init__(self, answer: Callable[[int, dict[str, Any]], Any], routes: dict[str, Any] | None = None) -> None:
-        self.answer, self.bodies, self.busy, self.most_busy = answer, [], 0, 0
+        self.answer, self.busy, self.most_busy = answer, 0, 0
+        self.bodies: list[dict[str, Any]] = []
         self.routes = {"/info": {"model_id": "script"}} if routes is None else routes
         self.headers: list[dict[str, str]] = []
         self.asked: list[tuple[str, str, dict[str, str]]] = []
@@ -57,7 +59,8 @@ def served(script: Script) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             script.asked.append(("GET", self.path, dict(self.headers)))
-            self.reply(*((200, script.routes[self.path]) if self.path in script.routes else (404, {})))
+            answer = script.routes.get(self.path)
+            self.reply(*((404, {}) if answer is None else (200, answer() if callable(answer) else answer)))
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

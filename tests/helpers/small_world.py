@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from components.core.store import open_store
 from examples.world.data import Sizes, slip
 from examples.world.make import make_world, overrides
 from examples.world.model import write_model
@@ -86,6 +87,16 @@ def write_small_world(folder: Path) -> Path:
     recipe = load_recipe("world", [*overrides(folder), *small_settings(folder), "name=small-world"])
     path.write_text(yaml.safe_dump(recipe.to_dict()))
     return path
+
+
+def store_small_world(folder: Path, store: str) -> Path:
+    """The same, with all files but the recipe in an S3 store, where pods find them."""
+    recipe = write_small_world(folder)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path != recipe:
+            open_store(store).upload(path, str(path.relative_to(folder)))
+    recipe.write_text(recipe.read_text().replace(str(folder), store))
+    return recipe
 
 
 def small_settings(folder: Path) -> tuple[str, ...]:

@@ -55,21 +55,15 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
-{{/* The head of a pod's spec: (list $ settings), settings with nodeSelector and tolerations or empty; true as a third
-element where the pod makes servers itself */}}
+{{/* The head of a pod's spec: (list $ settings), settings with nodeSelector, tolerations and pod, or empty; true as a
+third element where the pod makes servers itself */}}
 {{- define "srlm.pod" -}}
 {{- $root := index . 0 -}}
 {{- $settings := index . 1 -}}
 serviceAccountName: {{ $settings.serviceAccount | default $root.Values.serviceAccount.name }} # with a workload identity it is what may read the store
 automountServiceAccountToken: {{ if gt (len .) 2 }}{{ index . 2 }}{{ else }}false{{ end }}
 enableServiceLinks: false
-securityContext:
-  runAsNonRoot: true
-  runAsUser: 65532
-  runAsGroup: 65532
-  fsGroup: 65532
-  seccompProfile:
-    type: RuntimeDefault
+securityContext: {{- toYaml $root.Values.podSecurityContext | nindent 2 }}
 {{- with $root.Values.images.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
@@ -81,6 +75,53 @@ nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with $settings.tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with omit $settings.pod.spec "volumes" }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* A pod's labels: (list $ "mlflow" settings) */}}
+{{- define "srlm.podLabels" -}}
+{{ include "srlm.labels" . }}
+{{- with (index . 2).pod.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Volumes, mounts and variables that values add: (list $ settings) */}}
+{{- define "srlm.moreVolumes" -}}
+{{- with (index . 0).Values.environment.caBundle.configMap }}
+- name: authorities
+  configMap:
+    name: {{ . }}
+{{- end }}
+{{- with (index . 1).pod.spec.volumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "srlm.moreMounts" -}}
+{{- if (index . 0).Values.environment.caBundle.configMap }}
+- name: authorities
+  mountPath: /etc/srlm/authorities
+  readOnly: true
+{{- end }}
+{{- with (index . 1).pod.container.volumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "srlm.moreEnv" -}}
+{{- $environment := (index . 0).Values.environment -}}
+{{- if $environment.caBundle.configMap }}
+{{- range list "AWS_CA_BUNDLE" "REQUESTS_CA_BUNDLE" "SSL_CERT_FILE" }}
+- name: {{ . }}
+  value: /etc/srlm/authorities/{{ $environment.caBundle.file }}
+{{- end }}
+{{- end }}
+{{- with concat $environment.env (index . 1).pod.container.env }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}
 
@@ -98,6 +139,9 @@ capabilities:
 - secretRef:
     name: {{ include "srlm.secret" . }}
     optional: true # with a workload identity there is none
+{{- with .Values.environment.envFrom }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/* A claim: (list $ "mlflow" settings accessMode) */}}

@@ -14,16 +14,20 @@ from typing import NamedTuple
 
 _MINUS = "\u2212\u2013-"  # the last one, as character classes are made of it
 _SIGN = rf"(?:(?<![\w)\]}}])[+{_MINUS}])"
+_SIGN_IN_WORDS = r"(?<!\d\s)\b(?:minus|negative)\s"  # "58 minus 29" has none
 _CURRENCY = r"(?:\\?[$€£¥₹]\s?)"
 # digits with what may stand between them; which of these are numbers is decided by `_plain`
-_DIGITS = r"\d+\x20\d+/\d+|(?:(?<!\d)\.(?=\d))?\d(?:[\d.,:/'’\u00a0\u202f\u2009\u2212\u2013-]*\d)?"
-_FRACTION = r"\\d?frac\s?\{\s?(?P<over>\d+)\s?\}\s?\{\s?(?P<under>\d+)\s?\}"
+_DIGITS = r"\d+\x20\d+/\d+|(?:(?<!\w)\.(?=\d))?\d(?:[\d.,:/'’\u00a0\u202f\u2009\u2212\u2013-]*\d)?"
+_FRACTION = r"\\[dt]?frac\s?\{\s?(?P<over>\d+)\s?\}\s?\{\s?(?P<under>\d+)\s?\}"
 _EXPONENT = rf"[eE][+-]?\d{{1,3}}\b|\s?(?:×|\\times|\\cdot|\*|x)\s?10\s?(?:\^|\*\*)\s?\{{?[+{_MINUS}]?\d{{1,3}}\}}?"
-_SCALE = r"[\s-]?(?:hundred|thousand|million|billion|trillion)\b|k\b"
-_PERCENT = r"\s?\\?[%%]|\s(?:percent|per\s?cent)\b"  # the second is the full width form
+_SCALE = r"[\s-]?(?:hundred|thousand|million|billion|trillion)\b|(?:k|(?-i:M)|bn)\b"  # 29m are metres
+_HALF = r"\sand\s(?:a|one)\shalf\b"
+_PERCENT = r"\s?\\?[%\uff05]|\s(?:percent|per\s?cent|pct)\b"  # \uff05: full width
+_BEYOND = "[‰⁰¹²³⁴⁵⁶⁷⁸⁹]"  # 29² is not 29
 _NUMBER = re.compile(
-    rf"(?P<sign>{_SIGN}(?=\\?[$€£¥₹\d.]))?(?P<currency>{_CURRENCY})?(?P<inner>{_SIGN}(?=[\d.]))?"
-    rf"(?:{_FRACTION}|(?P<digits>{_DIGITS}))(?P<exponent>{_EXPONENT})?(?P<scale>{_SCALE})?(?P<percent>{_PERCENT})?",
+    rf"(?P<sign>{_SIGN_IN_WORDS}|{_SIGN}(?=\\?[$€£¥₹\d.]))?(?P<currency>{_CURRENCY})?(?P<inner>{_SIGN}(?=[\d.]))?"
+    rf"(?:{_FRACTION}|(?P<digits>{_DIGITS}))(?P<exponent>{_EXPONENT})?(?P<scale>{_SCALE})?"
+    rf"(?P<half>{_HALF})?(?P<percent>{_PERCENT})?(?P<beyond>\s?{_BEYOND})?",
     re.IGNORECASE,
 )
 _WHOLE = re.compile(r"0|[1-9]\d*")
@@ -31,7 +35,7 @@ _DECIMAL = re.compile(r"(?:0|[1-9]\d*)?\.\d+")
 _GROUPED = re.compile(r"[1-9]\d{0,2}(?P<mark>[,'’\u00a0\u202f\u2009])\d{3}(?:(?P=mark)\d{3})*(?P<decimals>\.\d+)?")
 _INDIAN = re.compile(r"[1-9]\d?(?:,\d\d)+,\d{3}(?:\.\d+)?")
 _RATIO = re.compile(r"(?:(?P<whole>\d+) )?(?P<over>\d+)/(?P<under>\d+)")
-_SCALES = {"hundred": 2, "k": 3, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SCALES = {"hundred": 2, "k": 3, "thousand": 3, "m": 6, "million": 6, "bn": 9, "billion": 9, "trillion": 12}
 # Around the number in a text that is nothing but a number: what Markdown, LaTeX and a sentence's end put there.
 _AROUND = re.compile(r"\\(?:boxed|text|mathbf|left|right)|[\s*_`~$#=≈(){}\[\]\\.,;:!?\"']")
 LONGEST = 100  # digits and marks; longer ones are compared as texts
@@ -80,9 +84,10 @@ def only_value(text: str, start: int = 0, end: int | None = None) -> Fraction | 
 
 def _value(match: re.Match[str]) -> Fraction | None:
     number = _fraction(match["over"], match["under"]) if match["over"] else _plain(match["digits"])
-    if number is None:
+    if number is None or match["beyond"]:
         return None
-    negative = sum(bool(sign and sign in _MINUS) for sign in (match["sign"], match["inner"]))
+    number += Fraction(1, 2) if match["half"] else 0
+    negative = sum(sign in _MINUS or sign[0].isalpha() for sign in (match["sign"], match["inner"]) if sign)
     power = _SCALES[match["scale"].strip(" \t\n-").lower()] if match["scale"] else 0
     if match["exponent"]:
         exponent = re.sub(r".*10\s?(?:\^|\*\*)|[eE\s{}]", "", match["exponent"], flags=re.DOTALL)

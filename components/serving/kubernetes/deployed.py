@@ -17,6 +17,7 @@ from components.kubernetes.pods import (
     resources,
     with_authorities,
 )
+from components.kubernetes.shape import shaped
 from components.serving.kubernetes.launch import MODEL, PORT, ServedModel
 from components.serving.kubernetes.manifests import (
     SCRATCH,
@@ -151,12 +152,13 @@ def _inference_service(model: DeployedModel) -> Manifest:
         spec.pop("terminationGracePeriodSeconds")
         spec["canaryTrafficPercent"] = model.canary
     pods = {"labels": pod_labels(model) | NO_SIDECAR, "annotations": told}
+    shape = shaped(model.cluster.pods, "server", {"metadata": pods, "spec": spec})
     metadata = {"labels": pod_labels(model), "annotations": {f"serving.{_KSERVE}/deploymentMode": mode}}
     return {
         "apiVersion": f"serving.{_KSERVE}/v1beta1",
         "kind": KSERVE_KIND,
         "metadata": model.metadata() | metadata,
-        "spec": {"predictor": {"minReplicas": replicas, "maxReplicas": replicas, **pods, **spec}},
+        "spec": {"predictor": {"minReplicas": replicas, "maxReplicas": replicas, **shape["metadata"], **shape["spec"]}},
     }
 
 

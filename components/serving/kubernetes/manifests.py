@@ -19,6 +19,7 @@ from components.kubernetes.pods import (
     with_authorities,
 )
 from components.kubernetes.settings import ClusterSettings
+from components.kubernetes.shape import shaped
 from components.serving.kubernetes.launch import LAUNCHES, MODEL, PORT, ServedModel
 
 if TYPE_CHECKING:
@@ -98,27 +99,27 @@ def deployment(server: Server) -> Manifest:
 
 def deployment_of(server: ModelServer, metadata: Manifest, strategy: Manifest, annotations: Manifest) -> Manifest:
     """A Deployment; at most `serving.start_timeout` passes before it counts as failed. `annotations` are its pods'."""
+    pod = {
+        "metadata": {"labels": pod_labels(server) | NO_SIDECAR, "annotations": annotations},
+        "spec": pod_spec(server),
+    }
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata | {"labels": pod_labels(server)},
+        "metadata": metadata | {"labels": labels},
         "spec": {
             "replicas": server.settings.replicas,
             "strategy": strategy,
             "progressDeadlineSeconds": server.settings.start_timeout,
             "selector": {"matchLabels": server.labels},
-            "template": {
-                "metadata": {"labels": pod_labels(server) | NO_SIDECAR, "annotations": annotations},
-                "spec": pod_spec(server),
-            },
+            "template": shaped(server.cluster.pods, "server", pod),
         },
     }
 
 
 def pod_labels(server: ModelServer) -> dict[str, str]:
-    """The server's labels, and Kueue's where the recipe names a queue for what takes GPUs."""
-    queue = server.cluster.queue if server.settings.pod.gpus else None
-    return server.labels | ({QUEUE: queue} if queue else {})
+    """The server's labels, and Kueue's where the recipe names a queue."""
+    return server.labels | ({QUEUE: server.cluster.queue} if server.cluster.queue else {})
 
 
 def service(server: ModelServer, metadata: Manifest) -> Manifest:

@@ -20,6 +20,7 @@ from components.kubernetes.pods import (
 )
 from components.kubernetes.removal import TRAIN_JOBS
 from components.kubernetes.settings import ClusterSettings, TrainingPods
+from components.kubernetes.shape import PodShape, shaped
 from components.training.launch.request import TORCHRUN, WORKER, TrainingRequest
 
 GROUP, VERSION, PLURAL = TRAIN_JOBS
@@ -56,9 +57,11 @@ def manifest(job: TrainJob, runtime_kind: str, owner: Mapping[str, Any] | None =
 
     What its pods get beyond the runtime's is a patch, so that any runtime of torch will do.
     """
-    queue = {QUEUE: job.cluster.queue} if job.cluster.queue and job.pods.gpus else {}
+    queue = {QUEUE: job.cluster.queue} if job.cluster.queue else {}
     owners = {"ownerReferences": [dict(owner)]} if owner else {}
-    pod_template = {"metadata": {"labels": job.labels}, "spec": _pod(job)}
+    pod_template = shaped(job.cluster.pods, "trainer", {"metadata": {"labels": job.labels}, "spec": _pod(job)})
+    for container in pod_template["spec"]["containers"]:
+        container.pop("env", None)  # of a trainer it stands in the TrainJob itself
     node = {"name": NODE, "template": {"spec": {"template": pod_template}}}
     patch = {"template": {"spec": {"replicatedJobs": [node]}}}
     return {
@@ -91,7 +94,8 @@ def _environment(cluster: ClusterSettings) -> list[Manifest]:
         for kind, (source, names) in sources.items()
         for name in names
     ]
-    return own + keys + asked_environment(cluster)
+    shape = cluster.pods.get("trainer", PodShape())
+    return own + keys + asked_environment(cluster) + (shape.container.get("env") or [])
 
 
 def _pod(job: TrainJob) -> Manifest:

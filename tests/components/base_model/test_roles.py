@@ -132,9 +132,8 @@ def test_every_published_template_shows_every_message_in_its_order(name: str) ->
     tokenizer = make_tiny_tokenizer()
     tokenizer.chat_template, tokenizer.bos_token = (TRL / f"{name}.jinja").read_text(), "<|endoftext|>"
     asked = [*CONVERSATION, user("Or a lake?")]
-    text = tokenizer.apply_chat_template(
-        asked, chat_template=with_roles(tokenizer), tokenize=False, add_generation_prompt=True
-    )
+    tokenizer.chat_template = with_roles(tokenizer)
+    text = str(tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True))
     places = [text.find(message["content"]) for message in asked]
     assert min(places) >= 0 and places == sorted(places), text
 

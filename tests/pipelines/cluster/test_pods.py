@@ -210,10 +210,10 @@ def test_every_container_that_uses_the_store_gets_the_chart_s_checksums() -> Non
                 ]
                 whole = [each["configMapRef"]["name"] for each in one.get("envFrom", []) if "configMapRef" in each]
                 assert named == [source] or (not asked and whole == ["srlm"]), (pod, one["name"])
-        for step, _, pod in steps(recipe):
+        for step, _, told in steps(recipe):
             names = [
                 (one["configMapName"], each["envVar"])
-                for one in pod["configMapAsEnv"]
+                for one in told["configMapAsEnv"]
                 for each in one["keyToEnv"]
                 if each["envVar"] == CHECKSUMS
             ]

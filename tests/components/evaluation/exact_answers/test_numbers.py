@@ -60,6 +60,31 @@ CASES = [
     ("\u0662\u0669", "29", True),  # 29 in Arabic digits
     ("1" * 300, "29", False),
     ("29/0", "29", False),
+    ("29 USD", "29", True),
+    ("29\u00b0C", "29", True),
+    ("29m", "29", True),  # metres
+    ("29M", "29", False),
+    ("$29M", "29000000", True),
+    ("29bn", "29", False),
+    ("29\u00b2", "29", False),
+    ("29\u2030", "29", False),
+    ("minus 29", "29", False),
+    ("It is negative 29.", "-29", True),
+    ("58 = 87 minus 29", "-29", False),
+    ("29\uff05", "29", False),
+    ("29 pct", "29%", True),
+    ("29 pct", "29", False),
+    ("29 and a half", "29", False),
+    ("29 and a half hours", "29.5", True),
+    ("No.29", "29", True),
+    (r"\tfrac{58}{2}", "29", True),
+    (r"$\boxed{\$29}$", "29", True),
+    ("\uff12\uff19", "29", True),
+    ("29-year-old", "29", True),
+    ("29/30", "29", False),
+    ("29 to 30", "29", False),
+    ("1{,}029", "29", False),
+    ("29\u200b", "29", True),
 ]
 
 

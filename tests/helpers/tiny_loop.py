@@ -1,0 +1,60 @@
+"""The whole loop as small as it can be: M0, M1 and M2 of a tiny random model that is trained for real, while a gateway
+answers, judges and compares in its place. What it makes is worth nothing, how it is made is the same as ever.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from components.core.journal import read_journal
+from components.serving.address import ANNOTATOR_KEY, ENDPOINT_KEY, JUDGE_KEY
+from pipelines.local.run import RunOptions, run_recipe
+from pipelines.recipe import load_recipe
+from tests.helpers.gateway import ANNOTATOR, JUDGE, Gateway
+from tests.helpers.tiny_model import make_tiny_model
+
+KEYS = {ENDPOINT_KEY: "key-of-policy", JUDGE_KEY: "key-of-judge", ANNOTATOR_KEY: "key-of-annotator"}
+RUN, PROMPTS = "tiny", 10
+MAKERS = ("base-model", "sft", "dpo")  # stages that make a model
+SETTINGS = (
+    *("name=tiny", "rounds=1", "data.ift=8", "data.eft_prompts=4", "data.eval_prompts=6", "eft.min_examples=8"),
+    *("sft.lora=null", "sft.batch_size=8", "sft.micro_batch_size=8", "sft.max_length=2048"),
+    *(f"prompts.count={PROMPTS}", "prompts.wave=10", "sampling.candidates=4", "judging.samples=2"),
+    *("dpo.lora=null", "dpo.batch_size=4", "dpo.epochs=1", "dpo.min_held_out=1", "pairs.min_pairs=2"),
+    # a random judge would be stopped
+    "gate.floors={parse_rate: 0, pairwise_accuracy: 0, score_entropy: 0, net_win: -1, round_parse_rate: 0}",
+    "gate.regress={lc_win_rate: 1, pairwise_accuracy: 1, parse_rate: 1}",
+)
+
+
+def gateway(store: str) -> Gateway:
+    """One with judge, annotator and every model that the run has made so far, called by its digest."""
+
+    def made() -> list[str]:
+        stages = read_journal(store, RUN, "stages")
+        return [f"tiny/{one['digest']}" for one in stages if one["name"].rpartition("/")[2] in MAKERS]
+
+    keys = {JUDGE: KEYS[JUDGE_KEY], ANNOTATOR: KEYS[ANNOTATOR_KEY]}
+    return Gateway(keys, made, KEYS[ENDPOINT_KEY])
+
+
+def run_tiny_loop(folder: Path, store: str, tracking_uri: str, url: str) -> dict[str, Any]:
+    """The summary. The environment has the keys and names the store's server; `url` is the gateway's."""
+    base = folder / "model"
+    if not base.exists():
+        make_tiny_model(base)
+    recipe = load_recipe("demo", [*SETTINGS, f"model.base={base}"])
+    options = RunOptions(
+        store=store,
+        tracking_uri=tracking_uri,
+        engine="endpoint",
+        endpoint=url,
+        judge_endpoint=url,
+        judge_model=JUDGE,
+        annotator_endpoint=f"{url}/v1",
+        annotator_model=ANNOTATOR,
+    )
+    return run_recipe(recipe, options, Console(quiet=True), run=RUN)
