@@ -42,7 +42,7 @@ class Served:
 
     def start(self, image: str = "", **settings: Any) -> str:
         engine = KubernetesEngine("transformers", engine_image=image, _connected=self.cluster)
-        return engine.start(self.run, "m1", self.model, ServingSettings(max_total_tokens=64, **settings))
+        return engine.start(self.run, "m1", self.model, ServingSettings(max_total_tokens=64, **settings)).url
 
     def deployment(self) -> Any:
         return self.cluster.apps.read_namespaced_deployment(self.name, self.cluster.namespace)

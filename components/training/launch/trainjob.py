@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.kubernetes.objects import QUEUE, labels, object_name
+from components.kubernetes.objects import KEEP, QUEUE, labels, object_name
 from components.kubernetes.pods import (
     CONTAINER_SECURITY,
     FROM_CONFIG_MAP,
@@ -58,7 +58,7 @@ def manifest(job: TrainJob, runtime_kind: str, owner: Mapping[str, Any] | None =
     """
     queue = {QUEUE: job.cluster.queue} if job.cluster.queue and job.pods.gpus else {}
     owners = {"ownerReferences": [dict(owner)]} if owner else {}
-    pod_template = {"metadata": {"labels": job.labels}, "spec": _pod(job)}
+    pod_template = {"metadata": {"labels": job.labels, "annotations": KEEP}, "spec": _pod(job)}
     node = {"name": NODE, "template": {"spec": {"template": pod_template}}}
     patch = {"template": {"spec": {"replicatedJobs": [node]}}}
     return {
