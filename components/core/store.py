@@ -10,10 +10,13 @@ import errno
 import os
 import random
 import shutil
+import stat
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +26,15 @@ from components.core.proxies import ask_directly
 from components.core.s3_refusals import AGAIN, endpoint, refusal
 
 CREATES = 8  # tries of a conditional put that meets others
+
+
+@dataclass(frozen=True, order=True)
+class StoredObject:
+    """An object's name in its store, its size, and when it was written last by the store's clock."""
+
+    name: str
+    bytes: int
+    modified: datetime
 
 
 class Store(Protocol):
@@ -41,6 +53,9 @@ class Store(Protocol):
 
     def names(self, prefix: str = "") -> list[str]:
         """Sorted names of the objects that start with `prefix`."""
+
+    def objects(self) -> list[StoredObject]:
+        """All that takes space, sorted by name: also what a writer that was killed has left unfinished."""
 
     def delete(self, name: str) -> None:
         """Remove the object; none there is fine."""
@@ -102,6 +117,16 @@ class DirectoryStore:
         folder = (self.root / prefix).parent if prefix and not prefix.endswith("/") else self.root / prefix
         names = (str(path.relative_to(self.root)) for path in folder.rglob("*") if path.is_file())
         return sorted(name for name in names if name.startswith(prefix) and "/.draft-" not in f"/{name}")
+
+    def objects(self) -> list[StoredObject]:
+        found = []
+        for path in self.root.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # it went just now
+                status = path.stat()
+                if stat.S_ISREG(status.st_mode):
+                    date = datetime.fromtimestamp(status.st_mtime, UTC)
+                    found.append(StoredObject(str(path.relative_to(self.root)), status.st_size, date))
+        return sorted(found)
 
     def delete(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
@@ -175,10 +200,18 @@ class S3Store:
         )
 
     def names(self, prefix: str = "") -> list[str]:
+        return sorted(item["Key"] for item in self._listed(prefix))
+
+    def objects(self) -> list[StoredObject]:
+        items = self._listed()
+        return sorted(StoredObject(item["Key"], item["Size"], item["LastModified"]) for item in items)
+
+    def _listed(self, prefix: str = "") -> list[dict[str, Any]]:
+        """S3's answers, with the names that the objects have here."""
         root = f"{self.prefix}/" if self.prefix else ""
         with self._translated_errors():
             pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=root + prefix)
-            return sorted(item["Key"][len(root) :] for page in pages for item in page.get("Contents", []))
+            return [{**item, "Key": item["Key"][len(root) :]} for page in pages for item in page.get("Contents", [])]
 
     def etags(self) -> dict[str, str]:
         """The entity tag of each object directly below the URI: it changes with the content."""
