@@ -31,15 +31,15 @@ from components.core.store import join, open_store
 MANIFEST = "manifest.json"
 # Part of every key. Raise a stage's number when a change of its code changes what it makes.
 VERSIONS = {
-    "base_model": 3,
+    "base_model": 4,
     "seed_data": 3,
     "eft": 3,
-    "sft": 2,
+    "sft": 3,
     "prompts": 3,
     "sampling": 1,
     "judging": 3,
     "pairs": 2,
-    "dpo": 3,
+    "dpo": 4,
     "instructions": 1,
     "questions": 2,
     "evaluation_texts": 1,
