@@ -24,6 +24,14 @@ from pipelines.recipe import Recipe
 ENGINE_IMAGES = ("SRLM_TRANSFORMERS_IMAGE", "SRLM_TGI_IMAGE", "SRLM_VLLM_IMAGE")
 
 
+# A pod that was lost, or could not be made for a while (a webhook that starts), is tried again after 15, 30, 60 and 120 s.
+# Which failures are retried is not the SDK's to say but Argo's: Kubeflow's own has `retryPolicy: OnError` as a default
+# for all templates, which is pods that were deleted, and whose nodes are gone. What a step says itself (exit code 2, a
+# UserError) fails at once there; stores and APIs that are away are waited for in the step. Backoff has a limit from the
+# first try on, which an hour (KFP's default) would be too short for: a step may judge for days.
+RETRY = {"num_retries": 4, "backoff_duration": "15s", "backoff_factor": 2.0, "backoff_max_duration": "30d"}
+
+
 def phase_box(task: Any, title: str) -> Any:
     """A phase as a box of the pipeline that holds it."""
     return task.set_caching_options(False).set_display_name(title)
@@ -36,7 +44,7 @@ def worker_step(task: Any, title: str, recipe: Recipe, image: Any, keys: tuple[s
 
     KFP's cache is off: it never checks that an output still exists; the stages find finished work by content instead.
     """
-    task.set_caching_options(False).set_display_name(title).set_container_image(image)
+    task.set_caching_options(False).set_display_name(title).set_container_image(image).set_retry(**RETRY)
     steps = recipe.cluster.steps
     return give_amounts(set_up_pod(task, recipe.cluster, keys), steps, steps)
 
@@ -64,6 +72,8 @@ def set_up_pod(task: Any, cluster: ClusterSettings, keys: tuple[str, ...] = ()) 
     kubernetes.use_secret_as_env(task, cluster.secret, {name: name for name in (*FROM_SECRET, *keys)}, optional=True)
     give_environment(task, cluster.environment)
     kubernetes.set_image_pull_policy(task, "IfNotPresent")  # an image's tag is a version
+    for name, value in KEEP.items():
+        kubernetes.add_pod_annotation(task, name, value)
     if cluster.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, cluster.image_pull_secrets)
     return task
@@ -107,8 +117,6 @@ def give_resources(task: Any, pod: PodSettings, cluster: ClusterSettings) -> Any
         kubernetes.add_toleration_json(task, _as_kfp_names_it(toleration))
     if pod.gpus and cluster.queue:
         kubernetes.add_pod_label(task, QUEUE, cluster.queue)
-    for name, value in KEEP.items():
-        kubernetes.add_pod_annotation(task, name, value)
     return task
 
 
