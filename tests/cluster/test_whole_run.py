@@ -148,7 +148,8 @@ def test_the_release_is_tested_upgraded_and_removed(run: Any, release: Release) 
     helm("upgrade", namespace, "--reuse-values", "--set=regression.enabled=false", "--wait", "--timeout=5m")
     assert kubectl(namespace, "get", "secret", "srlm", "-o", f"jsonpath={secret}") == before
     helm("uninstall", namespace, "--wait")
-    assert kubectl(namespace, "get", "deployments,services,jobs,cronjobs", "-o", "name") == ""
+    # the reaper's Jobs go with their CronJob, a moment after it
+    wait_until(lambda: kubectl(namespace, "get", "deployments,services,jobs,cronjobs", "-o", "name") == "")
 
 
 def test_the_recipe_that_ran_can_be_read(manifests: str) -> None:
