@@ -22,10 +22,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from components.core.errors import UserError
+from components.core.progress import warn
 from components.core.proxies import ask_directly
 from components.core.s3_refusals import AGAIN, endpoint, refusal
 
 CREATES = 8  # tries of a conditional put that meets others
+# Tries of a request to S3 while it is away, where AWS_MAX_ATTEMPTS says no number, with pauses of up to 20 s: in a pod
+# some four minutes, elsewhere seconds, as a person waits (issue 14).
+TRIES, TRIES_IN_A_POD = 5, 25
+TOLD_AT = (4, 10, 16, 22)  # tries at which a pod's log says that it waits
 
 
 @dataclass(frozen=True, order=True)
@@ -282,11 +287,26 @@ def _s3() -> Any:
     from botocore.exceptions import BotoCoreError
 
     ask_directly(os.environ.get("AWS_ENDPOINT_URL_S3", ""), os.environ.get("AWS_ENDPOINT_URL", ""))
-    config = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
+    said = os.environ.get("AWS_MAX_ATTEMPTS", "")
+    usual = TRIES_IN_A_POD if "KUBERNETES_SERVICE_HOST" in os.environ else TRIES
+    tries = int(said) if said.isdecimal() and int(said) else usual
+    config = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": tries})
     try:
         session = Session()
         # AWS_REGION is every other SDK's name for it; where nobody says one, S3 itself says where a bucket is
         region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
-        return session.client("s3", config=config, region_name=region)
+        client = session.client("s3", config=config, region_name=region)
+        client.meta.events.register("needs-retry.s3", _say_that_it_waits)
+        return client
     except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
         raise refusal("of S3", error) from error
+
+
+def _say_that_it_waits(
+    attempts: int, response: Any = None, caught_exception: Exception | None = None, **_: Any
+) -> None:
+    """boto's event after each try; it decides by itself, and this only tells."""
+    status = response[0].status_code if response else 0
+    if attempts in TOLD_AT and (caught_exception or status == 429 or status >= 500):
+        said = f"HTTP {status}" if response else str(caught_exception)
+        warn(f"the store at {endpoint()} does not answer ({said}); asking again")
