@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -48,13 +49,18 @@ def manifests(release: Release, tmp_path_factory: pytest.TempPathFactory) -> str
 
 @pytest.fixture(scope="module")
 def run(release: Release, manifests: str) -> Any:
-    """The run, whose pod is taken away in its middle; gives the Job's status at its end."""
+    """The run, whose pod is taken away in its middle, and then that of the server that M1 is asked at; gives the Job's
+    status at its end."""
     cluster = release.cluster
     kubectl(release.namespace, "create", "-f", "-", given=manifests)
     wait_until(lambda: bool(servers(cluster, "m1")), LONGEST_RUN)
-    first, server = run_pods(cluster)[0], servers(cluster, "m1")[0]
+    first, server, before = run_pods(cluster)[0], servers(cluster, "m1")[0], server_pods(cluster, "m1")
     cluster.core.delete_namespaced_pod(first.metadata.name, release.namespace, grace_period_seconds=0)
     wait_until(lambda: server.metadata.uid not in [one.metadata.uid for one in servers(cluster)])
+    wait_until(lambda: True in server_pods(cluster, "m1", besides=before).values(), LONGEST_RUN)
+    [evicted] = server_pods(cluster, "m1", besides=before)
+    about = {"metadata": {"name": evicted, "namespace": release.namespace}}
+    cluster.core.create_namespaced_pod_eviction(evicted, release.namespace, about)
     status = wait_for_end(cluster, RUN, LONGEST_RUN)
     assert first.metadata.uid not in [pod.metadata.uid for pod in run_pods(cluster)]
     return status
@@ -63,6 +69,17 @@ def run(release: Release, manifests: str) -> Any:
 def servers(cluster: Cluster, model: str = "") -> list[Any]:
     chosen = selector("model-server", RUN, model)
     return list(cluster.apps.list_namespaced_deployment(cluster.namespace, label_selector=chosen).items)
+
+
+def server_pods(cluster: Cluster, model: str, besides: Iterable[str] = ()) -> dict[str, bool]:
+    """The pods of a model's server by name, and whether they answer; without those that are going."""
+    chosen = selector("model-server", RUN, model)
+    pods = cluster.core.list_namespaced_pod(cluster.namespace, label_selector=chosen).items
+    return {
+        pod.metadata.name: any(one.ready for one in pod.status.container_statuses or [])
+        for pod in pods
+        if not pod.metadata.deletion_timestamp and pod.metadata.name not in besides
+    }
 
 
 def run_pods(cluster: Cluster) -> list[Any]:
