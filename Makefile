@@ -63,7 +63,11 @@ $(VENV)-vllm/installed: tests/engines/install-vllm
 	PYTHON=$(PYTHON) TORCH="$(TORCH)" tests/engines/install-vllm $(VENV)-vllm
 	@touch $@
 
-test-engines: setup $(VENV)-vllm/installed ## The same run served by vLLM, which is installed beside .venv
+$(VENV)-readers/installed: tests/engines/install-readers $(VENV)/installed
+	PYTHON=$(PYTHON) tests/engines/install-readers $(VENV)-readers $(VENV)
+	@touch $@
+
+test-engines: setup $(VENV)-vllm/installed $(VENV)-readers/installed ## vLLM and old transformers, installed beside .venv
 	$(BIN)/python -m pytest -m "engines and not cluster"
 
 test-containers: setup images ## Each step in a container of its own; starts a Docker daemon where none runs

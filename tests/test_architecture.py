@@ -42,7 +42,8 @@ LAYERS: list[list[str]] = [
     ["components/serving/embedded/http"],
     ["components/serving/embedded"],
     # the client of any server, servers as Deployments, and the engines that start them
-    ["components/serving", "components/serving/kubernetes"],
+    ["components/serving"],
+    ["components/serving/kubernetes"],
     ["components/serving/engines"],
     # what a served model is asked for
     ["components/prompts", "components/judging", "components/evaluation/lm_eval"],

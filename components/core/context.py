@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
+from components.core.claims import claim
 from components.core.course import recorded
 from components.core.errors import UserError
 from components.core.journal import read_journal, write_journal
@@ -48,6 +49,7 @@ class RunContext:
 
     def write(self) -> None:
         """The recipe goes into the journal, where later evaluations of the run's models find it."""
+        claim(open_store(self.uri))
         write_journal(self.store, self.run, "recipe", "recipe", self.recipe)
         where = {name: value for name, value in asdict(self).items() if name != "recipe"}
         open_store(self.uri).write(CONTEXT, json.dumps(where, indent=1).encode())

@@ -7,6 +7,7 @@ Two runs that make the same stage at once write under different names; the first
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -19,6 +20,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from components.core.claims import claim, is_old
 from components.core.errors import UserError
 from components.core.hashing import code_version, content_hash, file_hash
 from components.core.progress import Progress
@@ -29,15 +31,15 @@ from components.core.store import join, open_store
 MANIFEST = "manifest.json"
 # Part of every key. Raise a stage's number when a change of its code changes what it makes.
 VERSIONS = {
-    "base_model": 3,
+    "base_model": 4,
     "seed_data": 3,
     "eft": 3,
-    "sft": 2,
+    "sft": 3,
     "prompts": 3,
     "sampling": 1,
     "judging": 3,
     "pairs": 2,
-    "dpo": 3,
+    "dpo": 4,
     "instructions": 1,
     "questions": 2,
     "evaluation_texts": 1,
@@ -64,6 +66,9 @@ class Stage:
         self.uri = join(root, name, self.key)
         self.store = open_store(self.uri)
         self.manifest = find_manifest(self.uri)
+        if self.manifest is None or is_old(self.manifest.created):
+            claim(self.store)
+            self.manifest = find_manifest(self.uri)
         self._start = time.monotonic()
 
     def load_progress(self, kind: str, record: type[R]) -> dict[str, R]:
@@ -94,6 +99,7 @@ class Stage:
         Raises UserError before anything is written where a metric is no finite number.
         """
         require_finite(metrics or {}, self.name)
+        claim(self.store)  # it may have been in the making for long
         files = self._upload(folder) if folder else {}
         for kind, lines in (records or {}).items():
             data = _json_lines(lines)
@@ -171,6 +177,9 @@ def read_manifest(uri: str) -> Manifest:
 
 def parent(uri: str) -> Parent:
     """A finished stage as the input of another."""
+    if is_old(read_manifest(uri).created):
+        with contextlib.suppress(UserError):  # somebody else's store, which can only be read
+            claim(open_store(uri))
     return Parent(uri=uri, digest=read_manifest(uri).digest)
 
 

@@ -10,19 +10,36 @@ import errno
 import os
 import random
 import shutil
+import stat
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from components.core.errors import UserError
+from components.core.progress import warn
 from components.core.proxies import ask_directly
 from components.core.s3_refusals import AGAIN, CHECKSUMS, REQUIRED, endpoint, refusal
 
 CREATES = 8  # tries of a conditional put that meets others
+# Tries of a request to S3 while it is away, where AWS_MAX_ATTEMPTS says no number, with pauses of up to 20 s: in a pod
+# some four minutes, elsewhere seconds, as a person waits (issue 14).
+TRIES, TRIES_IN_A_POD = 5, 25
+TOLD_AT = (4, 10, 16, 22)  # tries at which a pod's log says that it waits
+
+
+@dataclass(frozen=True, order=True)
+class StoredObject:
+    """An object's name in its store, its size, and when it was written last by the store's clock."""
+
+    name: str
+    bytes: int
+    modified: datetime
 
 
 class Store(Protocol):
@@ -41,6 +58,9 @@ class Store(Protocol):
 
     def names(self, prefix: str = "") -> list[str]:
         """Sorted names of the objects that start with `prefix`."""
+
+    def objects(self) -> list[StoredObject]:
+        """All that takes space, sorted by name: also what a writer that was killed has left unfinished."""
 
     def delete(self, name: str) -> None:
         """Remove the object; none there is fine."""
@@ -102,6 +122,16 @@ class DirectoryStore:
         folder = (self.root / prefix).parent if prefix and not prefix.endswith("/") else self.root / prefix
         names = (str(path.relative_to(self.root)) for path in folder.rglob("*") if path.is_file())
         return sorted(name for name in names if name.startswith(prefix) and "/.draft-" not in f"/{name}")
+
+    def objects(self) -> list[StoredObject]:
+        found = []
+        for path in self.root.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # it went just now
+                status = path.stat()
+                if stat.S_ISREG(status.st_mode):
+                    date = datetime.fromtimestamp(status.st_mtime, UTC)
+                    found.append(StoredObject(str(path.relative_to(self.root)), status.st_size, date))
+        return sorted(found)
 
     def delete(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
@@ -175,10 +205,18 @@ class S3Store:
         )
 
     def names(self, prefix: str = "") -> list[str]:
+        return sorted(item["Key"] for item in self._listed(prefix))
+
+    def objects(self) -> list[StoredObject]:
+        items = self._listed()
+        return sorted(StoredObject(item["Key"], item["Size"], item["LastModified"]) for item in items)
+
+    def _listed(self, prefix: str = "") -> list[dict[str, Any]]:
+        """S3's answers, with the names that the objects have here."""
         root = f"{self.prefix}/" if self.prefix else ""
         with self._translated_errors():
             pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=root + prefix)
-            return sorted(item["Key"][len(root) :] for page in pages for item in page.get("Contents", []))
+            return [{**item, "Key": item["Key"][len(root) :]} for page in pages for item in page.get("Contents", [])]
 
     def etags(self) -> dict[str, str]:
         """The entity tag of each object directly below the URI: it changes with the content."""
@@ -250,16 +288,31 @@ def _s3() -> Any:
     ask_directly(os.environ.get("AWS_ENDPOINT_URL_S3", ""), os.environ.get("AWS_ENDPOINT_URL", ""))
     # pods get one variable for both directions (None: as boto3 finds it)
     unchecked = os.environ.get(CHECKSUMS) == REQUIRED and "AWS_RESPONSE_CHECKSUM_VALIDATION" not in os.environ
+    said = os.environ.get("AWS_MAX_ATTEMPTS", "")
+    usual = TRIES_IN_A_POD if "KUBERNETES_SERVICE_HOST" in os.environ else TRIES
+    tries = int(said) if said.isdecimal() and int(said) else usual
     config = Config(
         connect_timeout=5,
         read_timeout=60,
-        retries={"mode": "standard", "total_max_attempts": 5},
+        retries={"mode": "standard", "total_max_attempts": tries},
         response_checksum_validation=REQUIRED if unchecked else None,
     )
     try:
         session = Session()
         # AWS_REGION is every other SDK's name for it; where nobody says one, S3 itself says where a bucket is
         region = os.environ.get("AWS_REGION") or session.region_name or "us-east-1"
-        return session.client("s3", config=config, region_name=region)
+        client = session.client("s3", config=config, region_name=region)
+        client.meta.events.register("needs-retry.s3", _say_that_it_waits)
+        return client
     except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
         raise refusal("of S3", error) from error
+
+
+def _say_that_it_waits(
+    attempts: int, response: Any = None, caught_exception: Exception | None = None, **_: Any
+) -> None:
+    """boto's event after each try; it decides by itself, and this only tells."""
+    status = response[0].status_code if response else 0
+    if attempts in TOLD_AT and (caught_exception or status == 429 or status >= 500):
+        said = f"HTTP {status}" if response else str(caught_exception)
+        warn(f"the store at {endpoint()} does not answer ({said}); asking again")

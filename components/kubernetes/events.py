@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from components.kubernetes.client import Cluster
 from components.kubernetes.diagnosis import PodFailure
 
+NODE_COMES = {"TriggeredScaleUp", "Nominated", "NominatePod", "AcceptedProvisioningRequest"}
+NO_NODE_COMES = {"NotTriggerScaleUp"}
+OLDEST = datetime.min.replace(tzinfo=UTC)
+
 
 def node_is_coming(cluster: Cluster, pod: Any) -> bool:
-    """Whether an autoscaler adds a node for a pod that found none."""
-    about = f"involvedObject.name={pod.metadata.name},reason=TriggeredScaleUp"
-    return bool(cluster.core.list_namespaced_event(cluster.namespace, field_selector=about).items)
+    """Whether an autoscaler adds a node for a pod that found none, by what it said last of it.
+
+    Karpenter says Nominated, or FailedScheduling as the scheduler does; cluster-autoscaler, which Google's and Azure's
+    are, TriggeredScaleUp or NotTriggerScaleUp; with provisioning requests AcceptedProvisioningRequest.
+    """
+    about = f"involvedObject.name={pod.metadata.name}"
+    events = cluster.core.list_namespaced_event(cluster.namespace, field_selector=about).items
+    said = [event for event in events if event.reason in NODE_COMES | NO_NODE_COMES or _is_karpenter_s(event)]
+    newest = max(said, key=_time_of, default=None)
+    return newest is not None and newest.reason in NODE_COMES
+
+
+def _is_karpenter_s(event: Any) -> bool:
+    """The scheduler's own events of a pod without a node come as long as there is none, and say nothing of one."""
+    by = (event.reporting_component, event.source.component if event.source else None)
+    return event.reason == "FailedScheduling" and "karpenter" in by
+
+
+def _time_of(event: Any) -> Any:
+    """When an event happened last; older and newer forms say it in different places."""
+    return event.last_timestamp or event.event_time or event.metadata.creation_timestamp or OLDEST
 
 
 def failed_creations(cluster: Cluster, job_set: str, since: datetime | None) -> list[Any]:
@@ -26,7 +48,7 @@ def failed_creations(cluster: Cluster, job_set: str, since: datetime | None) -> 
     events = cluster.core.list_namespaced_event(cluster.namespace, field_selector=about).items
     job_name = re.compile(rf"{re.escape(job_set)}-[a-z][a-z0-9-]*-\d+")
     own = [event for event in events if job_name.fullmatch(event.involved_object.name or "")]
-    timed = [(event.last_timestamp or event.event_time or event.metadata.creation_timestamp, event) for event in own]
+    timed = [(_time_of(event), event) for event in own]
     return [event for when, event in sorted(timed, key=lambda pair: pair[0]) if since is None or when >= since]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from components.kubernetes.client import Cluster, ClusterError
 from components.kubernetes.objects import RUN, selector
@@ -18,7 +18,7 @@ ENDED = ("Succeeded", "Failed", "Error")  # phases of Workflows and pods
 class Held:
     """A server or TrainJob of a run. `why` says what of its run has ended; empty where the run lives, or may live."""
 
-    kind: Literal["server", "TrainJob"]
+    kind: str  # server or TrainJob
     name: str
     run: str
     why: str

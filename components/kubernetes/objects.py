@@ -13,7 +13,8 @@ NAME, MANAGER, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/managed-
 # Where Istio injects its proxy (the profiles of Kubeflow), init containers have no network and Jobs do not end.
 NO_SIDECAR = {"sidecar.istio.io/inject": "false"}
 QUEUE = "kueue.x-k8s.io/queue-name"  # Kueue's, of its local queue
-KEEP = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}  # annotation: moving the pod would lose its work
+# Annotations, of cluster-autoscaler and of Karpenter: moving the pod would lose its work.
+KEEP = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 RUN, MODEL = "self-rewarding-pipelines/run", "self-rewarding-pipelines/model"
 
 FIELD_MANAGER = "srlm"

@@ -15,7 +15,7 @@ from components.kubernetes.diagnosis import FailureKind, PodFailure, last_log_li
 from components.kubernetes.events import node_is_coming
 
 NOT_STARTED = ("unschedulable", "queued")  # a pod's own time has not begun
-REFUSALS = ("quota", "admission")  # may pass although they are permanent for the pod: others end and free a quota
+MAY_PASS = ("quota", "admission")  # although they are permanent for the pod: others end and free a quota
 
 
 def remedies(resources: str, schedule_timeout: str) -> dict[FailureKind, str]:
@@ -45,7 +45,7 @@ class WaitPolicy:
     log_lines: int = 0  # of a container that failed, to show
 
     def limit(self, failure: PodFailure) -> float:
-        if failure.permanent and failure.kind not in REFUSALS:
+        if failure.permanent and failure.kind not in MAY_PASS:
             return 0.0
         return self.limits.get(failure.kind, self.other_limit)
 
@@ -61,10 +61,11 @@ class Wait:
         self._since: dict[FailureKind, float] = {}
         self._shown: list[str] = []
 
-    def check(self, failures: Sequence[tuple[PodFailure, Any]], phase: str = "") -> None:
+    def check(self, failures: Sequence[tuple[PodFailure, Any]], phase: str = "", notes: Sequence[str] = ()) -> None:
         """Say what is new. Raises UserError for what waiting does not help against, or no longer.
 
-        With each failure comes its pod, None where it could not be created. `phase` is what goes on without failures.
+        With each failure comes its pod, None where it could not be created. `phase` is what goes on without failures,
+        `notes` are to be told besides.
         """
         now = time.monotonic()
         self._since = {failure.kind: self._since.get(failure.kind, now) for failure, _ in failures}
@@ -74,7 +75,7 @@ class Wait:
                 raise self._error(failure, pod)
             if failure.kind in NOT_STARTED:
                 self.started = now
-        self._show([failure.text for failure, _ in failures] or [phase])
+        self._show([*notes, *([failure.text for failure, _ in failures] or [phase])])
         if now - self.started > self.policy.timeout_s:
             last = "; ".join(filter(None, self._shown)) or "nothing is known of it"
             raise UserError(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 from components.core.errors import UserError
@@ -24,7 +25,9 @@ class Address:
     `url` may end in /v1, hold a path, or neither. `model` is the name there, "" where it serves one only. The variable
     `key_variable` of the environment may hold its key; "" is a server of the run itself, which gets none and is asked
     without a proxy. `patience` are seconds that may pass without any answer before it is given up. `template_arguments`
-    (name, value) are sent with each request.
+    (name, value) are sent with each request. `revive` is a server's that comes back by itself after it has gone: it
+    waits for that, telling as it goes, returns whether there was anything to wait for, and raises UserError where there
+    is none.
     """
 
     url: str
@@ -32,6 +35,7 @@ class Address:
     key_variable: str = ""
     patience: float = PATIENCE_S
     template_arguments: tuple[tuple[str, int | bool | str], ...] = ()
+    revive: Callable[[], bool] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)

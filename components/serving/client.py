@@ -24,7 +24,7 @@ from components.serving.answers import (
     read_choice,
 )
 from components.serving.meaning import Kind, Meaning, meaning_of, unreachable
-from components.serving.patience import Circuit, RetryPolicy
+from components.serving.patience import TRIPPED, Circuit, RetryPolicy
 from components.serving.remedies import refusal
 
 LEAST_ROOM = 64  # tokens in which a thought may still end
@@ -136,6 +136,8 @@ class Client:
                 meaning = await self._send(body, request.max_tokens)
                 if meaning.kind in (Kind.BUSY, Kind.BROKEN):
                     self.circuit.failed(number)
+                    if await self._revived(meaning):
+                        continue
                     failures, attempts = failures + 1, attempts + (meaning.kind is Kind.BROKEN)
                     own_fault = attempts >= min(OWN_ATTEMPTS, self.retry.attempts) and self.circuit.answers > answers
                     wait = None if own_fault else self._wait(meaning, failures)
@@ -147,6 +149,16 @@ class Client:
                     raise self._given_up(meaning)
             if made := await self._outcome(request, body, meaning):
                 return made
+
+    async def _revived(self, meaning: Meaning) -> bool:
+        """Whether the server was away and is back; one caller waits for it, and the others for that one."""
+        if not self.address.revive or meaning.kind is Kind.BUSY or self.circuit.rounds < TRIPPED:
+            return False
+        async with self._doubt:
+            back = await asyncio.to_thread(self.address.revive)
+        if back:
+            self.circuit.revived()
+        return back
 
     def _wait(self, meaning: Meaning, failures: int) -> float | None:
         """Seconds until the next attempt of a request that failed so often; None where there is none."""

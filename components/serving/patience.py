@@ -84,6 +84,10 @@ class Circuit:
     def answered(self) -> None:
         self.answers, self.rounds, self._alive = self.answers + 1, 0, self.now()
 
+    def revived(self) -> None:
+        """The server was away, and is there again."""
+        self.rounds, self._alive = 0, self.now()
+
     def failed(self, number: int) -> None:
         """Note that this request failed; those that were under way together count as one round."""
         if number > self._counted:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, PreTrainedModel, Trainer
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, Trainer
 
 from components.training.distributed import is_main_process, world_size
 from components.training.settings import TrainingSettings
@@ -62,9 +62,15 @@ def load_saved(folder: Path, start: Path, settings: TrainingSettings) -> PreTrai
 
 
 def _load_weights(folder: Path, settings: TrainingSettings) -> PreTrainedModel:
-    return AutoModelForCausalLM.from_pretrained(
+    """Of how the model samples the tokens that end an answer alone are kept: the rest is the recipe's matter, and where
+    it is odd (a temperature without sampling) no checkpoint could be written.
+    """
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         folder, use_safetensors=True, trust_remote_code=False, **_loading_options(settings)
     )
+    configured = model.generation_config
+    model.generation_config = GenerationConfig(eos_token_id=configured.eos_token_id if configured else None)
+    return model
 
 
 def _loading_options(settings: TrainingSettings) -> dict[str, Any]:

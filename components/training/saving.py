@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import PeftModel
 from safetensors import safe_open
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import PreTrainedModel, Trainer
 
+from components.base_model.portable import keep_description
 from components.core.errors import UserError
 from components.training.distributed import barrier
 from components.training.model import Model, in_bf16, whole_model
@@ -52,8 +52,7 @@ def save_trained(
     model, metrics = whole_model(trainer, untrained), {}
     if model is not None:
         _require_finite_weights(model, trainer.state.global_step)
-        tokenizer: Any = trainer.processing_class
-        metrics = save_model(model, tokenizer, folder, start, handed_over_dtype(settings))
+        metrics = save_model(model, folder, start, handed_over_dtype(settings))
     barrier()
     return SavedModel(folder, metrics)
 
@@ -68,17 +67,17 @@ def _require_finite_weights(model: Model, step: int) -> None:
 
 
 @torch.no_grad()
-def save_model(
-    model: Model, tokenizer: PreTrainedTokenizerBase, folder: Path, start: Path, dtype: torch.dtype
-) -> dict[str, float]:
-    """Merge an adapter into the weights and write model and tokenizer; returns what is retained of training."""
+def save_model(model: Model, folder: Path, start: Path, dtype: torch.dtype) -> dict[str, float]:
+    """Merge an adapter into the weights and write them, with the other files of `start`; returns what is retained of
+    training.
+    """
     whole = merged(model)
     retained = retained_change(whole, start, dtype)
     whole.config.attention_dropout = 0.0
     whole.config.use_cache = True
     whole.to(dtype=dtype)  # type: ignore[call-arg]
     whole.save_pretrained(folder, safe_serialization=True)
-    tokenizer.save_pretrained(folder)
+    keep_description(start, folder, str(dtype).removeprefix("torch."))
     return retained
 
 

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.core.errors import UserError
-from pipelines.cli import deploy, runs, submit
+from pipelines.cli import deploy, garbage, runs, submit
 from pipelines.cli.options import (
     AnnotatorEndpoint,
     AnnotatorModel,
@@ -27,6 +27,8 @@ from pipelines.cli.options import (
     NewRun,
     Overrides,
     RecipeName,
+    Store,
+    TrackingUri,
     TrainerImage,
     WorkerImage,
     console,
@@ -42,10 +44,6 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Store = Annotated[
-    str, typer.Option(envvar="SRLM_STORE", help="s3://bucket/prefix or a folder; default: a local S3 server.")
-]
-TrackingUri = Annotated[str, typer.Option(envvar="SRLM_TRACKING_URI", help="An MLflow server; default: a local one.")]
 EngineName = Annotated[str, typer.Option(help="embedded, command, endpoint; in a pod also transformers, tgi or vllm.")]
 Noise = Annotated[
     int | None,
@@ -250,6 +248,7 @@ def down(debug: Debug = False) -> None:
 app.add_typer(submit.commands)
 app.add_typer(deploy.commands)
 app.add_typer(runs.commands)
+app.add_typer(garbage.commands)
 
 
 def main() -> None:

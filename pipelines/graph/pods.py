@@ -26,6 +26,14 @@ from pipelines.recipe import Recipe
 ENGINE_IMAGES = ("SRLM_TRANSFORMERS_IMAGE", "SRLM_TGI_IMAGE", "SRLM_VLLM_IMAGE")
 
 
+# A pod that was lost, or could not be made for a while (a webhook starts), is tried again after 15, 30, 60 and 120 s.
+# Which failures are retried is not the SDK's to say but Argo's: Kubeflow's own has `retryPolicy: OnError` as a default
+# for all templates, which is pods that were deleted, and whose nodes are gone. What a step says itself (exit code 2, a
+# UserError) fails at once there; stores and APIs that are away are waited for in the step. Backoff has a limit from the
+# first try on, which an hour (KFP's default) would be too short for: a step may judge for days.
+RETRY = {"num_retries": 4, "backoff_duration": "15s", "backoff_factor": 2.0, "backoff_max_duration": "30d"}
+
+
 def phase_box(task: Any, title: str) -> Any:
     """A phase as a box of the pipeline that holds it."""
     return task.set_caching_options(False).set_display_name(title)
@@ -41,7 +49,7 @@ def worker_step(
     KFP's cache is off: it never checks that an output still exists; the stages find finished work by content instead.
     `kind` is that of its pod, by which `cluster.pods` shapes it.
     """
-    task.set_caching_options(False).set_display_name(title).set_container_image(image)
+    task.set_caching_options(False).set_display_name(title).set_container_image(image).set_retry(**RETRY)
     steps = recipe.cluster.steps
     give_amounts(set_up_pod(task, recipe.cluster, keys), steps, steps)
     return shape_step(task, recipe.cluster.pods.get(kind))
@@ -70,6 +78,8 @@ def set_up_pod(task: Any, cluster: ClusterSettings, keys: tuple[str, ...] = ()) 
     kubernetes.use_secret_as_env(task, cluster.secret, {name: name for name in (*FROM_SECRET, *keys)}, optional=True)
     give_environment(task, cluster.environment)
     kubernetes.set_image_pull_policy(task, "IfNotPresent")  # an image's tag is a version
+    for name, value in KEEP.items():
+        kubernetes.add_pod_annotation(task, name, value)
     if cluster.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, cluster.image_pull_secrets)
     return task
@@ -114,7 +124,7 @@ def give_resources(task: Any, pod: PodSettings, cluster: ClusterSettings) -> Any
     if cluster.queue:
         kubernetes.add_pod_label(task, QUEUE, cluster.queue)
     shape = cluster.pods.get("trainer")
-    for name, value in (KEEP | (shape.annotations if shape else {})).items():
+    for name, value in (shape.annotations if shape else {}).items():
         kubernetes.add_pod_annotation(task, name, value)
     return task
 

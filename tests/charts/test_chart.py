@@ -92,8 +92,9 @@ def test_the_role_allows_what_a_run_needs_and_nothing_else(training: str, wanted
 def test_checksums_are_left_out_for_every_step_and_for_mlflow() -> None:
     """By default boto3 decides. The config map is MLflow's environment, too, which keeps artifacts in the store."""
     names = {"AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION"}
-    assert not names & set(pick(_store(), "ConfigMap", "srlm")["data"])
-    manifests = _store("--set=mlflow.enabled=true", "--set=config.s3Checksums=when_required")
+    both = ("--set=seaweedfs.enabled=true", "--set=mlflow.enabled=true", "--set=secret.existingSecret=ours")
+    assert not names & set(pick(render(*both), "ConfigMap", "srlm")["data"])
+    manifests = render(*both, "--set=config.s3Checksums=when_required")
     data = pick(manifests, "ConfigMap", "srlm")["data"]
     assert {name: data.get(name) for name in names} == dict.fromkeys(names, "when_required")
     (mlflow,) = dict(pod_specs(manifests))["Deployment/srlm-mlflow"]["containers"]
@@ -144,21 +145,6 @@ def test_keys_are_in_secrets_alone(values: Path) -> None:
             assert not any(secret.search(key) for key in one["data"])
 
 
-def test_the_store_for_trying_out_gets_a_key_of_its_own() -> None:
-    """20 and 40 random characters, other ones each time; whoever names a Secret gets none made."""
-    data = [pick(rendered_anew, "Secret", "srlm")["data"] for rendered_anew in (_store(), _store())]
-    assert data[0].keys() == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
-    assert data[0] != data[1]
-    mine = _store("--set=secret.existingSecret=mine")
-    assert not [one for one in mine if one["kind"] == "Secret"]
-    sources = dict(pod_specs(mine))["Deployment/srlm-store"]["containers"][0]["env"]
-    assert {one["valueFrom"]["secretKeyRef"]["name"] for one in sources if "valueFrom" in one} == {"mine"}
-
-
-def _store(*more: str) -> list[dict[str, Any]]:
-    return render("--set=seaweedfs.enabled=true", *more)
-
-
 def test_the_uri_of_the_database_is_no_argument() -> None:
     spec = dict(pod_specs(rendered(CHART / "ci" / "postgres-values.yaml")))["Deployment/srlm-mlflow"]
     uri = next(one for one in spec["containers"][0]["env"] if one["name"] == "MLFLOW_BACKEND_STORE_URI")
@@ -177,6 +163,7 @@ def test_the_uri_of_the_database_is_no_argument() -> None:
         (["--set=seaweedfs.persistence.size=much"], "/seaweedfs/persistence/size"),
         (["--set=images.registry=https://registry.test"], "/images/registry"),
         (["--set=mlflow.enabled=true"], "set mlflow.artifacts, config.store or seaweedfs.enabled"),
+        (["--set=seaweedfs.enabled=true"], "name it in secret.existingSecret"),
     ],
 )
 def test_wrong_values_are_refused_with_the_value_named(arguments: list[str], words: str) -> None:

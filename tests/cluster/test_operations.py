@@ -64,6 +64,25 @@ def test_servers_whose_job_is_gone_are_found_and_freed(cluster: Cluster) -> None
 
 
 @pytest.mark.cluster
+@pytest.mark.parametrize(("command", "goes"), [(["true"], True), (["sleep", "600"], False)], ids=["ended", "at work"])
+def test_what_a_run_left_goes_once_its_job_has_ended(cluster: Cluster, command: list[str], goes: bool) -> None:
+    """As where its last step could not be made: the pod is there, with its log, and so would be what it owns."""
+    space, shell = cluster.namespace, CliRunner()
+    cluster.batch.create_namespaced_job(space, sleeping_job("toy", command))
+    wait_until(lambda: bool(cluster.core.list_namespaced_pod(space).items))
+    [pod] = cluster.core.list_namespaced_pod(space).items
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": pod.metadata.name, "uid": pod.metadata.uid}
+    server = server_of("toy")
+    server["metadata"]["ownerReferences"] = [owner]
+    cluster.apps.create_namespaced_deployment(space, server)
+    if goes:
+        wait_until(lambda: "goes  server toy-m1" in shell.invoke(commands, ["clean", "--dry-run", "-n", space]).stdout)
+    shown = shell.invoke(commands, ["clean", "--yes", "-n", space]).stdout
+    assert ("removed the server toy-m1" if goes else "stays server toy-m1 of the run toy: it lives") in shown
+    assert bool(cluster.apps.list_namespaced_deployment(space).items) is not goes
+
+
+@pytest.mark.cluster
 def test_a_recipe_whose_job_is_gone_is_removed_with_the_run_s_name_alone(cluster: Cluster) -> None:
     """A finished Job goes after a day; its config map stays. That of another run is not touched."""
     space = cluster.namespace

@@ -20,6 +20,7 @@ from components.kubernetes.client import Cluster, connect
 from components.kubernetes.objects import selector
 from components.kubernetes.removal import remove_servers
 from components.kubernetes.settings import ClusterSettings
+from components.serving.address import Address
 from components.serving.kubernetes.engine import KubernetesEngine
 from components.serving.kubernetes.manifests import server_name
 from components.serving.settings import ServingSettings
@@ -42,8 +43,16 @@ class Served:
         self.name = server_name(self.run, "m1")
 
     def start(self, image: str = "", **settings: Any) -> str:
+        return self.address(image, **settings).url
+
+    def address(self, image: str = "", **settings: Any) -> Address:
         engine = KubernetesEngine("transformers", engine_image=image, _connected=self.cluster)
         return engine.start(self.run, "m1", self.model, ServingSettings(max_total_tokens=64, **settings))
+
+    def pods(self) -> list[str]:
+        chosen = selector("model-server", self.run)
+        listed = self.cluster.core.list_namespaced_pod(self.cluster.namespace, label_selector=chosen).items
+        return [pod.metadata.name for pod in listed if not pod.metadata.deletion_timestamp]
 
     def deployment(self) -> Any:
         return self.cluster.apps.read_namespaced_deployment(self.name, self.cluster.namespace)
@@ -98,6 +107,21 @@ def test_any_user_in_group_0_serves(served: Served) -> None:
     template = served.deployment().spec.template
     assert template.spec.security_context.run_as_user == user["runAsUser"]
     assert template.metadata.labels["team"] == "a" and template.spec.security_context.fs_group is None
+
+
+def test_an_evicted_server_is_waited_for_by_who_asks_it(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its Deployment makes another pod; who asks is told what goes on until that one is ready, and then goes on."""
+    address = served.address()
+    [first] = served.pods()
+    assert address.revive and address.revive() is False  # it is there
+    space = served.cluster.namespace
+    served.cluster.core.create_namespaced_pod_eviction(first, space, {"metadata": {"name": first, "namespace": space}})
+    wait_until(address.revive)
+    [second] = served.pods()
+    assert second != first
+    told = capsys.readouterr().err
+    assert "m1 does not answer: it is waited for" in told and "m1: loading the model" in told
+    assert told.rstrip().endswith("m1 is there again")
 
 
 def test_removing_twice_is_fine(served: Served) -> None:

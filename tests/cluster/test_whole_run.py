@@ -8,6 +8,7 @@ It is the last of this folder, because it removes the release in the end.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from mlflow import MlflowClient
 from components.core import store as store_module
 from components.core.course import read_courses
 from components.core.store import open_store
-from components.kubernetes.client import ClusterError
+from components.kubernetes.client import Cluster, ClusterError
 from components.kubernetes.objects import selector
 from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY
 from components.kubernetes.settings import ClusterSettings
@@ -44,16 +45,32 @@ def manifests(release: Release, tmp_path_factory: pytest.TempPathFactory) -> str
 
 @pytest.fixture(scope="module")
 def run(release: Release, manifests: str) -> Any:
-    """The run, whose pod is taken away in its middle; gives the Job's status at its end."""
+    """The run, whose pod is taken away in its middle, and then that of the server that M1 is asked at; gives the Job's
+    status at its end."""
     cluster = release.cluster
     kubectl(release.namespace, "create", "-f", "-", given=manifests)
     wait_until(lambda: bool(servers(cluster, RUN, "m1")), LONGEST_RUN)
-    first, server = run_pods(cluster, RUN)[0], servers(cluster, RUN, "m1")[0]
+    first, server, before = run_pods(cluster, RUN)[0], servers(cluster, RUN, "m1")[0], server_pods(cluster, "m1")
     cluster.core.delete_namespaced_pod(first.metadata.name, release.namespace, grace_period_seconds=0)
     wait_until(lambda: server.metadata.uid not in [one.metadata.uid for one in servers(cluster, RUN)])
+    wait_until(lambda: True in server_pods(cluster, "m1", besides=before).values(), LONGEST_RUN)
+    [evicted] = server_pods(cluster, "m1", besides=before)
+    about = {"metadata": {"name": evicted, "namespace": release.namespace}}
+    cluster.core.create_namespaced_pod_eviction(evicted, release.namespace, about)
     status = wait_for_end(cluster, RUN, LONGEST_RUN)
     assert first.metadata.uid not in [pod.metadata.uid for pod in run_pods(cluster, RUN)]
     return status
+
+
+def server_pods(cluster: Cluster, model: str, besides: Iterable[str] = ()) -> dict[str, bool]:
+    """The pods of a model's server by name, and whether they answer; without those that are going."""
+    chosen = selector("model-server", RUN, model)
+    pods = cluster.core.list_namespaced_pod(cluster.namespace, label_selector=chosen).items
+    return {
+        pod.metadata.name: any(one.ready for one in pod.status.container_statuses or [])
+        for pod in pods
+        if not pod.metadata.deletion_timestamp and pod.metadata.name not in besides
+    }
 
 
 def test_a_run_that_lost_its_pod_goes_on_and_ends_well(run: Any, release: Release) -> None:
@@ -140,7 +157,8 @@ def test_the_release_is_tested_upgraded_and_removed(run: Any, release: Release) 
     helm("upgrade", namespace, "--reuse-values", "--set=regression.enabled=false", "--wait", "--timeout=5m")
     assert kubectl(namespace, "get", "secret", "srlm", "-o", f"jsonpath={secret}") == before
     helm("uninstall", namespace, "--wait")
-    assert kubectl(namespace, "get", "deployments,services,jobs,cronjobs", "-o", "name") == ""
+    # the reaper's Jobs go with their CronJob, a moment after it
+    wait_until(lambda: kubectl(namespace, "get", "deployments,services,jobs,cronjobs", "-o", "name") == "")
 
 
 def test_the_recipe_that_ran_can_be_read(manifests: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import platform
 import sys
 import threading
 from pathlib import Path
@@ -39,6 +40,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--max-batch-total-tokens", type=int, default=Limits.max_batch_total_tokens, help="tokens whose keys are kept"
     )
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float64"), default="auto")
+    parser.add_argument("--gpus", type=int, default=0, help="GPUs that must be here (default: 0, it takes what is)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads of the model (default: all)")
     parser.add_argument("--no-sharing", action="store_true", help="read every prompt in full (to measure the gain)")
     return parser.parse_args(argv)
@@ -81,6 +83,12 @@ def serve(options: argparse.Namespace) -> int:
 
 def start_engine(options: argparse.Namespace, served: Served) -> Engine:
     """Load the model and start to decode. Raises UserError when the model cannot be served."""
+    if (there := torch.cuda.device_count()) < options.gpus:
+        raise UserError(
+            f"the recipe asks for {options.gpus} GPUs (serving.pod.gpus) and torch sees {there} on {platform.node()}",
+            f"Set serving.pod.gpus to {there}, or see (nvidia-smi) why they are not there: the node's driver, its "
+            "device plugin, serving.pod.gpu_type.",
+        )
     log.info("loading %s", options.model)
     loaded = load(options.model, options.dtype)
     longest: int | None = getattr(loaded.model.config, "max_position_embeddings", None)

@@ -22,7 +22,7 @@ class Engine(Protocol):
         """Raises UserError when it is clear before any work that the engine cannot serve."""
 
     def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str | Address:
-        """Serve the model stage `model` under the name `name`; returns where: the URL alone of a server of the run."""
+        """Serve the model stage `model` under the name `name`; returns where. A URL alone is the run's own server."""
 
     def stop(self, run: str, name: str = "") -> None:
         """Stop the server of one model, or all of the run's."""

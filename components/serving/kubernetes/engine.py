@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from components.core.errors import UserError
 from components.core.images import WORKER
-from components.core.progress import say
+from components.core.progress import say, warn
 from components.core.proxies import ask_directly
 from components.core.stage import read_manifest
 from components.kubernetes.client import Cluster, connect, in_a_pod
 from components.kubernetes.objects import apply, owner_of_this_step
 from components.kubernetes.removal import remove_servers
 from components.kubernetes.settings import ClusterSettings
+from components.serving.address import Address
 from components.serving.kubernetes.launch import MODEL, PORT, ServedModel
 from components.serving.kubernetes.manifests import Server, deployment, require_fetchable, server_name, service
 from components.serving.kubernetes.readiness import is_ready, wait_until_ready
@@ -53,7 +54,7 @@ class KubernetesEngine:
                 "or serve here with --engine embedded.",
             )
 
-    def start(self, run: str, name: str, model: str, settings: ServingSettings) -> str:
+    def start(self, run: str, name: str, model: str, settings: ServingSettings) -> Address:
         """Applying the same again changes nothing, so a server that is ready already is used.
 
         One that is not may have failed for a reason that is gone: it starts anew.
@@ -68,7 +69,16 @@ class KubernetesEngine:
         url = f"http://{server_name(run, name)}.{self.cluster.namespace}.svc:{PORT}"
         if in_a_pod():
             _until_it_answers(url)
-        return url
+        return Address(url, revive=lambda: self._revive(server))
+
+    def _revive(self, server: Server) -> bool:
+        """A pod that was evicted, preempted or lost has another in its place: its Deployment's matter, not ours."""
+        if is_ready(self.cluster, server):
+            return False
+        warn(f"{server.name} does not answer: it is waited for as long as it may take to start")
+        wait_until_ready(self.cluster, server, again=True)
+        say(f"{server.name} is there again")
+        return True
 
     def stop(self, run: str, name: str = "") -> None:
         remove_servers(self.cluster, run, name)

@@ -41,7 +41,7 @@ def _dtype(settings: ServingSettings) -> str:
 
 
 def _transformers(model: ServedModel, settings: ServingSettings) -> list[str]:
-    return [
+    arguments = [
         f"--model={model.path}",
         f"--model-id={model.uri}",
         f"--model-sha={model.digest}",
@@ -49,6 +49,7 @@ def _transformers(model: ServedModel, settings: ServingSettings) -> list[str]:
         f"--max-total-tokens={settings.max_total_tokens}",
         f"--dtype={settings.dtype}",
     ]
+    return arguments + ([f"--gpus={settings.pod.gpus}"] if settings.pod.gpus else [])  # else it would take to CPUs
 
 
 def _tgi(model: ServedModel, settings: ServingSettings) -> list[str]:

@@ -31,24 +31,31 @@ def is_ready(cluster: Cluster, server: ModelServer) -> bool:
     return _ready(deployment, server.settings.replicas)
 
 
-def wait_until_ready(cluster: Cluster, server: ModelServer) -> None:
-    """Returns when every replica is ready; raises UserError with the reason in words when that cannot be."""
-    wait = Wait(cluster, _policy(server.settings), server.name, f"{server.name} cannot be served")
+def wait_until_ready(cluster: Cluster, server: ModelServer, again: bool = False) -> None:
+    """Returns when every replica is ready; raises UserError with the reason in words when that cannot be.
+
+    `again` is for one that has been ready before, or lost its pod while it started.
+    """
+    wait = Wait(cluster, _policy(server.settings, again), server.name, f"{server.name} cannot be served")
     while not _poll(cluster, server, wait):
         time.sleep(POLL_INTERVAL_S)
 
 
-def _policy(settings: ServingSettings) -> WaitPolicy:
-    """A server that ends while it starts would do so again and again, and nobody else frees what refuses its pod."""
+def _policy(settings: ServingSettings, again: bool) -> WaitPolicy:
+    """A server that ends while it starts would do so again and again, and nobody else frees what refuses its pod.
+
+    One that has shown that it can start may take as long as a start: for the node, or the quota, that another took.
+    """
     own: dict[FailureKind, str] = {
         "image": "Correct the image (engine_image, worker_image) or the cluster's access to its registry.",
         "config": "Correct the objects that cluster.* of the recipe names.",
         "out_of_memory": "Raise serving.pod.memory, or lower serving.max_batch and serving.max_total_tokens.",
         "crash": "Its log says why; serving.arguments and serving.quantize go to the launcher.",
     }
-    at_once: dict[FailureKind, float] = {"crash": 0.0, "quota": 0.0, "admission": 0.0}
+    first: dict[FailureKind, float] = {"crash": 0.0, "quota": 0.0, "admission": 0.0, "image": REGISTRY_TIMEOUT_S}
+    first |= {"unschedulable": settings.schedule_timeout}
     return WaitPolicy(
-        limits={"unschedulable": settings.schedule_timeout, "image": REGISTRY_TIMEOUT_S, **at_once},
+        limits=dict.fromkeys(first, float(max(settings.start_timeout, settings.schedule_timeout))) if again else first,
         remedies={**remedies("serving.pod", "serving.schedule_timeout"), **own},
         other_remedy="kubectl describe pod says more.",
         timeout_s=settings.start_timeout,
@@ -70,12 +77,20 @@ def _poll(cluster: Cluster, server: ModelServer, wait: Wait) -> bool:
         return True
     chosen = ",".join(f"{label}={value}" for label, value in server.labels.items())
     listed = cluster.core.list_namespaced_pod(namespace, label_selector=chosen).items
-    pods = [pod for pod in listed if not pod.metadata.deletion_timestamp]
+    found = [(diagnose(pod), pod) for pod in listed]
+    lost = [failure.text for failure, _ in found if failure and failure.kind == "evicted"]
+    if lost:
+        wait.policy = _policy(server.settings, again=True)
+    pods = [
+        (failure, pod)
+        for failure, pod in found
+        if not pod.metadata.deletion_timestamp and (failure is None or failure.kind != "evicted")
+    ]
     refusal = diagnose_creation(deployment)
     failures = [(refusal, None)] if refusal else []
-    failures += [(failure, pod) for pod in pods if (failure := diagnose(pod))]
-    least_advanced = min(map(_phase, pods), default=(0, "waiting for a pod"))
-    wait.check(failures, least_advanced[1])
+    failures += [(failure, pod) for failure, pod in pods if failure]
+    least_advanced = min((_phase(pod) for _, pod in pods), default=(0, "waiting for a pod"))
+    wait.check(failures, least_advanced[1], [f"{text}; another takes its place" for text in lost])
     return False
 
 

@@ -30,15 +30,15 @@ from components.training.dpo.settings import DpoSettings
 from components.training.sft.settings import SftSettings
 
 KEYS: dict[str, tuple[Settings, str]] = {
-    "base_model": (BaseModelSettings(base="some/model"), "edc5e22f69eef83c"),
+    "base_model": (BaseModelSettings(base="some/model"), "d58a6095b706c8cc"),
     "seed_data": (SeedDataSettings(messages="messages.jsonl"), "08acc8d6bf38dd11"),
     "eft": (EftSettings(), "b42d7b1cedbf26dd"),
-    "sft": (SftSettings(), "ad77cf35110eaf57"),
+    "sft": (SftSettings(), "71699023122d1ed9"),
     "prompts": (PromptsSettings(), "61892b9e762a2326"),
     "sampling": (SamplingSettings(), "adfde926da38a0b1"),
     "judging": (JudgingSettings(), "df9311033016bca4"),
     "pairs": (PairsSettings(), "5b6b254d0b37a65e"),
-    "dpo": (DpoSettings(), "8408b57cfcaf834d"),
+    "dpo": (DpoSettings(), "a3918cedf8cbfab1"),
     "instructions": (InstructionsSettings(reference="reference.json"), "c9a98b3954ccd643"),
     "questions": (QuestionsSettings(questions="questions.jsonl"), "45315ffaea32c098"),
     "evaluation_texts": (EvaluationTextsSettings(novelty=0.7), "2ff6a9a98563c029"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from components.core.errors import UserError
+from components.serving.address import Address
 from components.serving.client import Client, Completion, Request, Sampling
 from components.serving.patience import Circuit, RetryPolicy
 from components.serving.waiting import wait_asked_for
@@ -22,7 +23,7 @@ def requests(number: int) -> list[Request]:
     return [Request(str(n), [{"role": "user", "content": str(n)}], sampling, seed=n) for n in range(number)]
 
 
-def ask(url: str, number: int = 1, clock: VirtualTime | None = None, **policy: Any) -> list[Completion]:
+def ask(url: str | Address, number: int = 1, clock: VirtualTime | None = None, **policy: Any) -> list[Completion]:
     """All requests at once."""
     clock = clock or VirtualTime()
 
@@ -180,3 +181,37 @@ def test_waits_are_drawn_from_all_of_a_range_that_doubles() -> None:
 )
 def test_how_servers_ask_for_a_wait(headers: dict[str, str], said: str, wait: float | None) -> None:
     assert wait_asked_for(headers, said, now=10.0) == pytest.approx(wait)
+
+
+def test_a_server_of_the_run_that_went_away_is_waited_for_by_one_caller(serve: Callable[[Script], str]) -> None:
+    """Its Deployment replaces it: for half an hour, longer than the patience that an endpoint of others gets. What was
+    asked meanwhile is answered; who asks learns from the cluster that it is back, and not by trying for so long."""
+    clock, away, waited = VirtualTime(), [True], []
+
+    def revive() -> bool:
+        if not away[0]:
+            return False
+        waited.append(clock.time)
+        clock.time += 1800
+        away[0] = False
+        return True
+
+    script = Script(lambda _, body: (503, "no endpoints") if away[0] else said(body["messages"][0]["content"]))
+    address = Address(serve(script), patience=900, revive=revive)
+    assert [made.text for made in ask(address, 40, clock)] == [str(n) for n in range(40)]
+    assert len(waited) == 1 and waited[0] < 60
+    assert len(script.bodies) <= 3 * 40  # two rounds that fail, one that is answered
+
+
+def test_a_server_that_cannot_come_back_ends_it_with_the_cluster_s_reason(serve: Callable[[Script], str]) -> None:
+    def revive() -> bool:
+        raise UserError("m1 cannot be served: server needs more memory than its limit (OOMKilled)", "Raise it.")
+
+    with pytest.raises(UserError, match="OOMKilled"):
+        ask(Address(serve(Script(lambda *_: (503, "no endpoints"))), revive=revive), 40)
+
+
+def test_one_that_is_there_and_does_not_answer_is_given_up_as_ever(serve: Callable[[Script], str]) -> None:
+    """The cluster calls it ready."""
+    with pytest.raises(UserError, match="did not answer after 5 attempts"):
+        ask(Address(serve(Script(lambda *_: (503, "no endpoints"))), revive=lambda: False), attempts=5)

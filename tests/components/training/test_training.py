@@ -165,7 +165,7 @@ def test_the_adapter_changes_the_logits_and_is_merged(model: Path, tmp_path: Pat
         on = trainer.model(**ids).logits
         with trainer.model.disable_adapter():
             off = trainer.model(**ids).logits
-        save_model(trainer.model, tokenizer, tmp_path / "merged", model, torch.float32)
+        save_model(trainer.model, tmp_path / "merged", model, torch.float32)
         merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()(**ids).logits
     assert (on - off).abs().max() > 1e-3
     torch.testing.assert_close(merged, on, atol=1e-4, rtol=1e-4)

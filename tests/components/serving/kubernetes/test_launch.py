@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from components.core.errors import UserError
+from components.serving.embedded import __main__ as embedded
 from components.serving.kubernetes.launch import LAUNCHES, ServedModel
 from components.serving.settings import ServingSettings
 
@@ -40,3 +42,11 @@ def test_tgi_refuses_a_data_type_beside_a_quantization() -> None:
     arguments = LAUNCHES["tgi"].arguments(MODEL, ServingSettings(quantize="fp8", **GPU))
     assert "--quantize=fp8" in arguments
     assert not [one for one in arguments if one.startswith("--dtype")]
+
+
+def test_our_own_server_refuses_a_node_without_the_gpus_that_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would serve on CPUs without a word; the other engines do not start then. The model is not even looked for."""
+    told = LAUNCHES["transformers"].arguments(MODEL, ServingSettings(**GPU))
+    monkeypatch.setattr(embedded.torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match=r"asks for 2 GPUs \(serving.pod.gpus\) and torch sees 1"):
+        embedded.start_engine(embedded.arguments(told), embedded.Served("m", None))

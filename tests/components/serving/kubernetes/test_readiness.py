@@ -139,6 +139,45 @@ def test_a_pod_without_a_node_is_waited_for_no_longer_than_the_recipe_says() -> 
         wait((deployment(), [pod(node=None, conditions=[nowhere])]), schedule_timeout=0)
 
 
+GONE = V1PodCondition(type="DisruptionTarget", status="True", reason="PreemptionByScheduler", message="by another")
+NOWHERE = V1PodCondition(type="PodScheduled", status="False", reason="Unschedulable", message="Insufficient gpu")
+
+
+def evicted() -> V1Pod:
+    """As the node leaves it: failed, and not deleted."""
+    pod_ = pod(weights=DONE, server=CRASHED)
+    pod_.status.phase, pod_.status.reason, pod_.status.message = "Failed", "Evicted", "low on memory"
+    return pod_
+
+
+@pytest.mark.parametrize("lost", [evicted(), pod(weights=DONE, server=WEIGHTS_RUN, conditions=[GONE])])
+def test_a_pod_that_is_taken_away_is_replaced_and_waited_for(lost: V1Pod, capsys: pytest.CaptureFixture[str]) -> None:
+    """Even where its place was taken and there is no node for a while: the recipe's limit is for a first start."""
+    wait(
+        (deployment(), [lost]),
+        (deployment(), [lost, pod(node=None, conditions=[NOWHERE])]),
+        (deployment(), [lost, pod(weights=DONE, server=WEIGHTS_RUN)]),
+        (deployment(ready=1), [lost]),
+        schedule_timeout=0,
+    )
+    told = [line.removeprefix("m1: ").removesuffix(" (0 s)") for line in capsys.readouterr().err.splitlines()]
+    assert told[0].endswith("; another takes its place") and ("Evicted" in told[0] or "Preemption" in told[0])
+    assert told[1:] == ["waiting for a pod", "no node takes the pod: Insufficient gpu", "loading the model"]
+
+
+def test_a_server_that_was_ready_may_crash_once_and_start_again() -> None:
+    """Kubernetes starts it again by itself; the third time in a row it is believed."""
+    once = V1ContainerStatus(name="server", image="i:1", image_id="", ready=False, restart_count=1, last_state=CRASHED,
+                             state=WEIGHTS_RUN)  # fmt: skip
+    crashed = pod(weights=DONE, server=WEIGHTS_RUN)
+    crashed.status.container_statuses = [once]
+    polls = ((deployment(), [crashed]), (deployment(ready=1), []))
+    wait_until_ready(ScriptedCluster(*polls), server(), again=True)  # type: ignore[arg-type]
+    once.restart_count = 2
+    with pytest.raises(UserError, match="started again 2 times"):
+        wait_until_ready(ScriptedCluster(*polls), server(), again=True)  # type: ignore[arg-type]
+
+
 def test_a_server_that_somebody_removes_is_not_waited_for() -> None:
     with pytest.raises(UserError, match="was removed while it was waited for"):
         wait()

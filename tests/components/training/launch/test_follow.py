@@ -149,6 +149,9 @@ GATED = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
 QUOTA = 'pods "m2-node-0-0-x" is forbidden: exceeded quota: gpus'
 
 
+NOMINATED = {"metadata": {"name": "e"}, "involvedObject": {}, "reason": "Nominated"}
+
+
 def failed_creation(job: str, when: str) -> dict[str, Any]:
     about = {"kind": "Job", "name": job}
     return {
@@ -188,7 +191,7 @@ def test_refusals_of_an_earlier_job_or_another_one_are_not_its_own(
 
 @pytest.mark.parametrize(
     ("condition", "events", "ends"),
-    [(NO_ROOM, [], True), (NO_ROOM, [{"metadata": {"name": "e"}, "involvedObject": {}}], False), (GATED, [], False)],
+    [(NO_ROOM, [], True), (NO_ROOM, [NOMINATED], False), (GATED, [], False)],
     ids=["no node", "a node is coming", "in a queue"],
 )
 def test_a_pod_without_a_node_is_waited_for_so_long_unless_one_is_coming(

@@ -66,6 +66,15 @@ def test_the_workers_are_told_what_to_make_and_how_many_they_are(job: TrainJob) 
     assert trainer["args"][:2] == ["-m", WORKER]
 
 
+def test_no_autoscaler_moves_its_pods(job: TrainJob) -> None:
+    patch = manifest(job, "TrainingRuntime")["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]
+    pod = patch["template"]["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]
+    assert pod["metadata"]["annotations"] == {
+        "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+        "karpenter.sh/do-not-disrupt": "true",
+    }
+
+
 def test_the_disk_that_checkpoints_take_is_asked_for(job: TrainJob) -> None:
     """A request: on a node without it the pod is not placed, and a limit would end the training."""
     asked = manifest(job, "TrainingRuntime")["spec"]["trainer"]["resourcesPerNode"]
