@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -51,7 +52,8 @@ def shorten_executors(spec: Spec) -> None:
     """What a step does not need, as its text stands in six node states of each of its runs.
 
     KFP writes each request and limit twice: as it is (resourceMemoryLimit: 4Gi), which backends since 2.4 read, and as
-    a number for older ones (memoryLimit: 4.29). Its shell command is indented by 25 spaces within lines.
+    a number for older ones (memoryLimit: 4.29). Its shell command is indented by 25 spaces within lines; the step's
+    function comes with its docstring.
     """
     for executor in spec["deploymentSpec"]["executors"].values():
         container = executor.get("container", {})
@@ -60,6 +62,15 @@ def shorten_executors(spec: Spec) -> None:
             del amounts[name]
         if container.get("command", [])[:2] == ["sh", "-ec"]:
             container["command"][2] = re.sub(" {2,}", " ", container["command"][2])
+            container["command"][3] = _without_docstring(container["command"][3])
+
+
+def _without_docstring(source: str) -> str:
+    module = ast.parse(source)
+    for function in module.body:
+        if isinstance(function, ast.FunctionDef) and ast.get_docstring(function):
+            del function.body[0]
+    return ast.unparse(module)
 
 
 def merge_executors(spec: Spec, platform: Spec) -> None:

@@ -52,18 +52,27 @@ def worker_step(
     task.set_caching_options(False).set_display_name(title).set_container_image(image).set_retry(**RETRY)
     steps = recipe.cluster.steps
     give_amounts(set_up_pod(task, recipe.cluster, keys), steps, steps)
+    if keys:
+        keep(task)
     return shape_step(task, recipe.cluster.pods.get(kind))
+
+
+def keep(task: Any) -> Any:
+    """No autoscaler moves the pod of a step that takes long; the others are over before one looks."""
+    for name, value in KEEP.items():
+        kubernetes.add_pod_annotation(task, name, value)
+    return task
 
 
 def import_step(task: Any, title: str, recipe: Recipe, image: Any) -> Any:
     """The step that imports models, in the trainer's image: it may read a whole one (GGUF), as training does."""
-    worker_step(task, title, recipe, image, kind="importer")
+    keep(worker_step(task, title, recipe, image, kind="importer"))
     return give_amounts(task, recipe.cluster.steps, recipe.resources)
 
 
 def training_step(task: Any, title: str, recipe: Recipe, image: Any, keys: tuple[str, ...] = ()) -> Any:
     """A step that trains in its own pod or, with several nodes, has a TrainJob do it and only watches."""
-    worker_step(task, title, recipe, image, keys, "step" if recipe.resources.nodes > 1 else "trainer")
+    keep(worker_step(task, title, recipe, image, keys, "step" if recipe.resources.nodes > 1 else "trainer"))
     return task if recipe.resources.nodes > 1 else give_resources(task, recipe.resources, recipe.cluster)
 
 
@@ -78,8 +87,6 @@ def set_up_pod(task: Any, cluster: ClusterSettings, keys: tuple[str, ...] = ()) 
     kubernetes.use_secret_as_env(task, cluster.secret, {name: name for name in (*FROM_SECRET, *keys)}, optional=True)
     give_environment(task, cluster.environment)
     kubernetes.set_image_pull_policy(task, "IfNotPresent")  # an image's tag is a version
-    for name, value in KEEP.items():
-        kubernetes.add_pod_annotation(task, name, value)
     if cluster.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, cluster.image_pull_secrets)
     return task

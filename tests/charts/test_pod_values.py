@@ -11,7 +11,7 @@ import yaml
 from tests.helpers.chart import CHART, containers, pod_specs, refusal, render
 
 EVERYTHING = f"--values={CHART / 'ci' / 'everything-values.yaml'}"
-PARTS = ("mlflow", "seaweedfs", "judge", "training", "regression", "tests")
+PARTS = ("mlflow", "seaweedfs", "judge", "training", "regression", "reaper", "tests")
 SHAPE: dict[str, Any] = {
     "labels": {"sidecar.istio.io/inject": "false"},
     "annotations": {"example.com/cost-centre": "42"},
