@@ -18,7 +18,7 @@ ITEMS = 40
 OUTSIDE = {"messages": Parent(uri="s3://somebody-elses/messages.jsonl", digest="d0")}
 
 
-def make_model(root: Path, weights: str, parents: Mapping[str, Parent] = OUTSIDE) -> str:
+def make_model(root: Path | str, weights: str, parents: Mapping[str, Parent] = OUTSIDE) -> str:
     """A finished sft stage whose model file holds the text `weights`."""
     stage = Stage(str(root), "sft", Settings(), {**parents, "weights": Parent(uri="made up", digest=weights)})
     curve = [CurvePoint(id=str(step), step=step, values={"loss": 1 / step}) for step in (1, 2)]
@@ -28,7 +28,7 @@ def make_model(root: Path, weights: str, parents: Mapping[str, Parent] = OUTSIDE
     return stage.uri
 
 
-def measure(root: Path, model: str, right: int, seed_data: str = "seeds") -> str:
+def measure(root: Path | str, model: str, right: int, seed_data: str = "seeds") -> str:
     """A finished evaluation: of ITEMS prompts with a pair each, the judge orders the first `right` as people did."""
     stage = Stage(str(root), "evaluation", Settings(), {"model": parent(model), **seed(seed_data)})
     metric = "pairwise_accuracy"
@@ -44,7 +44,7 @@ def seed(digest: str) -> dict[str, Parent]:
     return {"seed_data": Parent(uri=f"seed data {digest}", digest=digest)}
 
 
-def trained(root: Path, name: str, alias: str, right: int = 20, run: str = "run-1") -> TrainedModel:
+def trained(root: Path | str, name: str, alias: str, right: int = 20, run: str = "run-1") -> TrainedModel:
     """A measured model of a run; its weights are its alias."""
     uri = make_model(root, alias)
     return TrainedModel(name, alias, uri, [measure(root, uri, right)], run)
@@ -55,7 +55,7 @@ def policy(name: str) -> GateSettings:
     return GateSettings(registered_name=name, improve={"pairwise_accuracy": 0.0}, resamples=200, min_items=10)
 
 
-def gated(root: Path, tracking_uri: str, model: TrainedModel, previous: Sequence[str] = ()) -> str:
+def gated(root: Path | str, tracking_uri: str, model: TrainedModel, previous: Sequence[str] = ()) -> str:
     """The URI of the gate's stage for a model."""
     candidate = GatedModel(model.uri, model.measured, previous)
     made = pass_gate(str(root), policy(model.registered_name), candidate, tracking_uri)
