@@ -35,7 +35,7 @@ VERSIONS = {
     "seed_data": 3,
     "eft": 3,
     "sft": 3,
-    "prompts": 3,
+    "prompts": 4,
     "sampling": 1,
     "judging": 3,
     "pairs": 2,

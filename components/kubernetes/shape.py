@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from components.core.settings import Settings
 
@@ -41,6 +41,7 @@ OF_NODES = frozenset(
 # What kfp-kubernetes 2.17 can tell Kubeflow Pipelines of a step.
 OF_STEPS = frozenset({"affinity", "imagePullSecrets", "nodeSelector", "securityContext", "tolerations", "volumes"})
 STEP_USER = {"runAsUser": "run_as_user", "runAsGroup": "run_as_group"}
+REMOVED = "null"  # what stands for null
 STEP_VOLUMES = frozenset({"persistentVolumeClaim", "secret", "configMap", "emptyDir", "ephemeral"})
 
 
@@ -55,13 +56,21 @@ class PodShape(Settings):
         default_factory=dict, description="env, volumeMounts, securityContext, claims of resources"
     )
 
+    @field_validator("spec", "container", mode="before")
+    @classmethod
+    def _nulls_in_words(cls, value: Any) -> Any:
+        """Kubeflow Pipelines takes no null in what its steps are given."""
+        if isinstance(value, dict):
+            return {name: REMOVED if one is None else cls._nulls_in_words(one) for name, one in value.items()}
+        return value
+
     @model_validator(mode="after")
     def _known_fields(self) -> Self:
         for section, known in (("spec", SPEC), ("container", CONTAINER)):
             for name, value in getattr(self, section).items():
                 if name not in known:
                     raise ValueError(f"{section}.{name} cannot be set; what can are {', '.join(known)}")
-                if value is not None and not isinstance(value, known[name]):
+                if not isinstance(value, known[name]) and (value != REMOVED or known[name] in (dict, list)):
                     raise ValueError(f"{section}.{name} is {value!r}, and not of the form that a pod has it in")
                 for entry in value if isinstance(value, list) else ():
                     if lacking := [key for key in NAMED.get(name, ()) if key not in dict(entry)]:
@@ -77,8 +86,8 @@ class PodShape(Settings):
         yield from (f"spec.{name}" for name in self.spec if name not in OF_STEPS)
         yield from (f"container.{name}" for name in self.container if name not in ("env", "volumeMounts"))
         yield from (f"spec.affinity.{name}" for name in self.spec.get("affinity") or () if name != "nodeAffinity")
-        user = self.spec.get("securityContext") or {}
-        yield from (f"spec.securityContext.{name}" for name, value in user.items() if value and name not in STEP_USER)
+        user = {name: one for name, one in (self.spec.get("securityContext") or {}).items() if one != REMOVED}
+        yield from (f"spec.securityContext.{name}" for name in user if name not in STEP_USER)
         volumes = {volume.get("name"): set(volume) - {"name"} for volume in self.spec.get("volumes") or ()}
         yield from (f"spec.volumes ({', '.join(kind)})" for kind in volumes.values() if not kind <= STEP_VOLUMES)
         for mount in self.container.get("volumeMounts") or ():
@@ -101,7 +110,7 @@ def merged(value: Any, patch: Any) -> Any:
     if isinstance(patch, Mapping):
         before = value if isinstance(value, Mapping) else {}
         after = {**before, **{name: merged(before.get(name), one) for name, one in patch.items()}}
-        return {name: one for name, one in after.items() if one is not None}
+        return {name: one for name, one in after.items() if one is not None and one != REMOVED}
     if isinstance(patch, list) and isinstance(value, list):
         named = {_identity(one) for one in patch} - {None}
         return [*(one for one in value if _identity(one) not in named), *patch]

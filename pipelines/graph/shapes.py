@@ -7,7 +7,7 @@ from typing import Any
 
 from kfp import kubernetes
 
-from components.kubernetes.shape import STEP_USER, PodShape
+from components.kubernetes.shape import REMOVED, STEP_USER, PodShape
 
 
 def shape_step(task: Any, shape: PodShape | None) -> Any:
@@ -27,7 +27,8 @@ def shape_step(task: Any, shape: PodShape | None) -> Any:
         kubernetes.add_node_affinity_json(task, affinity)
     if secrets := spec.get("imagePullSecrets"):
         kubernetes.set_image_pull_secrets(task, [secret["name"] for secret in secrets])
-    user = {STEP_USER[name]: value for name, value in (spec.get("securityContext") or {}).items() if value is not None}
+    context = (spec.get("securityContext") or {}).items()
+    user = {STEP_USER[name]: value for name, value in context if value != REMOVED}
     if user:
         kubernetes.set_security_context(task, **user, run_as_non_root=True)
     for one in shape.container.get("env") or ():

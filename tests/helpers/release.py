@@ -38,15 +38,15 @@ class Release:
 
 
 @contextmanager
-def installed() -> Iterator[Release]:
-    """Install the chart into a new namespace; both are gone afterwards."""
+def installed(*more: str) -> Iterator[Release]:
+    """Install the chart into a new namespace, with `more` values; both are gone afterwards."""
     cluster = connect(f"srlm-release-{secrets.token_hex(3)}")
     cluster.core.create_namespace({"metadata": {"name": cluster.namespace, "labels": RESTRICTED}})
     rules = {"metadata": {"name": "people"}}
     cluster.core.create_namespaced_resource_quota(cluster.namespace, {**rules, "spec": {"hard": HARD}})
     cluster.core.create_namespaced_limit_range(cluster.namespace, {**rules, "spec": {"limits": [RATIO]}})
     try:
-        helm("install", cluster.namespace, *(f"--set={value}" for value in VALUES), "--wait", "--timeout=5m")
+        helm("install", cluster.namespace, *(f"--set={value}" for value in (*VALUES, *more)), "--wait", "--timeout=5m")
         with ExitStack() as stack:
             store = stack.enter_context(from_here(cluster, "http://srlm-store:8333"))
             registry = stack.enter_context(from_here(cluster, "http://srlm-mlflow:5000"))

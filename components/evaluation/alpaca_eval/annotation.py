@@ -22,7 +22,7 @@ from components.metrics.bootstrap import Resampling
 from components.metrics.labels import LC_FORMS, OFFICIAL_TEMPLATE
 from components.metrics.observations import Values, figures, observations
 from components.serving.answers import unanswered
-from components.serving.completions import Endpoint, answering_model
+from components.serving.completions import Endpoint, answering_model, endpoint_address
 
 OUTCOME_VALUES = {"win": 1.0, "tie": 0.0, "loss": -1.0}
 # An annotator that answers less than this share of the questions says little about any model.
@@ -38,6 +38,12 @@ class Annotator:
 
     def parent(self) -> Parent:
         return answering_model(self.model, self.endpoint)
+
+    def name(self) -> str:
+        """In AlpacaEval's files: by what its identity is, and the same wherever the store or the endpoint lies."""
+        if self.model:
+            return "/".join(self.model.rstrip("/").split("/")[-2:])  # its stage and key
+        return endpoint_address(self.endpoint).model or f"annotator-{self.parent().digest[:12]}"
 
 
 def make_annotations(
@@ -73,7 +79,7 @@ def make_annotations(
     observed |= {"lc_win_rate": lengths.observed} if lengths else {}
     observed = {metric: values for metric, values in observed.items() if values}
     with tempfile.TemporaryDirectory() as folder:
-        write_alpaca_eval_files(Path(folder), name, annotator.parent().uri, instruction_set, outputs, annotations)
+        write_alpaca_eval_files(Path(folder), name, annotator.name(), instruction_set, outputs, annotations)
         return stage.publish(
             count(annotations, outcomes, without),
             {"annotations": annotations, "comparisons": comparisons, "observations": observations(observed)},

@@ -25,7 +25,7 @@ def write_alpaca_eval_files(
     outputs: Mapping[str, Candidate],
     annotations: Sequence[Annotation],
 ) -> None:
-    """Write `model_outputs.json` and `annotations.json`; `generator` names the model, `annotator` may be a URI."""
+    """Write `model_outputs.json` and `annotations.json`; both names hang on no place."""
     by_id = {annotation.id: annotation for annotation in annotations}
     answered = [
         {"instruction": i.text, "dataset": i.dataset, "output": outputs[i.id].text, "generator": generator}

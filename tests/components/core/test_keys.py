@@ -34,7 +34,7 @@ KEYS: dict[str, tuple[Settings, str]] = {
     "seed_data": (SeedDataSettings(messages="messages.jsonl"), "08acc8d6bf38dd11"),
     "eft": (EftSettings(), "b42d7b1cedbf26dd"),
     "sft": (SftSettings(), "71699023122d1ed9"),
-    "prompts": (PromptsSettings(), "61892b9e762a2326"),
+    "prompts": (PromptsSettings(), "6d5a0c3f0cba3c3a"),
     "sampling": (SamplingSettings(), "adfde926da38a0b1"),
     "judging": (JudgingSettings(), "df9311033016bca4"),
     "pairs": (PairsSettings(), "5b6b254d0b37a65e"),

@@ -132,6 +132,9 @@ def test_a_user_that_the_cluster_gives() -> None:
     for pod in (server, job):
         context = pod(shaped(server=nobody, job=nobody))["spec"]["securityContext"]
         assert context == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    of_step = executors(shaped(server=nobody, job=nobody, trainer=nobody))[1]["exec-dpo"]
+    assert of_step["securityContext"] == {"runAsNonRoot": True}
+    assert "runAsUser" not in trainer(shaped("resources.nodes=2", trainer=nobody))["spec"]["securityContext"]
 
 
 def test_a_volume_of_ones_own_takes_the_place_of_ours() -> None:
@@ -197,6 +200,7 @@ def test_what_a_node_cannot_have_is_refused_when_the_recipe_is_read(name: str) -
         ({"spec": {"containers": []}}, "spec.containers cannot be set"),
         ({"spec": {"priorityclassName": "x"}}, "spec.priorityclassName cannot be set"),
         ({"spec": {"nodeSelector": ["x"]}}, "not of the form"),
+        ({"spec": {"tolerations": None}}, "not of the form"),
         ({"spec": {"volumes": [{"emptyDir": {}}]}}, "has no name"),
         ({"container": {"image": "x"}}, "container.image cannot be set"),
         ({"container": {"resources": {"limits": {"cpu": "1"}}}}, "amounts are said in"),

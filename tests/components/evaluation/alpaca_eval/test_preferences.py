@@ -15,6 +15,7 @@ from components.core.stage import Stage
 from components.evaluation.alpaca_eval.annotation import Annotator, make_annotations
 from components.evaluation.alpaca_eval.preferences import annotate, annotator_prompt
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
+from components.serving.address import ANNOTATOR_KEY, Address
 from tests.helpers.scripted_endpoint import Script, said, says
 
 Serve = Callable[[Script], str]
@@ -270,3 +271,21 @@ def test_each_prompt_without_an_outcome_has_its_reason(serve: Serve, tmp_path: P
         "head to head: annotator's content_filter": 1,
         "head to head: no verdict in both orders": 1,
     }
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_is_stored_does_not_tell_where_the_annotator_was_asked(serve: Serve, tmp_path: Path, named: bool) -> None:
+    """The same key, and the same digest, at two addresses and in two stores."""
+    made = []
+    for place in ("here", "there"):
+        root, asked = str(tmp_path / place), instructions(4)
+        stage = Stage(root, "instructions", AnnotationSettings(), {})
+        stage.publish(Counts(), {"instructions": asked})
+        evaluation = Stage(root, "evaluation", AnnotationSettings(), {})
+        evaluation.publish(Counts(), {"outputs": list(outputs(asked).values()), "answers": []})
+        script = says(lambda _: "m")
+        script.routes = {"/v1/models": {"data": [{"id": "annotator-large"}]}} if named else {}
+        annotator = Annotator(Address(serve(script), key_variable=ANNOTATOR_KEY))
+        made.append(make_annotations(root, AnnotationSettings(), "m1", evaluation.uri, "", stage.uri, annotator))
+    assert made[0].key == made[1].key
+    assert made[0].digest == made[1].digest
