@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from typing import Any
 
 RUN_EVENTS, STEP_EVENTS = "SRLM_EVENTS", "SRLM_STEP_EVENTS"
 SECONDS_BETWEEN_LINES = 10.0
+PROGRESS_LINE = re.compile(r"(.+): (\d+)/(\d+), [\d.]+/s, ")  # as Progress writes it where nobody takes events
 
 
 def emit(kind: str, **fields: Any) -> bool:

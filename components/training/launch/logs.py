@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from components.core.errors import UserError
+from components.core.progress import PROGRESS_LINE, emit
 from components.kubernetes.client import Cluster
 from components.kubernetes.logs import log_lines
 from components.training.launch.request import PROBLEM
@@ -38,6 +39,8 @@ class Log:
                 self._problem = self._problem or _user_error(problems[0])
                 if not shown:
                     continue
+            if counted := PROGRESS_LINE.match(shown):  # so the step's course tells how far another pod is
+                emit("progress", label=counted[1], done=int(counted[2]), total=int(counted[3]))
             shown = prefix + shown
             self._last.append(shown)
             print(shown, file=sys.stderr, flush=True)

@@ -17,6 +17,7 @@ from components.core.errors import UserError
 from components.core.progress import STEP_EVENTS, Progress, say
 from components.core.step import step
 from components.core.store import DirectoryStore
+from components.training.launch.logs import Log
 
 COUNT = "from components.core.progress import Progress; Progress('training', 9).advance(4)"
 
@@ -65,6 +66,14 @@ def test_processes_of_the_step_count_too(tmp_path: Path) -> None:
     with recorded(str(tmp_path), "run", "train M2"), step("train M2"):
         subprocess.run([sys.executable, "-c", COUNT], check=True)
         assert seen(tmp_path, lambda one: one.count == 4).text.startswith("train M2: training 4/9")
+
+
+def test_a_pod_that_trains_elsewhere_counts_by_its_log(tmp_path: Path) -> None:
+    """It knows nothing of the step; what it writes is what Progress writes where nobody takes events."""
+    written = subprocess.run([sys.executable, "-c", COUNT], check=True, capture_output=True, text=True).stderr
+    with recorded(str(tmp_path), "run", "train M2"), step("train M2"):
+        Log().follow(["loading", *written.splitlines(), "training: 4/9, 0.41/s, 12 s left"], prefix="node-0: ")
+        assert seen(tmp_path, lambda one: one.count == 4).total == 9
 
 
 def test_a_failure_is_kept_with_its_remedy(tmp_path: Path) -> None:
