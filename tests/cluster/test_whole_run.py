@@ -1,12 +1,13 @@
 """A whole run without Kubeflow: the chart, a Job, a Deployment for each model, and nothing left of it afterwards.
 
-All of it in a namespace with a ResourceQuota and a LimitRange (tests/helpers/release.py).
+All of it in a namespace with a ResourceQuota and a LimitRange, as a user whom no image knows (helpers/release.py).
 
 It is the last of this folder, because it removes the release in the end.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -24,7 +25,19 @@ from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY
 from components.kubernetes.settings import ClusterSettings
 from pipelines.cluster import permissions
 from pipelines.cluster.reach import store_of_runs
-from tests.helpers.release import HARD, Release, helm, kubectl, nothing_serves, run_pods, servers, srlm, wait_for_end
+from tests.helpers.release import (
+    HARD,
+    USER,
+    USER_CONTEXT,
+    Release,
+    helm,
+    kubectl,
+    nothing_serves,
+    run_pods,
+    servers,
+    srlm,
+    wait_for_end,
+)
 from tests.helpers.small_world import store_small_world
 from tests.helpers.waiting import wait_until
 
@@ -40,6 +53,8 @@ def manifests(release: Release, tmp_path_factory: pytest.TempPathFactory) -> str
     """What `srlm manifests` prints for a small world whose files lie in the release's store."""
     recipe = store_small_world(tmp_path_factory.mktemp("world"), "s3://srlm/world")
     command = ["manifests", str(recipe), "--runner=job", f"--run={RUN}", *(f"--set={one}" for one in SIZES)]
+    shape = {"spec": {"securityContext": USER_CONTEXT}}
+    command += [f"--set=cluster.pods={json.dumps({'job': shape, 'server': shape})}"]
     return srlm(*command, "--set=annotation.head_to_head=false", "--set=instructions=null")
 
 
@@ -52,6 +67,7 @@ def run(release: Release, manifests: str) -> Any:
     wait_until(lambda: bool(servers(cluster, RUN, "m1")), LONGEST_RUN)
     first, server, before = run_pods(cluster, RUN)[0], servers(cluster, RUN, "m1")[0], server_pods(cluster, "m1")
     cluster.core.delete_namespaced_pod(first.metadata.name, release.namespace, grace_period_seconds=0)
+    assert server.spec.template.spec.security_context.run_as_user == USER
     wait_until(lambda: server.metadata.uid not in [one.metadata.uid for one in servers(cluster, RUN)])
     wait_until(lambda: True in server_pods(cluster, "m1", besides=before).values(), LONGEST_RUN)
     [evicted] = server_pods(cluster, "m1", besides=before)
@@ -76,6 +92,15 @@ def server_pods(cluster: Cluster, model: str, besides: Iterable[str] = ()) -> di
 def test_a_run_that_lost_its_pod_goes_on_and_ends_well(run: Any, release: Release) -> None:
     assert run.succeeded == 1
     assert "stages were reused" in kubectl(release.namespace, "logs", f"job/{RUN}")
+
+
+def test_everything_ran_as_a_user_that_no_image_knows(run: Any, release: Release) -> None:
+    """Store, registry and the Job; that the servers did is seen while they are there."""
+    chosen = "app.kubernetes.io/instance=srlm"
+    pods = release.cluster.core.list_namespaced_pod(release.namespace, label_selector=chosen).items
+    assert len(pods) >= 2
+    seen = [pod.spec.security_context for pod in (*pods, *run_pods(release.cluster, RUN))]
+    assert {(one.run_as_user, one.run_as_group) for one in seen} == {(USER, None)}
 
 
 def test_the_namespace_refuses_what_does_not_say_its_amounts(run: Any, release: Release) -> None:

@@ -1,9 +1,10 @@
 """The chart as a user installs it: with store and registry, in a namespace with rules that people meet: it enforces Pod
-Security "restricted", has a quota, and a LimitRange."""
+Security "restricted", has a quota and a LimitRange, and its pods have a user that no image knows, as on OpenShift."""
 
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from pipelines.cluster.reach import from_here
 from tests.helpers.chart import CHART, helm_program
 
 VALUES = ("seaweedfs.enabled=true", "mlflow.enabled=true", "networkPolicy.enabled=true")
+USER = 1_000_000_000 + secrets.randbelow(10**9)
+USER_CONTEXT = {"runAsUser": USER, "runAsGroup": None, "fsGroup": USER}  # its group is 0
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 HARD = {"requests.cpu": "4", "requests.memory": "16Gi", "limits.cpu": "48", "limits.memory": "256Gi"}
 # A ratio alone: with a maximum Kubernetes would set amounts by itself where a container has none.
@@ -38,15 +41,16 @@ class Release:
 
 
 @contextmanager
-def installed(*more: str) -> Iterator[Release]:
-    """Install the chart into a new namespace, with `more` values; both are gone afterwards."""
+def installed() -> Iterator[Release]:
+    """Install the chart into a new namespace; both are gone afterwards."""
     cluster = connect(f"srlm-release-{secrets.token_hex(3)}")
     cluster.core.create_namespace({"metadata": {"name": cluster.namespace, "labels": RESTRICTED}})
     rules = {"metadata": {"name": "people"}}
     cluster.core.create_namespaced_resource_quota(cluster.namespace, {**rules, "spec": {"hard": HARD}})
     cluster.core.create_namespaced_limit_range(cluster.namespace, {**rules, "spec": {"limits": [RATIO]}})
     try:
-        helm("install", cluster.namespace, *(f"--set={value}" for value in (*VALUES, *more)), "--wait", "--timeout=5m")
+        values = (*VALUES, *(f"podSecurityContext.{name}={json.dumps(one)}" for name, one in USER_CONTEXT.items()))
+        helm("install", cluster.namespace, *(f"--set={value}" for value in values), "--wait", "--timeout=5m")
         with ExitStack() as stack:
             store = stack.enter_context(from_here(cluster, "http://srlm-store:8333"))
             registry = stack.enter_context(from_here(cluster, "http://srlm-mlflow:5000"))
