@@ -30,6 +30,7 @@ from components.serving.kubernetes.launch import LAUNCHES
 from components.serving.kubernetes.manifests import require_fetchable
 from components.serving.kubernetes.readiness import wait_until_ready
 from pipelines.cluster.manifests import Readable
+from pipelines.cluster.reach import named_by_chart
 from pipelines.recipe import recipe_of
 
 POLL_INTERVAL_S = 5.0
@@ -71,7 +72,7 @@ def deployed_model(request: DeployRequest, tracking_uri: str, namespace: str, cl
     if follows and not namespace:
         raise UserError("what follows an alias gets rights in a namespace, and none is named", "Give --namespace.")
     recipe = recipe_of(model.stage.rsplit("/", 2)[0], model, request.recipe, request.overrides)
-    known = dict(os.environ) if cluster is None else _config_map(cluster, recipe.cluster.config_map)
+    known = dict(os.environ) if cluster is None else named_by_chart(cluster, recipe.cluster)
     return DeployedModel(
         name=model.name,
         uri=model.stage,
@@ -167,16 +168,6 @@ def _progress(found: Mapping[str, Any]) -> str:
     if status == "False":
         return f"its pods do not come ({told.get('message') or reason}); what was served before still is"
     return "its pods are starting"
-
-
-def _config_map(cluster: Cluster, name: str) -> dict[str, str]:
-    """The environment of the namespace's pods; empty where there is none."""
-    try:
-        return dict(cluster.core.read_namespaced_config_map(name, cluster.namespace).data or {})
-    except ClusterError as error:
-        if error.status != 404:
-            raise
-        return {}
 
 
 def _is_there(cluster: Cluster, kind: str, name: str) -> bool:

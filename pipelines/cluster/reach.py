@@ -91,9 +91,14 @@ def _service(cluster: Cluster, url: str) -> tuple[str, str, int] | None:
 
 
 def named_by_chart(cluster: Cluster, settings: ClusterSettings) -> dict[str, str]:
-    """What the namespace's config map names for all runs: SRLM_STORE, SRLM_TRACKING_URI, AWS_ENDPOINT_URL_S3, ..."""
-    found = cluster.core.read_namespaced_config_map(settings.config_map, cluster.namespace)
-    return dict(found.data or {})
+    """What the namespace's config map names for all runs: SRLM_STORE, SRLM_TRACKING_URI, AWS_ENDPOINT_URL_S3, ...;
+    nothing where there is none."""
+    try:
+        return dict(cluster.core.read_namespaced_config_map(settings.config_map, cluster.namespace).data or {})
+    except ClusterError as error:
+        if error.status != 404:
+            raise
+        return {}
 
 
 @contextmanager
