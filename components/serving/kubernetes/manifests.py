@@ -99,14 +99,12 @@ def deployment(server: Server) -> Manifest:
 
 def deployment_of(server: ModelServer, metadata: Manifest, strategy: Manifest, annotations: Manifest) -> Manifest:
     """A Deployment; at most `serving.start_timeout` passes before it counts as failed. `annotations` are its pods'."""
-    pod = {
-        "metadata": {"labels": pod_labels(server) | NO_SIDECAR, "annotations": annotations},
-        "spec": pod_spec(server),
-    }
+    marks = pod_labels(server)
+    pod = {"metadata": {"labels": marks | NO_SIDECAR, "annotations": annotations}, "spec": pod_spec(server)}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata | {"labels": labels},
+        "metadata": metadata | {"labels": marks},
         "spec": {
             "replicas": server.settings.replicas,
             "strategy": strategy,
