@@ -11,13 +11,12 @@ from typing import Any, TypeVar
 from components.core.claims import claim
 from components.core.course import recorded
 from components.core.errors import UserError
-from components.core.journal import read_journal, write_journal
+from components.core.journal import CONTEXT, read_journal, write_journal
 from components.core.records import Manifest
 from components.core.settings import Settings
 from components.core.step import run_stage, step
 from components.core.store import join, open_store
 
-CONTEXT = "context.json"
 S = TypeVar("S", bound=Settings)
 
 

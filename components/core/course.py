@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import UserError
-from components.core.journal import read_journal, write_journal
+from components.core.journal import CONTEXT, read_journal, write_journal
 from components.core.progress import STEP_EVENTS, EventFile
+from components.core.store import join, open_store
 
 SECONDS_BETWEEN_READS = 1.0
 SECONDS_BETWEEN_WRITES = 5.0  # each is a request to the store
@@ -89,7 +90,8 @@ class Course:
 
 @contextmanager
 def recorded(root: str, run: str, name: str) -> Iterator[None]:
-    """Keep the course of this step in the journal while the context lasts. What a store does not take is not missed."""
+    """Keep the course of this step in the journal while the context lasts. What a store does not take is not missed, and
+    a run that was refused before it was open leaves nothing."""
     start, over = time.time(), threading.Event()
     before = os.environ.get(STEP_EVENTS)
     with tempfile.TemporaryDirectory(prefix="srlm-step-", ignore_cleanup_errors=True) as folder:
@@ -109,6 +111,7 @@ def recorded(root: str, run: str, name: str) -> Iterator[None]:
 
 def _record(root: str, run: str, course: Course, events: EventFile, over: threading.Event) -> None:
     written: Course | None = None
+    opened = False
     while True:
         last = over.wait(SECONDS_BETWEEN_READS if written else 0)  # seen before the events are read for the last time
         for event in events.new():
@@ -121,7 +124,9 @@ def _record(root: str, run: str, course: Course, events: EventFile, over: thread
         if last or since >= SILENT_AFTER_S / 2 or (changed and since >= SECONDS_BETWEEN_WRITES):
             written = course = replace(course, updated=now)
             with contextlib.suppress(UserError):
-                write_journal(root, run, "steps", _file_name(course.name), asdict(course))
+                opened = opened or open_store(join(root, "runs", run)).read(CONTEXT) is not None
+                if opened:
+                    write_journal(root, run, "steps", _file_name(course.name), asdict(course))
         if last:
             return
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from components.core.store import join, open_store
 
+CONTEXT = "context.json"  # what the first step leaves in the folder once nothing speaks against the run
+
 
 def write_journal(root: str, run: str, kind: str, name: str, entry: dict[str, Any]) -> None:
     """Write an entry, replacing an earlier one of that kind and name."""

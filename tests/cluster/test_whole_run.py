@@ -159,7 +159,7 @@ def test_how_far_it_came_is_read_with_a_kubeconfig_alone(
     store_module._s3.cache_clear()
     with store_of_runs(release.cluster, ClusterSettings()) as store:
         courses = read_courses(store, RUN)
-    assert {course.state for course in courses} == {"done"}
+    assert [course.text for course in courses if course.state != "done"] == []
     assert [courses[0].name, courses[-1].name] == ["open the run, import data", "report"]
     store_module._s3.cache_clear()
 

@@ -23,8 +23,10 @@ COUNT = "from components.core.progress import Progress; Progress('training', 9).
 
 
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits in tests."""
+def _soon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nobody waits in tests; their runs are open."""
+    for run in ("run", "defect", "ended"):
+        DirectoryStore(str(tmp_path / "runs" / run)).write("context.json", b"{}")
     monkeypatch.setattr(course, "SECONDS_BETWEEN_READS", 0.02)
     monkeypatch.setattr(course, "SECONDS_BETWEEN_WRITES", 0.02)
 
@@ -91,6 +93,12 @@ def test_a_defect_is_a_failure_and_an_end_from_outside_is_none(tmp_path: Path) -
     with pytest.raises(SystemExit), recorded(str(tmp_path), "ended", "train M1"), step("train M1"):
         raise SystemExit(143)
     assert read_courses(str(tmp_path), "ended")[0].state == "stopped"
+
+
+def test_a_run_that_was_refused_before_it_was_open_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit), recorded(str(tmp_path), "refused", "open the run"), step("open the run"):
+        raise UserError("the endpoint does not answer", "Start it.")
+    assert not (tmp_path / "runs" / "refused").exists()
 
 
 def test_a_store_that_takes_nothing_does_not_end_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ def test_a_job_whose_training_has_nodes_of_its_own_takes_no_gpu() -> None:
     _, job = made("job", *ASKED, "resources.nodes=2")
     assert "nvidia.com/gpu" not in container(job)["resources"]["limits"]
     assert "nodeSelector" not in job["spec"]["template"]["spec"]
-    assert "kueue.x-k8s.io/queue-name" not in job["metadata"]["labels"]
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team", "a queue counts cores, too"
 
 
 def test_a_submission_is_small_and_shows_kubeflow_a_token_made_for_it_alone() -> None:

@@ -57,9 +57,13 @@ def named_alike(template: dict[str, Any]) -> dict[str, Any]:
 
 
 def server(recipe: Recipe) -> dict[str, Any]:
-    made = deployment(
-        Server("run", "m1", "vllm", ServedModel("s3://b/m", "d1", "/models/m"), recipe.serving, recipe.cluster, "w", "")
-    )
+    served = {
+        "model": ServedModel("s3://b/m", "d1", "/models/m"),
+        "settings": recipe.serving,
+        "cluster": recipe.cluster,
+    }
+    images = {"worker_image": "w", "engine_image": ""}
+    made = deployment(Server(run="run", name="m1", engine="vllm", **served, **images))  # type: ignore[arg-type]
     return dict(made["spec"]["template"])
 
 

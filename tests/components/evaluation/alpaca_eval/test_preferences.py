@@ -54,7 +54,6 @@ def judged(serve: Serve, tmp_path: Path) -> Judge:
         chosen = AnnotationSettings(**settings)
         folder = tmp_path / str(len(list(tmp_path.iterdir())))  # another run, which finds no work done
         stage = Stage(str(folder), "annotation", chosen, {})
-        folder.mkdir()
         return annotate(stage, asked, answers or outputs(asked), chosen, serve(script))
 
     return judge
