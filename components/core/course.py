@@ -90,8 +90,8 @@ class Course:
 
 @contextmanager
 def recorded(root: str, run: str, name: str) -> Iterator[None]:
-    """Keep the course of this step in the journal while the context lasts. What a store does not take is not missed, and
-    a run that was refused before it was open leaves nothing."""
+    """Keep the course of this step in the journal while the context lasts. What a store does not take is not missed,
+    and a run that was refused before it was open leaves nothing."""
     start, over = time.time(), threading.Event()
     before = os.environ.get(STEP_EVENTS)
     with tempfile.TemporaryDirectory(prefix="srlm-step-", ignore_cleanup_errors=True) as folder:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components.kubernetes.objects import KEEP
 from components.kubernetes.pods import FROM_CONFIG_MAP, FROM_SECRET, OF_ANNOTATOR, OF_JUDGE, OF_POLICY
 from pipelines.compile import compile_manifests, compile_recipe, load_recipe_for_elsewhere, version_of
 from pipelines.graph.pods import ENGINE_IMAGES, whole
@@ -89,7 +90,8 @@ def test_only_steps_that_train_take_gpus_and_go_where_they_are(asked: list[dict[
         resources = executors(spec)[name]["container"].get("resources")
         if not trains(name):
             assert "accelerator" not in resources, name
-            assert not {"emptyDirMounts", "nodeSelector", "tolerations", "podMetadata"} & set(pod), name
+            assert not {"emptyDirMounts", "nodeSelector", "tolerations"} & set(pod), name
+            assert "labels" not in pod.get("podMetadata", {}), name  # no queue
             continue
         assert resources["accelerator"]["resourceType"] == "nvidia.com/gpu"
         assert resources["accelerator"]["resourceCount"] == "8"
@@ -110,7 +112,15 @@ def test_with_several_nodes_the_step_itself_takes_nothing(tmp_path: Path) -> Non
     spec, platform = compiled(tmp_path, *POD, "resources.nodes=2")
     for name, pod in executors(platform).items():
         assert executors(spec)[name]["container"]["resources"]["resourceCpuRequest"] == "100m", name
-        assert not {"emptyDirMounts", "nodeSelector", "podMetadata"} & set(pod), name
+        assert not {"emptyDirMounts", "nodeSelector"} & set(pod), name
+        assert "labels" not in pod.get("podMetadata", {}), name
+
+
+def test_no_autoscaler_moves_the_pod_of_a_step_that_takes_long(asked: list[dict[str, Any]]) -> None:
+    """One that asks a model, imports one or trains; the others are over before an autoscaler looks."""
+    for name, pod in executors(asked[1]).items():
+        long = name.removeprefix("exec-").split("-")[0] not in ("pair", "register", "gate", "finish", "compare")
+        assert (pod.get("podMetadata", {}).get("annotations") == KEEP) is long, name
 
 
 def test_no_step_and_no_pipeline_uses_kfp_s_cache(asked: list[dict[str, Any]]) -> None:

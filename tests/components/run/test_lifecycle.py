@@ -82,7 +82,8 @@ def test_a_store_that_keeps_no_first_writer_is_refused_before_anything_is_made(
             prepare_run(replace(context(tmp_path), store=f"s3://{BUCKET}/runs"), str(tmp_path / "page.html"))
     store_module._s3.cache_clear()
     assert "Use a store that has conditional puts" in capsys.readouterr().err
-    assert not does.objects and all("/probe-" in request for request in does.requests if "runs/" in request)
+    assert not does.objects
+    assert all("/probe-" in one for one in does.requests if "runs/" in one and "context.json" not in one)
 
 
 def test_without_instructions_and_questions_there_are_none(tmp_path: Path) -> None:
