@@ -170,6 +170,8 @@ class S3Store:
     """Objects in a bucket; credentials and endpoint come from the environment as boto3 reads it."""
 
     def __init__(self, uri: str) -> None:
+        import boto3  # noqa: F401  two threads that import it at once may find half of it; slow, so not where nobody asks
+
         self.bucket, _, self.prefix = uri.removeprefix("s3://").rstrip("/").partition("/")
         if not self.bucket:
             raise UserError(f"{uri!r} names no bucket", "Use s3://bucket/prefix.")
