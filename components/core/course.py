@@ -93,7 +93,8 @@ def recorded(root: str, run: str, name: str) -> Iterator[None]:
     """Keep the course of this step in the journal while the context lasts. What a store does not take is not missed,
     and a run that was refused before it was open leaves nothing."""
     start, over = time.time(), threading.Event()
-    open_store(root)  # before there are two threads: it imports its client
+    with contextlib.suppress(UserError):  # the step says it
+        open_store(root)  # before there are two threads: it imports its client
     before = os.environ.get(STEP_EVENTS)
     with tempfile.TemporaryDirectory(prefix="srlm-step-", ignore_cleanup_errors=True) as folder:
         events = Path(folder) / "events.jsonl"
