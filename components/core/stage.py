@@ -177,10 +177,12 @@ def read_manifest(uri: str) -> Manifest:
 
 def parent(uri: str) -> Parent:
     """A finished stage as the input of another."""
-    if is_old(read_manifest(uri).created):
+    manifest = read_manifest(uri)
+    if is_old(manifest.created):
         with contextlib.suppress(UserError):  # somebody else's store, which can only be read
             claim(open_store(uri))
-    return Parent(uri=uri, digest=read_manifest(uri).digest)
+        manifest = read_manifest(uri)
+    return Parent(uri=uri, digest=manifest.digest)
 
 
 def read_records(uri: str, kind: str, record: type[R]) -> list[R]:
