@@ -77,6 +77,27 @@ def connect(namespace: str = "", context: str = "", patience: float = 0.0) -> Cl
     )
 
 
+def if_found(read: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """What the cluster has there; None where there is nothing, or it knows no such kind."""
+    try:
+        return read(*arguments, **named)
+    except ClusterError as error:
+        if error.status != 404:
+            raise
+        return None
+
+
+def if_there(delete: Callable[..., Any], *arguments: Any, **named: Any) -> bool:
+    """Delete something; False where there is nothing, or the cluster knows no such kind."""
+    try:
+        delete(*arguments, **named)
+    except ClusterError as error:
+        if error.status != 404:
+            raise
+        return False
+    return True
+
+
 def in_a_pod() -> bool:
     """Whether this process has a pod's service account."""
     return (SERVICE_ACCOUNT / "token").exists()

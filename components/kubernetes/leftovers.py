@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from components.kubernetes.client import Cluster, ClusterError
+from components.kubernetes.client import Cluster, ClusterError, if_found, if_there
 from components.kubernetes.objects import RUN, selector
-from components.kubernetes.removal import TRAIN_JOBS, if_there
+from components.kubernetes.removal import TRAIN_JOBS
 
 WORKFLOWS = "argoproj.io", "v1alpha1"
 ENDED = ("Succeeded", "Failed", "Error")  # phases of Workflows and pods
@@ -69,9 +69,9 @@ def _end_of(cluster: Cluster, owner: dict[str, Any]) -> str:
     """How an owner ended, "" where it has not, or is nothing that we know. One that is gone takes its objects along."""
     kind, name, uid = owner["kind"], owner["name"], owner["uid"]
     if kind == "Workflow":
-        found = _get(cluster.custom.get_namespaced_custom_object, *WORKFLOWS, cluster.namespace, "workflows", name)
+        found = if_found(cluster.custom.get_namespaced_custom_object, *WORKFLOWS, cluster.namespace, "workflows", name)
     elif kind == "Pod":
-        found = _get(cluster.core.read_namespaced_pod, name, cluster.namespace)
+        found = if_found(cluster.core.read_namespaced_pod, name, cluster.namespace)
         found = found and cluster.api.sanitize_for_serialization(found)
     else:
         return ""
@@ -87,18 +87,8 @@ def _may_go_on(cluster: Cluster, controller: dict[str, Any]) -> bool:
     """Whether a pod's Job makes another pod in its place, which takes over what this one owned."""
     if controller["kind"] != "Job":
         return False
-    job = _get(cluster.batch.read_namespaced_job, controller["name"], cluster.namespace)
+    job = if_found(cluster.batch.read_namespaced_job, controller["name"], cluster.namespace)
     if job is None:
         return False
     conditions = {one.type for one in job.status.conditions or [] if one.status == "True"}
     return not conditions & {"Complete", "Failed"}
-
-
-def _get(read: Any, *arguments: Any) -> Any:
-    """An object, None where there is none."""
-    try:
-        return read(*arguments)
-    except ClusterError as error:
-        if error.status != 404:
-            raise
-        return None

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from components.core.hashing import content_hash
-from components.kubernetes.client import Cluster, ClusterError
+from components.kubernetes.client import Cluster, if_found, if_there
 
 APPLICATION = "self-rewarding"
 NAME, MANAGER, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/managed-by", "app.kubernetes.io/component"
@@ -83,24 +83,13 @@ def merge(cluster: Cluster, kind: str, name: str, patch: dict[str, Any]) -> None
 
 def read(cluster: Cluster, kind: str, name: str) -> dict[str, Any] | None:
     """The object as the API has it; None where there is none, or the cluster knows no such kind."""
-    try:
-        found: dict[str, Any] = _call(cluster, "GET", kind, name)
-    except ClusterError as error:
-        if error.status != 404:
-            raise
-        return None
+    found: dict[str, Any] | None = if_found(_call, cluster, "GET", kind, name)
     return found
 
 
 def remove(cluster: Cluster, kind: str, name: str) -> bool:
     """Delete an object; False where there is none, or the cluster knows no such kind."""
-    try:
-        _call(cluster, "DELETE", kind, name)
-    except ClusterError as error:
-        if error.status != 404:
-            raise
-        return False
-    return True
+    return if_there(_call, cluster, "DELETE", kind, name)
 
 
 def _call(cluster: Cluster, verb: str, kind: str, name: str, patch: str = "", body: Any = None) -> Any:

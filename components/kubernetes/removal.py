@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from components.core.progress import say
-from components.kubernetes.client import PATIENCE_S, Cluster, ClusterError, connect, in_a_pod
+from components.kubernetes.client import PATIENCE_S, Cluster, ClusterError, connect, if_found, if_there, in_a_pod
 from components.kubernetes.objects import selector
 
 SERVER_TIMEOUT_S, JOB_TIMEOUT_S = 120.0, 90.0  # for pods to go
@@ -40,13 +39,8 @@ def remove_train_jobs(cluster: Cluster, run: str) -> list[str]:
     """
     group, version, plural = TRAIN_JOBS
     where = (group, version, cluster.namespace, plural)
-    try:
-        jobs = cluster.custom.list_namespaced_custom_object(*where, label_selector=selector(run=run))["items"]
-    except ClusterError as error:
-        if error.status != 404:
-            raise
-        return []
-    names = [job["metadata"]["name"] for job in jobs]
+    found = if_found(cluster.custom.list_namespaced_custom_object, *where, label_selector=selector(run=run))
+    names = [job["metadata"]["name"] for job in (found["items"] if found else [])]
     delete = cluster.custom.delete_namespaced_custom_object
     return [name for name in names if if_there(delete, *where, name)]
 
@@ -97,17 +91,6 @@ def free_servers(cluster: Cluster, run: str) -> list[str]:
         if error.status != 403:
             raise
         return [*removed, "TrainJobs, if it has any, are left: they may not be asked for"]
-
-
-def if_there(delete: Callable[..., Any], *arguments: Any, **named: Any) -> bool:
-    """Delete something; False where it was gone already."""
-    try:
-        delete(*arguments, **named)
-    except ClusterError as error:
-        if error.status != 404:
-            raise
-        return False
-    return True
 
 
 def _wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:

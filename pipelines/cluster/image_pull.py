@@ -7,11 +7,10 @@ import uuid
 from typing import Any
 
 from components.core.errors import UserError
-from components.kubernetes.client import Cluster
+from components.kubernetes.client import Cluster, if_there
 from components.kubernetes.diagnosis import diagnose
 from components.kubernetes.objects import APPLICATION, COMPONENT, MANAGER, NAME
 from components.kubernetes.pods import CONTAINER_SECURITY, pod_skeleton, resources
-from components.kubernetes.removal import if_there
 from components.kubernetes.settings import ClusterSettings
 from components.kubernetes.shape import shaped
 from components.kubernetes.wait import Wait, WaitPolicy

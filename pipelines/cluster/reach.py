@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from components.core.errors import UserError
 from components.core.processes import free_ports
 from components.core.store import store_environment
-from components.kubernetes.client import Cluster, ClusterError, in_a_pod
+from components.kubernetes.client import Cluster, if_found, in_a_pod
 from components.kubernetes.settings import ClusterSettings
 
 KUBEFLOW = "kubeflow"  # the namespace of Kubeflow's own manifests
@@ -81,24 +81,16 @@ def _service(cluster: Cluster, url: str) -> tuple[str, str, int] | None:
     name, namespace, *rest = [*(parts.hostname or "").split("."), ""][:3]
     if not re.fullmatch("[a-z][a-z0-9-]*", name) or name == "localhost" or rest not in ([], [""], ["svc"]):
         return None
-    try:
-        cluster.core.read_namespaced_service(name, namespace or cluster.namespace)
-    except ClusterError as error:
-        if error.status == 404:
-            return None  # a name of the network that this machine is in
-        raise
+    if if_found(cluster.core.read_namespaced_service, name, namespace or cluster.namespace) is None:
+        return None  # a name of the network that this machine is in
     return namespace or cluster.namespace, name, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def named_by_chart(cluster: Cluster, settings: ClusterSettings) -> dict[str, str]:
     """What the namespace's config map names for all runs: SRLM_STORE, SRLM_TRACKING_URI, AWS_ENDPOINT_URL_S3, ...;
     nothing where there is none."""
-    try:
-        return dict(cluster.core.read_namespaced_config_map(settings.config_map, cluster.namespace).data or {})
-    except ClusterError as error:
-        if error.status != 404:
-            raise
-        return {}
+    found = if_found(cluster.core.read_namespaced_config_map, settings.config_map, cluster.namespace)
+    return dict(found.data or {}) if found else {}
 
 
 @contextmanager
@@ -121,10 +113,6 @@ def store_of_runs(cluster: Cluster, settings: ClusterSettings) -> Iterator[str]:
 
 def _keys(cluster: Cluster, secret: str) -> dict[str, str]:
     """The store's keys; none where there is no such secret: a workload identity, say."""
-    try:
-        data = cluster.core.read_namespaced_secret(secret, cluster.namespace).data or {}
-    except ClusterError as error:
-        if error.status == 404:
-            return {}
-        raise
+    found = if_found(cluster.core.read_namespaced_secret, secret, cluster.namespace)
+    data = (found.data or {}) if found else {}
     return {name: b64decode(data[name]).decode() for name in S3_KEYS if name in data}

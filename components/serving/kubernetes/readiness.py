@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import UserError
-from components.kubernetes.client import Cluster, ClusterError
+from components.kubernetes.client import Cluster, ClusterError, if_found
 from components.kubernetes.diagnosis import FailureKind, diagnose
 from components.kubernetes.events import diagnose_creation
 from components.kubernetes.wait import Wait, WaitPolicy, remedies
@@ -22,13 +22,8 @@ REGISTRY_TIMEOUT_S = 20.0  # that a registry may fail to answer
 
 def is_ready(cluster: Cluster, server: ModelServer) -> bool:
     """Whether a Deployment of that name has all its replicas."""
-    try:
-        deployment = cluster.apps.read_namespaced_deployment(server.object_name, cluster.namespace)
-    except ClusterError as error:
-        if error.status != 404:
-            raise
-        return False
-    return _ready(deployment, server.settings.replicas)
+    found = if_found(cluster.apps.read_namespaced_deployment, server.object_name, cluster.namespace)
+    return found is not None and _ready(found, server.settings.replicas)
 
 
 def wait_until_ready(cluster: Cluster, server: ModelServer, again: bool = False) -> None:

@@ -9,11 +9,10 @@ from typing import Any
 
 from components.core.errors import UserError
 from components.core.progress import say, warn
-from components.kubernetes.client import Cluster, ClusterError, connect
+from components.kubernetes.client import Cluster, ClusterError, connect, if_found, if_there
 from components.kubernetes.diagnosis import PodFailure, diagnose
 from components.kubernetes.events import diagnose_creation, failed_creations
 from components.kubernetes.objects import owner_of_this_step
-from components.kubernetes.removal import if_there
 from components.kubernetes.wait import Wait, WaitPolicy, remedies
 from components.training.launch.logs import Log, PodLogs, ending_with_this_process
 from components.training.launch.trainjob import GROUP, PLURAL, VERSION, Manifest, TrainJob, manifest
@@ -94,13 +93,9 @@ def _adopt(job: TrainJob, cluster: Cluster, owner: Mapping[str, Any] | None) -> 
 def _runtime_kind(job: TrainJob, cluster: Cluster) -> str:
     """The chart's runtime lies in the namespace; one of the cluster's administrators lies outside of it."""
     name = job.cluster.training_runtime
-    try:
-        cluster.custom.get_namespaced_custom_object(GROUP, VERSION, cluster.namespace, "trainingruntimes", name)
-    except ClusterError as error:
-        if error.status != 404:
-            raise
-        return "ClusterTrainingRuntime"
-    return "TrainingRuntime"
+    where = (GROUP, VERSION, cluster.namespace, "trainingruntimes")
+    found = if_found(cluster.custom.get_namespaced_custom_object, *where, name)
+    return "ClusterTrainingRuntime" if found is None else "TrainingRuntime"
 
 
 def _poll(job: TrainJob, cluster: Cluster, logs: PodLogs, wait: Wait) -> str | None:
@@ -138,14 +133,8 @@ def _failures(job: TrainJob, present: Manifest, pods: list[Any], cluster: Cluste
 
 def current(job: TrainJob, cluster: Cluster) -> Manifest | None:
     """The job as the cluster has it, None where it is gone."""
-    try:
-        present: Manifest = cluster.custom.get_namespaced_custom_object(
-            GROUP, VERSION, cluster.namespace, PLURAL, job.name
-        )
-    except ClusterError as error:
-        if error.status != 404:
-            raise
-        return None
+    where = (GROUP, VERSION, cluster.namespace, PLURAL)
+    present: Manifest | None = if_found(cluster.custom.get_namespaced_custom_object, *where, job.name)
     return present
 
 
