@@ -49,6 +49,9 @@ class Kind(Protocol):
     def find(self, run: str) -> list[Run]:
         """The runs that go by this name (or id)."""
 
+    def with_steps(self, runs: list[Run]) -> list[Run]:
+        """Runs of this kind at the step that they are at, or with why they failed, as far as it has to be asked for."""
+
     def details(self, run: Run) -> list[str]:
         """What is known of it beyond its state, in lines; on clusters the state of its pods."""
 
@@ -73,6 +76,12 @@ class Answers:
             [(kind, run) for kind, run in self.runs if run.kind != "submission" or run.name not in submitted],
             self.errors,
         )
+
+    def with_steps(self) -> Answers:
+        """With where each run is, which may take more requests than to find it."""
+        kinds = dict.fromkeys(kind for kind, _ in self.runs)
+        told = {kind: iter(kind.with_steps([run for its, run in self.runs if its is kind])) for kind in kinds}
+        return Answers([(kind, next(told[kind])) for kind, _ in self.runs], self.errors)
 
     def require(self, run: str) -> None:
         """Raises UserError where no kind knows the run."""

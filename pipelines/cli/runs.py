@@ -31,11 +31,11 @@ def status(
 
     kinds = every_kind(host, namespace)
     if not run:
-        answers = recent(kinds).without_submissions()
+        answers = recent(kinds).without_submissions().with_steps()
         _print_table([known for _, known in answers.runs])
         _print_errors(answers)
         return
-    answers = find(kinds, run).without_submissions()
+    answers = find(kinds, run).without_submissions().with_steps()
     answers.require(run)
     for kind, known in answers.runs:
         separator = ", at " if known.state == "running" else ": "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from components.core.course import Course, read_courses
@@ -15,7 +15,7 @@ from pipelines.runs import Run, duration
 ENDED_WELL = ("finished", "succeeded", "skipped")
 
 
-def with_steps(connect: Callable[[], Cluster], runs: Sequence[Run]) -> list[Run]:
+def with_steps(cluster: Cluster, runs: Sequence[Run]) -> list[Run]:
     """The runs at the steps that they are at, or with what ended them; those that ended well as they are.
 
     Where the store cannot be read from here they stay as their system tells them, with a note of why.
@@ -23,11 +23,15 @@ def with_steps(connect: Callable[[], Cluster], runs: Sequence[Run]) -> list[Run]
     if all(run.state in ENDED_WELL for run in runs):
         return list(runs)
     try:
-        with store_of_runs(connect(), ClusterSettings()) as store:
+        with store_of_runs(cluster, ClusterSettings()) as store:
             return [run if run.state in ENDED_WELL else _with_step(run, run.store or store) for run in runs]
     except UserError as error:
-        note = f"what its steps say in the store is not known: {error.problem}"
-        return [replace(run, notes=(*run.notes, note)) for run in runs]
+        return [not_told(run, error) for run in runs]
+
+
+def not_told(run: Run, error: UserError) -> Run:
+    """A run with a note of why its record cannot be read."""
+    return replace(run, notes=(*run.notes, f"what its steps say in the store is not known: {error.problem}"))
 
 
 def _with_step(run: Run, store: str) -> Run:

@@ -35,11 +35,14 @@ class JobRuns:
     def recent(self) -> list[Run]:
         jobs = self.cluster.batch.list_namespaced_job(self.cluster.namespace, label_selector=selector()).items
         jobs.sort(key=lambda job: job.metadata.creation_timestamp or OLDEST, reverse=True)
-        return with_steps(lambda: self.cluster, [_run(job) for job in jobs if RUN in job.metadata.labels][:RECENT])
+        return [_run(job) for job in jobs if RUN in job.metadata.labels][:RECENT]
 
     def find(self, run: str) -> list[Run]:
         jobs = self._jobs(run)
-        return with_steps(lambda: self.cluster, [_run(job, self._step(run)) for job in jobs]) or self._orphaned(run)
+        return [_run(job, self._step(run)) for job in jobs] or self._orphaned(run)
+
+    def with_steps(self, runs: list[Run]) -> list[Run]:
+        return with_steps(self.cluster, runs)
 
     def _orphaned(self, run: str) -> list[Run]:
         """Servers and recipes of a run that has no Job here: Kubeflow's, or one whose Job is gone."""

@@ -12,7 +12,7 @@ from components.core.errors import UserError
 from components.kubernetes.client import Cluster, connect
 from components.kubernetes.objects import selector
 from components.kubernetes.removal import free_servers
-from pipelines.cluster.courses import with_steps
+from pipelines.cluster.courses import not_told, with_steps
 from pipelines.cluster.job_runs import creation_failures
 from pipelines.cluster.kubeflow import KubeflowError, kfp_client, named
 from pipelines.cluster.pod_states import describe, follow_pods, pods_of
@@ -40,24 +40,28 @@ class KubeflowRuns:
     def recent(self) -> list[Run]:
         with kfp_client(self._host, self._namespace) as client:
             listed = client.list_runs(page_size=RECENT, sort_by="created_at desc").runs or []
-            return self._with_steps([_run(run) for run in listed])
+            return [_run(run) for run in listed]
 
     def find(self, run: str) -> list[Run]:
         if _UUID.fullmatch(run):
             try:
-                return self._with_steps([self._get(run)])
+                return [self._get(run)]
             except KubeflowError as error:
                 if error.status != 404:
                     raise
                 return []
         with kfp_client(self._host, self._namespace) as client:
             listed = client.list_runs(page_size=RECENT, sort_by="created_at desc", filter=named(run)).runs
-            return self._with_steps([_run(client.get_run(known.run_id)) for known in listed or []])
+            return [_run(client.get_run(known.run_id)) for known in listed or []]
 
-    def _with_steps(self, runs: list[Run]) -> list[Run]:
+    def with_steps(self, runs: list[Run]) -> list[Run]:
         """With what Argo says of those that failed, where nothing else does, and with the run's own records."""
+        try:
+            cluster = self.cluster
+        except UserError as error:
+            return [not_told(run, error) for run in runs]
         told = [replace(run, step=self._word_of_argo(run)) if run.state == "failed" else run for run in runs]
-        return with_steps(lambda: self.cluster, told)
+        return with_steps(cluster, told)
 
     def _word_of_argo(self, run: Run) -> str:
         """Why a Workflow failed that no step could fail: too large, past its deadline."""

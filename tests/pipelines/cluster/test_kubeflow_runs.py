@@ -21,6 +21,7 @@ from components.core.journal import write_journal
 from components.kubernetes.objects import COMPONENT, MANAGER, RUN
 from pipelines.cluster.kubeflow import KubeflowError, kfp_client
 from pipelines.cluster.kubeflow_runs import KubeflowRuns
+from pipelines.runs import Run
 
 ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 CHILD = [{"pod_name": "toy-5pbs2-290630366"}]  # named after the node of the Workflow, not after a pod
@@ -125,6 +126,12 @@ def known_cluster(backend: Backend, tmp_path: Path) -> Backend:
     return backend
 
 
+def told(name: str = "") -> list[Run]:
+    """As `srlm status` asks for them."""
+    kubeflow = KubeflowRuns()
+    return kubeflow.with_steps(kubeflow.find(name) if name else kubeflow.recent())
+
+
 @pytest.mark.parametrize("name", ["toy", ID])
 def test_a_run_is_found_by_name_and_by_id_with_the_step_that_it_is_at(backend: Backend, name: str) -> None:
     [found] = KubeflowRuns().find(name)
@@ -138,7 +145,7 @@ def test_a_run_that_is_not_there_is_no_error(backend: Backend, name: str) -> Non
 
 
 def test_without_a_cluster_it_says_that_the_pods_could_not_be_asked(backend: Backend) -> None:
-    lines = KubeflowRuns().details(KubeflowRuns().find("toy")[0])
+    lines = KubeflowRuns().details(told("toy")[0])
     assert "what its steps say in the store is not known: no cluster is known here" in lines[1]
     assert "what its pods say is not known: no cluster is known here" in lines[2]
 
@@ -178,7 +185,7 @@ def test_the_step_and_how_far_it_is_come_from_the_run_s_own_record(known_cluster
     known_cluster.config = {"SRLM_STORE": str(tmp_path / "store")}
     course = Course("judge M1", time.time(), time.time(), label="judging", count=60, total=64, first=60)
     write_journal(str(tmp_path / "store"), "toy", "steps", "judge-m1", asdict(course))
-    [found] = KubeflowRuns().find("toy")
+    [found] = told("toy")
     assert (found.state, found.step) == ("running", "judge M1: judging 60/64")
 
 
@@ -188,14 +195,14 @@ def test_a_failed_run_has_its_reason_when_its_pods_are_gone(known_cluster: Backe
     known_cluster.argo = "child 'toy-5pbs2-290630366' failed"
     course = Course("train M1", 1.0, 2.0, "failed", problem="64 does not divide by 3", remedy="Take 4")
     write_journal(str(tmp_path / "store"), "toy", "steps", "train-m1", asdict(course))
-    assert KubeflowRuns().find("toy")[0].step == "train M1: 64 does not divide by 3. Take 4"
+    assert told("toy")[0].step == "train M1: 64 does not divide by 3. Take 4"
 
 
 def test_what_no_step_could_say_argo_says(known_cluster: Backend) -> None:
     known_cluster.config = {}
     known_cluster.run["state"] = "FAILED"
     known_cluster.argo = "workflow is longer than maximum allowed size. compressed size 1252144 > maxSize 1048576"
-    assert KubeflowRuns().recent()[0].step == known_cluster.argo
+    assert told()[0].step == known_cluster.argo
 
 
 def test_a_run_that_was_cancelled_has_not_failed(backend: Backend) -> None:
