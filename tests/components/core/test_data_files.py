@@ -55,7 +55,18 @@ def test_objects_of_an_array_have_the_line_on_which_they_begin(tmp_path: Path) -
     assert [line for line, _ in read(tmp_path, b'\n[\n{"a": 1}, {"a":\n 2},\n\n{}\n]')] == [3, 3, 6]
 
 
-@pytest.mark.parametrize("data", [b"", b"\n\r\n", b"[]", b" [ ]\n", codecs.BOM_UTF8, gzip.compress(b"")])
+# The names are given: gzip writes the time of day, and workers that name one test differently run none.
+EMPTY = {
+    "nothing": b"",
+    "blank lines": b"\n\r\n",
+    "array": b"[]",
+    "array with blanks": b" [ ]\n",
+    "byte order mark": codecs.BOM_UTF8,
+    "gzip": gzip.compress(b""),
+}
+
+
+@pytest.mark.parametrize("data", EMPTY.values(), ids=EMPTY)
 def test_a_file_without_objects_has_none(tmp_path: Path, data: bytes) -> None:
     assert read(tmp_path, data) == []
 
