@@ -45,10 +45,8 @@ def registry(tracking_uri: str) -> Iterator[MlflowClient]:
     try:
         yield MlflowClient(tracking_uri)
     except (MlflowException, json.JSONDecodeError) as error:  # the latter: another server than MLflow answers there
-        raise RegistryError(
-            f"the MLflow server {tracking_uri} cannot be used ({_root_cause(error)})",
-            "Start it or correct --tracking-uri, then run again.",
-        ) from error
+        cause = _root_cause(error)
+        raise RegistryError(f"the MLflow server {tracking_uri} cannot be used ({cause})", _remedy(cause)) from error
 
 
 def check_tracking(tracking_uri: str) -> None:
@@ -98,6 +96,21 @@ def write(request: Callable[Arguments, Result], *arguments: Arguments.args, **na
 def not_there(error: Exception) -> bool:
     """Whether MLflow says that there is no such thing; an unknown alias is an invalid parameter to it."""
     return getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+def _remedy(cause: str) -> str:
+    """What to do about a server that wants a login, or whose authority is not known here; else to look at it."""
+    if re.search(r"error code 40[13]\b", cause):
+        return (
+            "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN) of a user who may; pods "
+            "take them from a Secret that the recipe names in cluster.environment.secrets."
+        )
+    if "certificate" in cause.lower():
+        return (
+            "Set REQUESTS_CA_BUNDLE to a file with the certificate of the authority that signed the server's; pods find "
+            "it by the recipe's cluster.environment.ca_bundle."
+        )
+    return "Start it or correct --tracking-uri, then run again."
 
 
 def _root_cause(error: Exception) -> str:
