@@ -10,7 +10,8 @@ from components.kubernetes.client import Cluster, if_found, if_there
 
 APPLICATION = "self-rewarding"
 NAME, MANAGER, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/managed-by", "app.kubernetes.io/component"
-# Where Istio injects its proxy (the profiles of Kubeflow), init containers have no network and Jobs do not end.
+# Where Istio injects its proxy (the profiles of Kubeflow), init containers have no network, Jobs do not end, and the
+# nodes of a training do not find each other. Whoever wants it all the same says so in cluster.pods.
 NO_SIDECAR = {"sidecar.istio.io/inject": "false"}
 QUEUE = "kueue.x-k8s.io/queue-name"  # Kueue's, of its local queue
 # Annotations, of cluster-autoscaler and of Karpenter: moving the pod would lose its work.

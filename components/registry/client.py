@@ -102,13 +102,13 @@ def _remedy(cause: str) -> str:
     """What to do about a server that wants a login, or whose authority is not known here; else to look at it."""
     if re.search(r"error code 40[13]\b", cause):
         return (
-            "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN) of a user who may; pods "
-            "take them from a Secret that the recipe names in cluster.environment.secrets."
+            "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_TOKEN) of a user who may; "
+            "pods take them from a Secret that the recipe names in cluster.environment.secrets."
         )
     if "certificate" in cause.lower():
         return (
-            "Set REQUESTS_CA_BUNDLE to a file with the certificate of the authority that signed the server's; pods find "
-            "it by the recipe's cluster.environment.ca_bundle."
+            "Set REQUESTS_CA_BUNDLE to a file with the certificate of the authority that signed the server's; "
+            "pods find it by the recipe's cluster.environment.ca_bundle."
         )
     return "Start it or correct --tracking-uri, then run again."
 

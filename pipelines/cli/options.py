@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 from rich.console import Console
+
+from pipelines.cluster.kubeflow import CA, COOKIE
 
 console = Console() if sys.stdout.isatty() else Console(width=110)  # a log has no width of its own
 
@@ -44,6 +48,28 @@ EngineImage = Annotated[
     str, typer.Option(help="The server on a cluster; default: SRLM_TGI_IMAGE, ..., else the engine's own.")
 ]
 
+
+def _into(variable: str) -> Callable[[str], str]:
+    """For an option that is read from this process's environment, where the client that needs it is made."""
+
+    def keep(value: str) -> str:
+        if value:
+            os.environ[variable] = value
+        return value
+
+    return keep
+
+
 Host = Annotated[str, typer.Option(envvar="KF_PIPELINES_ENDPOINT", help="Kubeflow Pipelines' address.")]
+Ca = Annotated[
+    str,
+    typer.Option("--ca", metavar="FILE", callback=_into(CA), help=f"Authorities of Kubeflow's certificate; else {CA}."),
+]
+Cookie = Annotated[
+    str,
+    typer.Option(
+        "--cookie", metavar="NAME=VALUE", callback=_into(COOKIE), help=f"Of a login before Kubeflow; better {COOKIE}."
+    ),
+]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The runs' namespace; default: the current one.")]
 NewRun = Annotated[str, typer.Option("--run", help="The run's name; default: recipe, date and time.")]

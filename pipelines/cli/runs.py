@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.cli.options import Debug, Host, Namespace, Overrides, console
+from pipelines.cli.options import Ca, Cookie, Debug, Host, Namespace, Overrides, console
 
 if TYPE_CHECKING:
     from pipelines.runs import Answers, Kind, Run
@@ -24,6 +24,8 @@ def status(
     run: Annotated[str, typer.Argument(help="One run, with what its pods say; default: all recent ones.")] = "",
     namespace: Namespace = "",
     host: Host = "",
+    ca: Ca = "",
+    cookie: Cookie = "",
     debug: Debug = False,
 ) -> None:
     """Show runs of every kind: on this machine, as a Job, on Kubeflow Pipelines."""
@@ -51,6 +53,8 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
     namespace: Namespace = "",
     host: Host = "",
+    ca: Ca = "",
+    cookie: Cookie = "",
     debug: Debug = False,
 ) -> None:
     """Show the log of a run."""
@@ -68,7 +72,14 @@ def logs(
 
 
 @commands.command()
-def cancel(run: RunName, namespace: Namespace = "", host: Host = "", debug: Debug = False) -> None:
+def cancel(
+    run: RunName,
+    namespace: Namespace = "",
+    host: Host = "",
+    ca: Ca = "",
+    cookie: Cookie = "",
+    debug: Debug = False,
+) -> None:
     """End a run and free its servers. What it has finished is kept."""
     from pipelines.runs import find
 
@@ -115,6 +126,8 @@ def doctor(
     pull: Annotated[bool, typer.Option("--pull", help="Start a pod of each image.")] = False,
     namespace: Namespace = "",
     host: Host = "",
+    ca: Ca = "",
+    cookie: Cookie = "",
     store: Annotated[str, typer.Option(envvar="SRLM_STORE", help="s3://bucket/prefix or a folder.")] = "",
     tracking_uri: Annotated[str, typer.Option(envvar="SRLM_TRACKING_URI", help="An MLflow server.")] = "",
     recipe: Annotated[str, typer.Option(help="Whose `cluster` is looked for; default: the chart's names.")] = "",

@@ -13,6 +13,8 @@ from rich.markup import escape
 from pipelines.cli.options import (
     AnnotatorEndpoint,
     AnnotatorModel,
+    Ca,
+    Cookie,
     Debug,
     Endpoint,
     EngineImage,
@@ -38,6 +40,8 @@ def submit(
     recipe: RecipeName,
     overrides: Overrides = [],  # noqa: B006  typer wants a list and does not change it
     host: Host = "",
+    ca: Ca = "",
+    cookie: Cookie = "",
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="Yours, where Kubeflow has several users.")] = "",
     experiment: Annotated[str, typer.Option(help="default: the recipe's name")] = "",
     run: NewRun = "",

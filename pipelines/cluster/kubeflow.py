@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from kfp import Client
 
 ENDPOINT, TOKEN = "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_TOKEN"
+CA, COOKIE = "KF_PIPELINES_CA", "KF_PIPELINES_COOKIE"
 PROJECTED_TOKEN = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105  where Kubeflow mounts it into pods
 EQUALS = 1  # as the API's filters count operations
 IN_CLUSTER = f"http://ml-pipeline.{KUBEFLOW}:8888"  # where Kubeflow's own manifests put it
@@ -38,7 +40,8 @@ def kfp_client(host: str = "", namespace: str = "") -> Iterator[Client]:
     `host` defaults to KF_PIPELINES_ENDPOINT, else to that of the kubeconfig's cluster, where it has one; a port is
     forwarded to it. `namespace` is the user's, in installations with several. The token is KF_PIPELINES_TOKEN, else the
     one that is mounted into this pod (KF_PIPELINES_SA_TOKEN_PATH names another place), else, where there are several
-    users and the kubeconfig may, one that is made for the namespace's default-editor; without any none is sent.
+    users and the kubeconfig may, one that is made for the namespace's default-editor; without any none is sent. The
+    cookie of a login before it is KF_PIPELINES_COOKIE, the file of its authority KF_PIPELINES_CA, else SSL_CERT_FILE.
     """
     from kfp_server_api import ApiException
     from urllib3.exceptions import HTTPError
@@ -51,10 +54,10 @@ def kfp_client(host: str = "", namespace: str = "") -> Iterator[Client]:
             raise _refused(url, error) from error
         except HTTPError as error:
             cause = str(error).rpartition("Caused by ")[2][:300]
-            raise KubeflowError(
-                f"Kubeflow Pipelines at {url} does not answer ({cause})",
-                f"Check --host or {ENDPOINT}, and that it can be reached from here (port-forward, VPN).",
-            ) from error
+            remedy = f"Check --host or {ENDPOINT}, and that it can be reached from here (port-forward, VPN)."
+            if "certificate" in cause:
+                remedy = f"Name the file of the authority that signed its certificate with --ca or {CA}."
+            raise KubeflowError(f"Kubeflow Pipelines at {url} does not answer ({cause})", remedy) from error
 
 
 @contextmanager
@@ -80,15 +83,19 @@ def _client(url: str, namespace: str) -> Client:
     """kfp's client; that the server is there is known at once, not after kfp's own five slow tries."""
     path = Path(os.environ.get("KF_PIPELINES_SA_TOKEN_PATH") or PROJECTED_TOKEN)
     token = os.environ.get(TOKEN) or (path.read_text().strip() if path.is_file() else None)
+    authority, cookie = os.environ.get(CA) or os.environ.get("SSL_CERT_FILE"), os.environ.get(COOKIE)
+    if authority and not Path(authority).is_file():
+        raise KubeflowError(f"there is no file of authorities {authority}", f"Correct --ca, {CA} or SSL_CERT_FILE.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from kfp import Client
 
-        quick = _with_timeouts(Client)
-        client = quick(host=url, namespace=namespace or KUBEFLOW, existing_token=token)
+        named = {"host": url, "namespace": namespace or KUBEFLOW, "ssl_ca_cert": authority or None}
+        quick = partial(_with_timeouts(Client), **named, cookies=cookie or None)
+        client = quick(existing_token=token)
         health = client.get_kfp_healthz()
-        if not token and health.multi_user and (token := _made_token(namespace)):
-            client = quick(host=url, namespace=namespace or KUBEFLOW, existing_token=token)
+        if not (token or cookie) and health.multi_user and (token := _made_token(namespace)):
+            client = quick(existing_token=token)
     if namespace:
         client._context_setting = {**client._context_setting, "namespace": namespace}
     return client
@@ -139,7 +146,7 @@ def not_its_api(url: str, status: int = 200) -> KubeflowError:
     return KubeflowError(
         f"{url} answers, but not as the API of Kubeflow Pipelines 2 (v2beta1)",
         f"Check --host or {ENDPOINT}: it is the address of ml-pipeline (port 8888), or of Kubeflow's UI followed by "
-        f"/pipeline; set {TOKEN} where a login stands before it. Versions older than 2.0 are not supported.",
+        f"/pipeline; set {TOKEN} or {COOKIE} where a login stands before it. Versions older than 2.0 are not supported.",
         status,
     )
 
@@ -152,7 +159,10 @@ def named(name: str) -> str:
 def _refused(url: str, error: Any) -> KubeflowError:
     """kfp's client raises the same error for a refusal and for a broken connection (then without a status)."""
     message = " ".join((message_of(error.body) or error.reason or "").split())[:300]
-    renew = f"Put a token of a user who may into {TOKEN}, or run this in a pod with Kubeflow's token mounted."
+    renew = (
+        f"Put a token of a user who may into {TOKEN}, or your browser's cookie into {COOKIE} (--cookie), or run this in "
+        "a pod with Kubeflow's token mounted."
+    )
     if error.status == 401:
         return KubeflowError(f"Kubeflow Pipelines at {url} does not know who we are ({message})", renew, 401)
     if error.status == 403:

@@ -13,7 +13,7 @@ from tests.helpers.chart import CHART, containers, pod_specs, refusal, render
 EVERYTHING = f"--values={CHART / 'ci' / 'everything-values.yaml'}"
 PARTS = ("mlflow", "seaweedfs", "judge", "training", "regression", "reaper", "tests")
 SHAPE: dict[str, Any] = {
-    "labels": {"sidecar.istio.io/inject": "false"},
+    "labels": {"example.com/team": "a"},
     "annotations": {"example.com/cost-centre": "42"},
     "spec": {
         "priorityClassName": "batch",
@@ -65,6 +65,17 @@ def test_each_pod_takes_the_same(tmp_path: Path) -> None:
         for field in ("env", "volumeMounts"):
             had, has = own[field], container[field]
             assert all(one in has for one in had + SHAPE["container"][field]) and len(has) == len(had) + 1
+
+
+def test_istio_puts_a_proxy_beside_those_pods_that_values_name(tmp_path: Path) -> None:
+    """Beside none by default: runs have none either, and a Job does not end beside one."""
+    name = "sidecar.istio.io/inject"
+    assert {one["metadata"]["labels"][name] for one in templates(render(EVERYTHING))} == {"false"}
+    judge = shaped(tmp_path, {"judge": {"pod": {"labels": {name: "true"}}}})
+    told = [one["metadata"]["labels"][name] for one in templates(judge)]
+    assert sorted(told) == ["false"] * (len(PARTS) - 1) + ["true"]
+    unsaid = templates(shaped(tmp_path, {"podLabels": {name: None}}))
+    assert not [one for one in unsaid if name in one["metadata"]["labels"]]
 
 
 def test_one_pod_is_shaped_alone(tmp_path: Path) -> None:

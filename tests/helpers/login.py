@@ -1,6 +1,6 @@
-"""What stands before a server in companies: TLS by an authority of their own, and a login (HTTP's basic authentication).
+"""What stands before a server in companies: TLS by an authority of their own, and a login.
 
-Also a program that needs no packages, for a pod: login.py PORT CERTIFICATE TARGET USER:PASSWORD
+Also a program that needs no packages, for a pod: login.py PORT CERTIFICATE TARGET HEADER VALUE
 """
 
 from __future__ import annotations
@@ -12,15 +12,20 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
-PASSED = ("content-type", "content-encoding", "accept", "accept-encoding")
+PASSED = ("authorization", "content-type", "content-encoding", "accept", "accept-encoding")
 
 
-def login_server(address: tuple[str, int], certificate: str, target: str, login: str) -> ThreadingHTTPServer:
-    """Hands on the requests of who shows `login` (user:password), with the target's own host name."""
-    expected = f"Basic {base64.b64encode(login.encode()).decode()}"
+def basic(user: str, password: str) -> tuple[str, str]:
+    """The header of HTTP's basic authentication."""
+    return "Authorization", f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+def login_server(address: tuple[str, int], certificate: str, target: str, header: str, value: str) -> HTTPServer:
+    """Hands on the requests of who shows this header, with the target's own host name."""
 
     class Handler(BaseHTTPRequestHandler):
         def forward(self) -> None:
@@ -34,8 +39,8 @@ def login_server(address: tuple[str, int], certificate: str, target: str, login:
             self.wfile.write(data)
 
         def ask(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-            if self.headers.get("Authorization") != expected:
-                return 401, {"WWW-Authenticate": 'Basic realm="mlflow"'}, b"You are not authenticated."
+            if self.headers.get(header) != value:
+                return 401, {"Content-Type": "text/plain"}, b"You are not authenticated."
             passed = {name: self.headers[name] for name in PASSED if name in self.headers}
             connection = http.client.HTTPConnection(urlsplit(target).netloc, timeout=300)
             connection.request(self.command, self.path, body, passed)
@@ -59,9 +64,9 @@ def login_server(address: tuple[str, int], certificate: str, target: str, login:
 
 
 @contextmanager
-def behind_login(target: str, certificate: str, login: str) -> Iterator[str]:
+def behind_login(target: str, certificate: Path, login: tuple[str, str]) -> Iterator[str]:
     """The address of a server behind a login, for as long as the context lasts."""
-    server = login_server(("127.0.0.1", 0), certificate, target, login)
+    server = login_server(("127.0.0.1", 0), str(certificate), target, *login)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
         yield f"https://127.0.0.1:{server.server_address[1]}"

@@ -81,10 +81,10 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* A pod's labels: (list $ "mlflow" settings) */}}
+{{/* A pod's labels: (list $ "mlflow" settings); a part's own before those of every pod */}}
 {{- define "srlm.podLabels" -}}
 {{ include "srlm.labels" . }}
-{{- with (index . 2).pod.labels }}
+{{- with mergeOverwrite (dict) (index . 0).Values.podLabels (index . 2).pod.labels }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}

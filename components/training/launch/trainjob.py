@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.kubernetes.objects import KEEP, QUEUE, labels, object_name
+from components.kubernetes.objects import KEEP, NO_SIDECAR, QUEUE, labels, object_name
 from components.kubernetes.pods import (
     CONTAINER_SECURITY,
     FROM_SECRET,
@@ -59,7 +59,7 @@ def manifest(job: TrainJob, runtime_kind: str, owner: Mapping[str, Any] | None =
     """
     queue = {QUEUE: job.cluster.queue} if job.cluster.queue else {}
     owners = {"ownerReferences": [dict(owner)]} if owner else {}
-    template = {"metadata": {"labels": job.labels, "annotations": KEEP}, "spec": _pod(job)}
+    template = {"metadata": {"labels": job.labels | NO_SIDECAR, "annotations": KEEP}, "spec": _pod(job)}
     pod_template = shaped(job.cluster.pods, "trainer", template)
     for container in pod_template["spec"]["containers"]:
         container.pop("env", None)  # of a trainer it stands in the TrainJob itself

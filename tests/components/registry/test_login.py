@@ -9,7 +9,7 @@ import pytest
 
 from components.registry.client import RegistryError, check_tracking, registry
 from tests.helpers.authority import signed_for
-from tests.helpers.login import behind_login
+from tests.helpers.login import basic, behind_login
 
 pytestmark = pytest.mark.slow
 USER, PASSWORD = "runs", "planted-password-31"
@@ -22,7 +22,7 @@ def address(tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(files.authority))
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USER)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
-    with behind_login(tracking_uri, str(files.server), f"{USER}:{PASSWORD}") as url:
+    with behind_login(tracking_uri, files.server, basic(USER, PASSWORD)) as url:
         yield url
 
 

@@ -69,6 +69,8 @@ class Kubeflow:
         return things[-1]
 
     def find(self, kind: str, query: dict[str, str]) -> list[dict[str, Any]]:
+        if "filter" not in query:
+            return self.kept.get(kind, [])
         (wanted,) = json.loads(query["filter"])["predicates"]
         assert (wanted["operation"], wanted["key"]) == (1, "display_name")
         return [one for one in self.kept.get(kind, []) if one["display_name"] == wanted["stringValue"]]

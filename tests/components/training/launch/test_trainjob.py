@@ -10,6 +10,7 @@ import pytest
 
 from components.core.errors import UserError
 from components.kubernetes.settings import ClusterSettings, TrainingPods
+from components.kubernetes.shape import PodShape
 from components.training.launch.follow import outcome
 from components.training.launch.logs import Log
 from components.training.launch.request import PROBLEM, TORCHRUN, WORKER, TrainingRequest
@@ -50,6 +51,17 @@ def test_kubeflows_models_know_every_field(job: TrainJob, pods: TrainingPods) ->
     assert without_empty(models.TrainerV1alpha1TrainJob.from_dict(made).to_dict()) == without_empty(made)
     made["spec"]["trainer"]["numNode"] = 2
     assert without_empty(models.TrainerV1alpha1TrainJob.from_dict(made).to_dict()) != without_empty(made)
+
+
+def test_istio_puts_no_proxy_between_nodes_unless_the_recipe_says_so(job: TrainJob) -> None:
+    """The nodes of a training meet at a port that no Service names, and a Job does not end beside a proxy."""
+    wanted = {"trainer": PodShape(labels={"sidecar.istio.io/inject": "true"})}
+    shaped = replace(job, cluster=job.cluster.model_copy(update={"pods": wanted}))
+    for one, injected in ((job, "false"), (shaped, "true")):
+        (patch,) = manifest(one, "TrainingRuntime")["spec"]["runtimePatches"]
+        (node,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+        labels = node["template"]["spec"]["template"]["metadata"]["labels"]
+        assert labels["sidecar.istio.io/inject"] == injected
 
 
 def without_empty(value: Any) -> Any:
