@@ -146,7 +146,7 @@ def not_its_api(url: str, status: int = 200) -> KubeflowError:
     return KubeflowError(
         f"{url} answers, but not as the API of Kubeflow Pipelines 2 (v2beta1)",
         f"Check --host or {ENDPOINT}: it is the address of ml-pipeline (port 8888), or of Kubeflow's UI followed by "
-        f"/pipeline; set {TOKEN} or {COOKIE} where a login stands before it. Versions older than 2.0 are not supported.",
+        f"/pipeline; set {TOKEN} or {COOKIE} where a login stands before it. Versions below 2.0 are not supported.",
         status,
     )
 
@@ -160,8 +160,8 @@ def _refused(url: str, error: Any) -> KubeflowError:
     """kfp's client raises the same error for a refusal and for a broken connection (then without a status)."""
     message = " ".join((message_of(error.body) or error.reason or "").split())[:300]
     renew = (
-        f"Put a token of a user who may into {TOKEN}, or your browser's cookie into {COOKIE} (--cookie), or run this in "
-        "a pod with Kubeflow's token mounted."
+        f"Put a token of a user who may into {TOKEN}, or your browser's cookie into {COOKIE} (--cookie), or run "
+        "this in a pod with Kubeflow's token mounted."
     )
     if error.status == 401:
         return KubeflowError(f"Kubeflow Pipelines at {url} does not know who we are ({message})", renew, 401)

@@ -1,4 +1,4 @@
-"""Kubeflow Pipelines behind a login and TLS of a private authority, asked by each command that speaks to it (issue 14)."""
+"""Kubeflow Pipelines behind a login and TLS of a private authority, asked by each command that speaks to it."""
 
 from __future__ import annotations
 
