@@ -26,7 +26,7 @@ from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY
 from components.kubernetes.settings import ClusterSettings
 from pipelines.cluster import permissions
 from pipelines.cluster.reach import store_of_runs
-from tests.helpers.registry_login import PASSWORD, registry_behind_login
+from tests.helpers.registry_login import NAME, PASSWORD, registry_behind_login
 from tests.helpers.release import (
     HARD,
     USER,
@@ -188,6 +188,7 @@ def test_the_release_is_tested_upgraded_and_removed(run: Any, release: Release) 
     helm("test", namespace)
     helm("upgrade", namespace, "--reuse-values", "--set=regression.enabled=false", "--wait", "--timeout=5m")
     assert kubectl(namespace, "get", "secret", "srlm", "-o", f"jsonpath={secret}") == before
+    kubectl(namespace, "delete", "pod,service", NAME)  # which are the test's own
     helm("uninstall", namespace, "--wait")
     # the reaper's Jobs go with their CronJob, a moment after it
     wait_until(lambda: kubectl(namespace, "get", "deployments,services,jobs,cronjobs", "-o", "name") == "")
