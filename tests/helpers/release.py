@@ -19,7 +19,7 @@ from components.kubernetes.objects import selector
 from pipelines.cluster.reach import from_here
 from tests.helpers.chart import CHART, helm_program
 
-VALUES = ("seaweedfs.enabled=true", "mlflow.enabled=true", "networkPolicy.enabled=true")
+VALUES = ("images.preloaded=true", "seaweedfs.enabled=true", "mlflow.enabled=true", "networkPolicy.enabled=true")
 USER = 1_000_000_000 + secrets.randbelow(10**9)
 USER_CONTEXT = {"runAsUser": USER, "runAsGroup": None, "fsGroup": USER}  # its group is 0
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}

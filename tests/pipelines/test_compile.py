@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from components.core.images import TRAINER
 from components.kubernetes.objects import KEEP
 from components.kubernetes.pods import FROM_CONFIG_MAP, FROM_SECRET, OF_ANNOTATOR, OF_JUDGE, OF_POLICY
+from pipelines.cli.main import app
 from pipelines.compile import compile_manifests, compile_recipe, load_recipe_for_elsewhere, version_of
 from pipelines.graph.pods import ENGINE_IMAGES, whole
 from pipelines.graph.self_rewarding import self_rewarding_pipeline
@@ -174,3 +177,13 @@ def test_resources_for_kubectl_hold_the_package_and_name_its_content(tmp_path: P
         names.append(name)
     assert len(set(names)) == 2
     assert all(re.fullmatch(r"demo-[0-9a-f]{10}", name) for name in names)
+
+
+def test_images_by_digest_become_the_defaults_of_a_package(tmp_path: Path) -> None:
+    """What starts it in the UI then names no image, and gets exactly these."""
+    worker = "ghcr.io/you/worker@sha256:" + "5a" * 32
+    options = ["--evaluation", f"--worker-image={worker}", f"--output={tmp_path / 'demo.yaml'}"]
+    assert CliRunner().invoke(app, ["compile", "demo", *options]).exit_code == 0
+    made = next(yaml.safe_load_all((tmp_path / "demo.yaml").read_text()))
+    defaults = made["root"]["inputDefinitions"]["parameters"]
+    assert (defaults["worker_image"]["defaultValue"], defaults["trainer_image"]["defaultValue"]) == (worker, TRAINER)

@@ -1,8 +1,12 @@
-{{/* An image of ours: (list $ "worker") */}}
+{{/* An image of ours: (list $ "worker"); without a registry the name would be somebody else's on Docker Hub */}}
 {{- define "srlm.image" -}}
 {{- $root := index . 0 -}}
 {{- $images := $root.Values.images -}}
+{{- if not (or $images.registry $images.preloaded) }}
+{{- fail "images.registry is not set: name the registry that has the images (ghcr.io/you), or say images.preloaded=true where the nodes have them already (kind load docker-image)" }}
+{{- end }}
 {{- $name := printf "%s/%s:%s" $images.prefix (index . 1) ($images.tag | default $root.Chart.AppVersion) -}}
+{{- with get $images.digests (index . 1) }}{{ $name = printf "%s@%s" $name . }}{{ end -}}
 {{- if $images.registry }}{{ trimSuffix "/" $images.registry }}/{{ end }}{{ $name }}
 {{- end }}
 
