@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from components.core.s3_refusals import CHECKSUMS
 from components.kubernetes.settings import AUTHORITIES, ClusterSettings, PodSettings, StepPods
 
+Pods = TypeVar("Pods", bound=StepPods)
 USER = 65532  # as in images/Dockerfile
 POD_SECURITY: dict[str, Any] = {
     "runAsNonRoot": True,
@@ -83,6 +84,40 @@ def with_authorities(cluster: ClusterSettings, spec: dict[str, Any]) -> dict[str
 def resources(pod: StepPods) -> dict[str, Any]:
     """Requests and limits of a container."""
     return {"requests": pod.requests(), "limits": pod.limits()}
+
+
+def of_node(pod: Pods, cluster: ClusterSettings) -> Pods:
+    """The same where models lie on a claim: of the node's disk it takes no more than a step does."""
+    if cluster.scratch is None:
+        return pod
+    amounts = {name: cluster.steps.amount(name) or "0" for name in ("disk", "disk_limit")}
+    return pod.model_copy(update=amounts)
+
+
+def scratch_volume(name: str, pod: StepPods, cluster: ClusterSettings) -> dict[str, Any]:
+    """The volume for models, checkpoints and caches: the node's disk up to the pod's limit, or the claim."""
+    scratch, size = cluster.scratch, pod.amount("disk_limit") or pod.amount("disk")
+    if scratch is None:
+        return {"name": name, "emptyDir": {"sizeLimit": size} if size else {}}
+    if scratch.claim:
+        return {"name": name, "persistentVolumeClaim": {"claimName": scratch.claim}}
+    size = size or pod.defaults["disk_limit"]  # a claim has one
+    claim: dict[str, Any] = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}}
+    claim |= {"storageClassName": scratch.storage_class} if scratch.storage_class else {}
+    return {"name": name, "ephemeral": {"volumeClaimTemplate": {"spec": claim}}}
+
+
+def temporary_volume(pod: StepPods, name: str = "tmp") -> dict[str, Any]:
+    """A volume on the node's disk, up to what the pod may take of it."""
+    size = pod.amount("disk_limit")
+    return {"name": name, "emptyDir": {"sizeLimit": size} if size else {}}
+
+
+def working_in(folder: str, home: str = "") -> list[dict[str, Any]]:
+    """The variables by which all that programs keep lies in a volume: Hugging Face's and Triton's caches (HOME),
+    temporary files and Inductor's (TMPDIR), and ours, which may lie in another (`home`)."""
+    folders = {"HOME": folder, "TMPDIR": folder, "SRLM_HOME": home or f"{folder}/.srlm"}
+    return [{"name": name, "value": value} for name, value in folders.items()]
 
 
 def shared_memory(pod: PodSettings) -> dict[str, Any]:

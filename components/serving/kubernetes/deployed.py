@@ -15,7 +15,9 @@ from components.kubernetes.pods import (
     asked_environment,
     pod_skeleton,
     resources,
+    temporary_volume,
     with_authorities,
+    working_in,
 )
 from components.kubernetes.shape import shaped
 from components.serving.kubernetes.launch import MODEL, PORT, ServedModel
@@ -201,8 +203,7 @@ def _follower_pod(model: DeployedModel, account: str) -> Manifest:
         "imagePullPolicy": "IfNotPresent",
         "command": ["srlm", "deploy", model.follows, "--follow", *(["--kserve"] if model.kserve else [])],
         "env": [
-            {"name": "HOME", "value": SCRATCH},
-            {"name": "SRLM_HOME", "value": f"{SCRATCH}/.srlm"},
+            *working_in(SCRATCH),
             *asked,
             *(
                 {"name": name, "valueFrom": {"secretKeyRef": {"name": cluster.secret, "key": name, "optional": True}}}
@@ -220,6 +221,6 @@ def _follower_pod(model: DeployedModel, account: str) -> Manifest:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 5,
         "containers": [container],
-        "volumes": [{"name": "tmp", "emptyDir": {}}],
+        "volumes": [temporary_volume(cluster.steps)],
     }
     return with_authorities(cluster, spec)
