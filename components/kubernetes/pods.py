@@ -25,6 +25,7 @@ CONTAINER_SECURITY: dict[str, Any] = {
 # keys that are lent for a time.
 FROM_CONFIG_MAP = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", CHECKSUMS)
 FROM_SECRET = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN")
+PLACES = ("SRLM_STORE", "SRLM_TRACKING_URI")  # from the config map, for the steps that a run begins and ends with
 # From the same secret, for the steps alone that ask these endpoints: each name stands in six node states of a step.
 OF_POLICY, OF_JUDGE, OF_ANNOTATOR = ("SRLM_ENDPOINT_API_KEY",), ("SRLM_JUDGE_API_KEY",), ("SRLM_ANNOTATOR_API_KEY",)
 

@@ -8,7 +8,7 @@ from typing import Any
 from kfp import kubernetes
 
 from components.kubernetes.objects import KEEP, QUEUE
-from components.kubernetes.pods import FROM_SECRET, OF_POLICY, from_config_map, of_node, scratch_volume
+from components.kubernetes.pods import FROM_SECRET, OF_POLICY, PLACES, from_config_map, of_node, scratch_volume
 from components.kubernetes.settings import (
     AUTHORITIES,
     ClusterSettings,
@@ -66,6 +66,13 @@ def keep(task: Any) -> Any:
     for name, value in KEEP.items():
         kubernetes.add_pod_annotation(task, name, value)
     return task
+
+
+def placed_step(task: Any, title: str, recipe: Recipe, image: Any, keys: tuple[str, ...] = ()) -> Any:
+    """A step that is told by the chart's config map where store and registry are, where no parameter says it."""
+    worker_step(task, title, recipe, image, keys)
+    places = {name: name for name in PLACES}
+    return kubernetes.use_config_map_as_env(task, recipe.cluster.config_map, places, optional=True)
 
 
 def import_step(task: Any, title: str, recipe: Recipe, image: Any) -> Any:

@@ -125,9 +125,9 @@ def manifests(model: DeployedModel) -> list[Manifest]:
 
 def _deployment(model: DeployedModel) -> Manifest:
     """A new pod is ready before an old one goes, and that answers what it has begun."""
-    made = deployment_of(model, model.metadata(), ROLLING, named_model(model.uri, model.digest))
-    _drain(made["spec"]["template"]["spec"])
-    return made
+    spec = pod_spec(model)
+    _drain(spec)
+    return deployment_of(model, model.metadata(), ROLLING, named_model(model.uri, model.digest), spec)
 
 
 def _drain(spec: Manifest) -> None:

@@ -98,13 +98,16 @@ def require_fetchable(uri: str) -> None:
 def deployment(server: Server) -> Manifest:
     """The Deployment of a run's model."""
     strategy = {"type": "Recreate"}  # a second server would wait for the GPU of the first
-    return deployment_of(server, server.metadata, strategy, KEEP)
+    return deployment_of(server, server.metadata, strategy, KEEP, pod_spec(server))
 
 
-def deployment_of(server: ModelServer, metadata: Manifest, strategy: Manifest, annotations: Manifest) -> Manifest:
-    """A Deployment; at most `serving.start_timeout` passes before it counts as failed. `annotations` are its pods'."""
+def deployment_of(
+    server: ModelServer, metadata: Manifest, strategy: Manifest, annotations: Manifest, spec: Manifest
+) -> Manifest:
+    """A Deployment; at most `serving.start_timeout` passes before it counts as failed. `annotations` and `spec` are its
+    pods', before the recipe shapes them."""
     marks = pod_labels(server)
-    pod = {"metadata": {"labels": marks | NO_SIDECAR, "annotations": annotations}, "spec": pod_spec(server)}
+    pod = {"metadata": {"labels": marks | NO_SIDECAR, "annotations": annotations}, "spec": spec}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
