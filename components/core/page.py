@@ -15,7 +15,8 @@ body { font: 14px/1.4 system-ui, sans-serif; margin: 12px; overflow-wrap: anywhe
 .wide { overflow-x: auto; margin: 12px 0 }
 table { border-collapse: collapse; font-size: 12px }
 caption { text-align: left; font-weight: 600; padding: 4px 0 }
-th, td { border-bottom: 1px solid #8886; padding: 3px 4px; text-align: right; vertical-align: top; overflow-wrap: normal }
+th, td { border-bottom: 1px solid #8886; padding: 3px 4px; text-align: right; vertical-align: top }
+th, td { overflow-wrap: normal }
 th:first-child, td:first-child { text-align: left }
 """
 

@@ -18,7 +18,7 @@ from components.core.step import step
 from components.evaluation.lm_eval.benchmarks import check_engine
 from components.evaluation.lm_eval.settings import BenchmarksSettings
 from components.prompts.prompts import make_round_prompts
-from components.run.lifecycle import place_of, prepare_run
+from components.run.lifecycle import import_data, place_of, prepare_run
 from components.run.report import summarise
 from components.run.tables import contamination_table
 from components.serving.engines.processes import EmbeddedEngine
