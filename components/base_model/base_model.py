@@ -13,12 +13,13 @@ from components.base_model.chat import chat_problem, end_ids_of_files, thought_f
 from components.base_model.portable import MORE_TEMPLATES, make_portable
 from components.base_model.settings import BaseModelSettings
 from components.base_model.sources import SMOLLM2, fetch, identify, smollm2_gguf
+from components.core.claims import only_maker
 from components.core.context import open_step
 from components.core.errors import UserError
 from components.core.model_files import prime_model_cache, scratch_folder
 from components.core.progress import say
-from components.core.records import ChatProblem, Counts, Manifest
-from components.core.stage import Stage, read_records
+from components.core.records import ChatProblem, Counts, Manifest, Parent
+from components.core.stage import Stage, find_manifest, read_records
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -57,12 +58,18 @@ def import_model(root: str, settings: BaseModelSettings, trained: bool = True, t
     source = identify(settings)
     own = settings.model_copy(update={"base": "", "revision": None})  # the digest says what it is, not its name
     stage = Stage(root, "base_model", own, {"source": source})
-    if stage.manifest:
-        if thinks:
-            _require_thoughts(settings.base, stage)
-        elif trained:
-            _require_one_text(settings.base, read_records(stage.uri, "chat", ChatProblem))
-        return stage.manifest
+    if not stage.manifest:
+        with only_maker(stage.store, lambda: find_manifest(stage.uri) is not None, f"imports {settings.base}"):
+            stage.manifest = find_manifest(stage.uri) or _import(stage, settings, source, trained and not thinks)
+    if thinks:
+        _require_thoughts(settings.base, stage)
+    elif trained:
+        _require_one_text(settings.base, read_records(stage.uri, "chat", ChatProblem))
+    return stage.manifest
+
+
+def _import(stage: Stage, settings: BaseModelSettings, source: Parent, one_text: bool) -> Manifest:
+    """Publish the model; raises UserError before, where `one_text` is asked for and its template makes two."""
     with scratch_folder() as scratch:
         folder = scratch / "model"
         say(f"importing {settings.base}")
@@ -71,14 +78,12 @@ def import_model(root: str, settings: BaseModelSettings, trained: bool = True, t
         else:
             _copy(fetch(settings, source.digest, scratch), folder)
         problems = _set_up_chat(folder, settings)
-        if trained and not thinks:
+        if one_text:
             _require_one_text(settings.base, problems)
         counts = Counts(kept={"parameters": _count_parameters(folder)})
         manifest = stage.publish(counts, {"chat": problems} if problems else {}, folder=folder)
         prime_model_cache(stage.uri, folder)
-    if thinks:
-        _require_thoughts(settings.base, stage)
-    return manifest
+        return manifest
 
 
 def _convert_gguf(path: Path, folder: Path) -> None:

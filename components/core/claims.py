@@ -9,15 +9,20 @@ on, while its files go. A store gives back what was written before (S3 promises 
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from components.core.progress import say
 from components.core.store import Store, StoredObject
 
 USED, REMOVAL = "last-use", "removal"  # the mark and the announcement
+MAKER = "maker"  # the mark of who makes a folder's content that is too large to be made twice
+BEAT_S = 10.0  # after which a maker writes its mark anew
+DEAD_S = 60.0  # a mark that has stood for so long is that of a process that was killed
 # gc takes nothing that was written to since, and runs mark what is older than half of it: clocks may differ by the rest
 SAFE_AGE = timedelta(days=1)
 REMOVAL_S = 600.0  # a removal that takes longer has died; it gives up by itself after half of that
@@ -43,6 +48,48 @@ def claim(store: Store) -> None:
                 store.delete(REMOVAL)
             else:
                 time.sleep(POLL_S)
+
+
+@contextlib.contextmanager
+def only_maker(store: Store, finished: Callable[[], bool], what: str) -> Iterator[None]:
+    """Wait while somebody else makes the folder's content and has not `finished`; then be the one who makes it.
+
+    Two at once do no harm (the first manifest wins), they only do the work twice: after an interruption of a minute
+    that may happen. No clocks are compared: a maker writes its mark anew, and who waits sees whether it changes.
+    """
+    seen, since, told = b"", time.monotonic(), False
+    while not finished() and not store.create(MAKER, own := uuid.uuid4().hex.encode()):
+        if not told:
+            say(f"waiting for another run, which {what}")
+            told = True
+        mark = store.read(MAKER) or b""
+        if mark != seen:
+            seen, since = mark, time.monotonic()
+        elif time.monotonic() - since > DEAD_S:
+            store.delete(MAKER)
+        else:
+            time.sleep(POLL_S)
+    if finished():
+        yield
+        return
+    ended = threading.Event()
+    beat = threading.Thread(target=_beat, args=(store, own, ended), daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        beat.join()
+        store.delete(MAKER)
+
+
+def _beat(store: Store, own: bytes, ended: threading.Event) -> None:
+    """Write a maker's mark anew until it has ended."""
+    beats = 0
+    while not ended.wait(BEAT_S):
+        beats += 1
+        with contextlib.suppress(Exception):  # a store that is away now is asked again by whoever needs it
+            store.write(MAKER, own + b" %d" % beats)
 
 
 def remove(store: Store, judged: Sequence[StoredObject], doomed: Sequence[StoredObject]) -> list[StoredObject]:

@@ -12,9 +12,11 @@ from components.core.records import Counts
 STYLE = """
 :root { color-scheme: light dark }
 body { font: 14px/1.4 system-ui, sans-serif; margin: 12px; overflow-wrap: anywhere }
-table { border-collapse: collapse; margin: 12px 0; font-size: 12px }
+.wide { overflow-x: auto; margin: 12px 0 }
+table { border-collapse: collapse; font-size: 12px }
 caption { text-align: left; font-weight: 600; padding: 4px 0 }
-th, td { border-bottom: 1px solid #8886; padding: 3px 6px; text-align: right; vertical-align: top }
+th, td { border-bottom: 1px solid #8886; padding: 3px 4px; text-align: right; vertical-align: top }
+th, td { overflow-wrap: normal }
 th:first-child, td:first-child { text-align: left }
 """
 
@@ -54,11 +56,13 @@ def _table(table: Table) -> str:
     note = f"<p>{html.escape(table.note)}</p>" if table.note else ""
     body = "".join(f"<tr>{_cells('td', row)}</tr>" for row in table.rows)
     head = f"<caption>{html.escape(table.caption)}</caption><thead><tr>{_cells('th', table.columns)}</tr></thead>"
-    return f"<table>{head}<tbody>{body}</tbody></table>{note}"
+    return f'<div class="wide"><table>{head}<tbody>{body}</tbody></table></div>{note}'
 
 
 def _cells(tag: str, cells: Iterable[str]) -> str:
-    return "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+    """A number keeps its unit on its line; a line may end after a slash."""
+    texts = (html.escape(cell).replace(" %", "&nbsp;%").replace("/", "/<wbr>") for cell in cells)
+    return "".join(f"<{tag}>{text}</{tag}>" for text in texts)
 
 
 def _list(lines: Sequence[str]) -> str:

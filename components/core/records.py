@@ -314,3 +314,8 @@ class Manifest(BaseModel):
     seconds: float
     code: str
     created: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.bytes for file in self.files.values())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from components.core.s3_refusals import CHECKSUMS
 from components.kubernetes.settings import AUTHORITIES, ClusterSettings, PodSettings, StepPods
 
+Pods = TypeVar("Pods", bound=StepPods)
 USER = 65532  # as in images/Dockerfile
 POD_SECURITY: dict[str, Any] = {
     "runAsNonRoot": True,
@@ -24,6 +25,7 @@ CONTAINER_SECURITY: dict[str, Any] = {
 # keys that are lent for a time.
 FROM_CONFIG_MAP = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", CHECKSUMS)
 FROM_SECRET = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN")
+PLACES = ("SRLM_STORE", "SRLM_TRACKING_URI")  # from the config map, for the steps that a run begins and ends with
 # From the same secret, for the steps alone that ask these endpoints: each name stands in six node states of a step.
 OF_POLICY, OF_JUDGE, OF_ANNOTATOR = ("SRLM_ENDPOINT_API_KEY",), ("SRLM_JUDGE_API_KEY",), ("SRLM_ANNOTATOR_API_KEY",)
 
@@ -83,6 +85,40 @@ def with_authorities(cluster: ClusterSettings, spec: dict[str, Any]) -> dict[str
 def resources(pod: StepPods) -> dict[str, Any]:
     """Requests and limits of a container."""
     return {"requests": pod.requests(), "limits": pod.limits()}
+
+
+def of_node(pod: Pods, cluster: ClusterSettings) -> Pods:
+    """The same where models lie on a claim: of the node's disk it takes no more than a step does."""
+    if cluster.scratch is None:
+        return pod
+    amounts = {name: cluster.steps.amount(name) or "0" for name in ("disk", "disk_limit")}
+    return pod.model_copy(update=amounts)
+
+
+def scratch_volume(name: str, pod: StepPods, cluster: ClusterSettings) -> dict[str, Any]:
+    """The volume for models, checkpoints and caches: the node's disk up to the pod's limit, or the claim."""
+    scratch, size = cluster.scratch, pod.amount("disk_limit") or pod.amount("disk")
+    if scratch is None:
+        return {"name": name, "emptyDir": {"sizeLimit": size} if size else {}}
+    if scratch.claim:
+        return {"name": name, "persistentVolumeClaim": {"claimName": scratch.claim}}
+    size = size or pod.defaults["disk_limit"]  # a claim has one
+    claim: dict[str, Any] = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}}
+    claim |= {"storageClassName": scratch.storage_class} if scratch.storage_class else {}
+    return {"name": name, "ephemeral": {"volumeClaimTemplate": {"spec": claim}}}
+
+
+def temporary_volume(pod: StepPods, name: str = "tmp") -> dict[str, Any]:
+    """A volume on the node's disk, up to what the pod may take of it."""
+    size = pod.amount("disk_limit")
+    return {"name": name, "emptyDir": {"sizeLimit": size} if size else {}}
+
+
+def working_in(folder: str, home: str = "") -> list[dict[str, Any]]:
+    """The variables by which all that programs keep lies in a volume: Hugging Face's and Triton's caches (HOME),
+    temporary files and Inductor's (TMPDIR), and ours, which may lie in another (`home`)."""
+    folders = {"HOME": folder, "TMPDIR": folder, "SRLM_HOME": home or f"{folder}/.srlm"}
+    return [{"name": name, "value": value} for name, value in folders.items()]
 
 
 def shared_memory(pod: PodSettings) -> dict[str, Any]:

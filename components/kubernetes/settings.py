@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, ClassVar, Self
 
@@ -13,13 +14,16 @@ from components.kubernetes.shape import Kind, PodShape
 
 _NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"  # as Kubernetes names objects
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|[MGTPE]i?)?$"
+GIB = 2**30
+SLACK = 1.1  # of a disk for models: files are rounded up to blocks, and a file system keeps some of its own
+BESIDE_MODELS_GIB = 4  # logs, compilers' caches, records
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 AUTHORITIES = "/etc/srlm/authorities"  # the folder of the bundle in pods
 OF_AUTHORITIES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")  # boto3's; MLflow's; the models' client's
 # Go's programs (Kubeflow's launcher in each step) read it, too; the API server is known by its address alone.
 PAST_PROXIES = "localhost,127.0.0.1,.svc,.cluster.local,.kubeflow,$(KUBERNETES_SERVICE_HOST)"
 _OURS = re.compile(
-    r"(HOME|USER|NAMESPACE|HF_HUB_OFFLINE|HF_TOKEN|AWS_(ENDPOINT_URL_S3|REGION|ACCESS_KEY_ID|SECRET_ACCESS_KEY|"
+    r"(HOME|USER|TMPDIR|NAMESPACE|HF_HUB_OFFLINE|HF_TOKEN|AWS_(ENDPOINT_URL_S3|REGION|ACCESS_KEY_ID|SECRET_ACCESS_KEY|"
     r"SESSION_TOKEN)|(SRLM|KFP|KF_PIPELINES|KUBERNETES)_.*)$"
 )
 NOT_FOR_STEPS = (
@@ -45,41 +49,57 @@ def as_text(value: Any) -> Any:
 
 class StepPods(Settings):
     """What one pod asks for, and may take. A quota or a LimitRange of the namespace refuses pods that do not say all
-    four, so each has a default for its kind of pod; "0" asks for nothing, or sets no limit (issue 13).
+    six, so each has a default for its kind of pod; "0" asks for nothing, or sets no limit (issues 13, 14).
 
     A limit that is not given is the request, where that is given: more memory than asked for would be another's.
     """
 
-    defaults: ClassVar[dict[str, str]] = {"cpu": "100m", "cpu_limit": "2", "memory": "512Mi", "memory_limit": "4Gi"}
+    defaults: ClassVar[dict[str, str]] = {
+        **{"cpu": "100m", "cpu_limit": "2", "memory": "512Mi", "memory_limit": "4Gi"},
+        **{"disk": "1Gi", "disk_limit": "4Gi"},
+    }
 
     cpu: str | None = Field(None, pattern=_QUANTITY, description="request, as Kubernetes writes it: 4, 500m")
     cpu_limit: str | None = Field(None, pattern=_QUANTITY, description="default: cpu, where it is given")
     memory: str | None = Field(None, pattern=_QUANTITY, description="request, as Kubernetes writes it: 200Gi")
     memory_limit: str | None = Field(None, pattern=_QUANTITY, description="default: memory, where it is given")
+    disk: str | None = Field(None, pattern=_QUANTITY, description="request of a node's disk (ephemeral storage): 50Gi")
+    disk_limit: str | None = Field(
+        None, pattern=_QUANTITY, description="default: disk, where it is given; also the size of a scratch volume"
+    )
 
-    @field_validator("cpu", "cpu_limit", "memory", "memory_limit", mode="before")
+    @field_validator("cpu", "cpu_limit", "memory", "memory_limit", "disk", "disk_limit", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:
         return as_text(value)
 
     def amount(self, name: str) -> str:
-        """A request ("cpu", "memory") or a limit ("cpu_limit", "memory_limit"); "" where there is none."""
+        """A request ("cpu", "memory", "disk") or a limit ("cpu_limit", ...); "" where there is none."""
         given = getattr(self, name) or getattr(self, name.removesuffix("_limit")) or self.defaults[name]
         return given if number(given) else ""
 
     def requests(self) -> dict[str, str]:
         """As a container's `resources` name them."""
-        asked = {"cpu": self.amount("cpu"), "memory": self.amount("memory")}
-        return {name: value for name, value in asked.items() if value}
+        return self._named("")
 
     def limits(self) -> dict[str, str]:
         """As a container's `resources` name them."""
-        limits = {"cpu": self.amount("cpu_limit"), "memory": self.amount("memory_limit")}
-        return {name: value for name, value in limits.items() if value}
+        return self._named("_limit")
+
+    def _named(self, suffix: str) -> dict[str, str]:
+        named = {"cpu": "cpu", "memory": "memory", "ephemeral-storage": "disk"}
+        amounts = {resource: self.amount(f"{name}{suffix}") for resource, name in named.items()}
+        return {resource: amount for resource, amount in amounts.items() if amount}
+
+    def holding(self, size: float) -> Self:
+        """With a disk for so many bytes of models, where the recipe does not say how much; 0: nobody knows."""
+        if not size or self.disk or self.disk_limit:
+            return self
+        return self.model_copy(update={"disk": f"{math.ceil(size * SLACK / GIB) + BESIDE_MODELS_GIB}Gi"})
 
     @model_validator(mode="after")
     def _no_more_than_its_limit(self) -> Self:
-        for name in ("cpu", "memory"):
+        for name in ("cpu", "memory", "disk"):
             asked, limit = self.amount(name), self.amount(f"{name}_limit")
             if asked and limit and number(asked) > number(limit):
                 raise ValueError(f"{name}_limit {limit} is less than {name} {asked}: set both")
@@ -89,8 +109,12 @@ class StepPods(Settings):
 class PodSettings(StepPods):
     """One pod that may take GPUs; nothing is asked where a value is 0 or empty."""
 
-    # On a laptop's cluster what is asked must fit beside all else; what a GPU's model may take is not ours to know.
-    defaults: ClassVar[dict[str, str]] = {"cpu": "500m", "cpu_limit": "4", "memory": "2Gi", "memory_limit": "16Gi"}
+    # On a laptop's cluster what is asked must fit beside all else; what a GPU's model may take is not ours to know. The
+    # disk's are for models of unknown size (`holding` is for the others).
+    defaults: ClassVar[dict[str, str]] = {
+        **{"cpu": "500m", "cpu_limit": "4", "memory": "2Gi", "memory_limit": "16Gi"},
+        **{"disk": "5Gi", "disk_limit": "40Gi"},
+    }
     # With them a quarter of what it may take, as in the chart's judge: a namespace's maxLimitRequestRatio admits that,
     # and where a node runs out of memory the pods beyond their requests go first. Nodes have 4 to 24 cores and 16 to
     # 250 GiB for each GPU.
@@ -99,6 +123,8 @@ class PodSettings(StepPods):
         "cpu_limit": (8, ""),
         "memory": (16, "Gi"),
         "memory_limit": (64, "Gi"),
+        "disk": (50, "Gi"),
+        "disk_limit": (200, "Gi"),
     }
 
     gpus: int = Field(0, ge=0)
@@ -106,25 +132,18 @@ class PodSettings(StepPods):
     gpu_memory: str | None = Field(
         None, pattern=_QUANTITY, description="that one GPU has, 80Gi for example: a recipe that needs more is refused"
     )
-    disk: str | None = Field(
-        None,
-        pattern=_QUANTITY,
-        description="request of a node's disk (ephemeral storage), for checkpoints and model files; in the pods of "
-        "servers and of several nodes: those of steps cannot ask for it",
-    )
     shared_memory: str | None = Field(None, pattern=_QUANTITY, description="size of /dev/shm, where GPUs meet")
     node_selector: dict[str, str] = Field(default_factory=dict)
     tolerations: list[dict[str, Any]] = Field(default_factory=list, description="as a pod's spec has them")
 
-    @field_validator("disk", "shared_memory", mode="before")
+    @field_validator("shared_memory", mode="before")
     @classmethod
     def _as_text_too(cls, value: Any) -> Any:
         return as_text(value)
 
     def requests(self) -> dict[str, str]:
         """GPUs are request and limit."""
-        disk = {"ephemeral-storage": self.disk} if self.disk else {}
-        return super().requests() | disk | self._devices()
+        return super().requests() | self._devices()
 
     def limits(self) -> dict[str, str]:
         """GPUs are request and limit."""
@@ -141,6 +160,28 @@ class PodSettings(StepPods):
         of_one, unit = self.of_gpu[name]
         amount, limit = f"{of_one * self.gpus}{unit}", getattr(self, f"{name}_limit", None)
         return limit if limit and 0 < number(limit) < number(amount) else amount
+
+
+class ImporterPods(StepPods):
+    """The pod that brings models into the store; its disk is by default the trainers'."""
+
+    defaults: ClassVar[dict[str, str]] = PodSettings.defaults
+
+
+class ScratchVolume(Settings):
+    """A claim in place of the node's disk for what importers, trainers and servers keep: models, checkpoints, caches.
+
+    Without a name each pod gets one of its own (a generic ephemeral volume) of the size `disk_limit`.
+    """
+
+    claim: str | None = Field(None, pattern=_NAME, description="one that is there and that all share (ReadWriteMany)")
+    storage_class: str | None = Field(None, pattern=_NAME, description="of a pod's own; default: the cluster's default")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.claim and self.storage_class:
+            raise ValueError("claim is there already and storage_class is of claims that are made: name one of them")
+        return self
 
 
 class TrainingPods(PodSettings):
@@ -225,6 +266,14 @@ class ClusterSettings(Settings):
     queue: str | None = Field(None, pattern=_NAME, description="Kueue's local queue of what trains, serves or is a run")
     training_runtime: str = Field("srlm-torch", pattern=_NAME, description="of Kubeflow Trainer, for several nodes")
     steps: StepPods = Field(default_factory=StepPods, description="pods of steps that do not train, and their like")
+    importer: ImporterPods = Field(
+        default_factory=ImporterPods,
+        exclude_if=lambda pods: pods == ImporterPods(),
+        description="the pod that imports models",
+    )
+    scratch: ScratchVolume | None = Field(
+        None, description="claim for models, checkpoints and caches of a pod; null: the node's disk"
+    )
     environment: EnvironmentSettings = Field(default_factory=EnvironmentSettings)
     patience: float = Field(PATIENCE_S, ge=0, description="seconds that the API server may be away while a run asks it")
     pods: dict[Kind, PodShape] = Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from components.core.context import RunContext, RunData, RunState, open_step, read_context
@@ -15,7 +15,7 @@ from components.core.journal import read_journal
 from components.core.page import count_table, write_page
 from components.core.progress import say
 from components.core.stage import read_manifest
-from components.core.step import step
+from components.core.step import report_errors, step
 from components.core.store import join, open_store
 from components.core.store_check import check_store
 from components.eft.settings import EftSettings, require_eft_replies
@@ -45,6 +45,8 @@ def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
     endpoint cannot be used.
     """
     name = "open the run, import data"
+    context = replace(context, store=place_of("store", context.store, name))
+    context = replace(context, tracking_uri=place_of("tracking_uri", context.tracking_uri, name))
     with recorded(context.store, context.run, name), step(name):
         check_store(open_store(context.store))
         engine_of(context).check()
@@ -57,6 +59,20 @@ def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
         stages = {name: read_manifest(uri).counts for name, uri in asdict(data).items() if uri}
         write_page(page, f"Data of {context.run}", *(count_table(name, counts) for name, counts in stages.items()))
         return RunState(context.uri, data).to_dict()
+
+
+def place_of(parameter: str, given: str, step_name: str) -> str:
+    """What a parameter of the pipeline says, else the chart's config map, so that nobody has to fill it in; ends the
+    step with a message where neither does."""
+    variable = {"store": "SRLM_STORE", "tracking_uri": "SRLM_TRACKING_URI"}[parameter]
+    with report_errors(step_name):
+        found = given or os.environ.get(variable, "")
+        if not found:
+            raise UserError(
+                f"no {parameter} is named, and the namespace's config map has no {variable}",
+                f"Fill in the parameter {parameter}, or set it in the chart's values (config).",
+            )
+    return found
 
 
 def import_data(context: RunContext) -> RunData:
@@ -109,6 +125,7 @@ def finish_run(store: str, run: str, page: str) -> None:
 
     Raises UserError where the run's first step did not get as far as to say what the run is.
     """
+    store = place_of("store", store, "report")
     with recorded(store, run, "report"), step("report"):
         context = read_context(join(store, "runs", run))
         engine_of(context).stop(run)

@@ -13,6 +13,7 @@ import yaml
 from components.core.errors import UserError
 from components.core.images import WORKER
 from components.core.progress import say
+from components.core.stage import read_manifest
 from components.kubernetes.client import Cluster, ClusterError
 from components.kubernetes.objects import apply, merge, read, remove
 from components.registry.references import resolve
@@ -72,13 +73,15 @@ def deployed_model(request: DeployRequest, tracking_uri: str, namespace: str, cl
     if follows and not namespace:
         raise UserError("what follows an alias gets rights in a namespace, and none is named", "Give --namespace.")
     recipe = recipe_of(model.stage.rsplit("/", 2)[0], model, request.recipe, request.overrides)
+    size = 0 if request.recipe else read_manifest(model.stage).size  # else the store need not be reached from here
+    pod = recipe.serving.pod.holding(size)
     known = dict(os.environ) if cluster is None else named_by_chart(cluster, recipe.cluster)
     return DeployedModel(
         name=model.name,
         uri=model.stage,
         digest=model.digest,
         engine=request.engine,
-        settings=recipe.serving,
+        settings=recipe.serving.model_copy(update={"pod": pod}),
         cluster=recipe.cluster,
         worker_image=request.worker_image or known.get("SRLM_WORKER_IMAGE") or WORKER,
         engine_image=request.engine_image or known.get(f"SRLM_{request.engine.upper()}_IMAGE", ""),

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +123,7 @@ def _with_timeouts(base: type[Client]) -> type[Client]:
             configuration.retries = Retry(total=2, backoff_factor=0.5, read=0)
             return configuration
 
+        @cache  # noqa: B019  asked while it is made, and by who has made it: one answer for the life of a client
         def get_kfp_healthz(self, sleep_duration: int = 5) -> Any:
             health = self._healthz_api.healthz_service_get_healthz(_request_timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
             _require_json(self._existing_config.host, self._healthz_api.api_client.last_response.data)

@@ -14,14 +14,19 @@ from components.kubernetes.pods import (
     CONTAINER_SECURITY,
     asked_environment,
     environment_sources,
+    of_node,
     pod_skeleton,
     resources,
+    scratch_volume,
     shared_memory,
+    temporary_volume,
     with_authorities,
+    working_in,
 )
-from components.kubernetes.settings import PodSettings
+from components.kubernetes.settings import PodSettings, StepPods
 from components.kubernetes.shape import shaped
 from components.serving.kubernetes.launch import LAUNCHES
+from pipelines.plan.disk import importer_pods, run_disk
 from pipelines.recipe import Recipe
 from pipelines.runs import check_run_name
 
@@ -147,7 +152,7 @@ def _guard(recipe: Recipe, request: JobRequest) -> Manifest:
         "image": request.image or TRAINER,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python3", "-m", "components.serving.kubernetes.guard", request.run],
-        "env": [{"name": "HOME", "value": "/tmp"}, *asked_environment(recipe.cluster, secrets=False)],  # noqa: S108
+        "env": [*working_in("/tmp"), *asked_environment(recipe.cluster, secrets=False)],  # noqa: S108
         "resources": resources(recipe.cluster.steps),
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
@@ -156,11 +161,11 @@ def _guard(recipe: Recipe, request: JobRequest) -> Manifest:
 
 def _container(recipe: Recipe, request: JobRequest) -> Manifest:
     environment: list[Manifest] = [
-        {"name": "HOME", "value": "/work"},
-        {"name": "SRLM_HOME", "value": "/work/.srlm"},
+        *working_in("/work"),
         *asked_environment(recipe.cluster),
     ]
     folders = {"recipe": "/recipe", "work": "/work", "tmp": "/tmp"}  # noqa: S108
+    asked = of_node(_asked(recipe, request), recipe.cluster)
     if request.runner == "kubeflow":
         command = ["srlm", "submit", "/recipe/recipe.yaml", f"--run={request.run}", "--namespace=$(NAMESPACE)"]
         command += [f"--engine={request.engine}"] if request.engine else []
@@ -180,7 +185,7 @@ def _container(recipe: Recipe, request: JobRequest) -> Manifest:
         "workingDir": "/work",
         "env": environment,
         "envFrom": environment_sources(recipe.cluster),
-        "resources": resources(recipe.resources if _trains(recipe, request) else recipe.cluster.steps),
+        "resources": resources(asked),
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": name, "mountPath": path} for name, path in folders.items()],
@@ -188,13 +193,12 @@ def _container(recipe: Recipe, request: JobRequest) -> Manifest:
 
 
 def _volumes(recipe: Recipe, request: JobRequest) -> list[Manifest]:
-    volumes: list[Manifest] = [
-        {"name": "recipe", "configMap": {"name": _recipe_name(recipe, request)}},
-        {"name": "work", "emptyDir": {}},
-        {"name": "tmp", "emptyDir": {}},
-    ]
+    asked, cluster = _asked(recipe, request), recipe.cluster
+    recipe_file = {"name": "recipe", "configMap": {"name": _recipe_name(recipe, request)}}
+    volumes: list[Manifest] = [recipe_file, temporary_volume(of_node(asked, cluster))]
     if request.runner == "job":
-        return [*volumes, shared_memory(_pod_settings(recipe, request))]
+        return [*volumes, scratch_volume("work", asked, cluster), shared_memory(_pod_settings(recipe, request))]
+    volumes.append(temporary_volume(asked, "work"))
     token = {"audience": "pipelines.kubeflow.org", "expirationSeconds": 3600, "path": TOKEN_FILE}
     return [*volumes, {"name": "kubeflow-token", "projected": {"sources": [{"serviceAccountToken": token}]}}]
 
@@ -202,6 +206,17 @@ def _volumes(recipe: Recipe, request: JobRequest) -> list[Manifest]:
 def _pod_settings(recipe: Recipe, request: JobRequest) -> PodSettings:
     """A Job runs the pipeline itself and so trains in its pod, unless several nodes do that; a submission is small."""
     return recipe.resources if _trains(recipe, request) else PodSettings()
+
+
+def _asked(recipe: Recipe, request: JobRequest) -> StepPods:
+    """What the run's container asks for; one that does not train imports models all the same."""
+    steps = recipe.cluster.steps
+    if request.runner != "job":
+        return steps
+    if _trains(recipe, request):
+        return recipe.resources.holding(run_disk(recipe))
+    importer = importer_pods(recipe)
+    return steps.model_copy(update={name: importer.amount(name) or "0" for name in ("disk", "disk_limit")})
 
 
 def _trains(recipe: Recipe, request: JobRequest) -> bool:

@@ -100,4 +100,4 @@ def _queue(cluster: Cluster, name: str) -> Finding:
                 raise
         else:
             return ok(f"LocalQueue {name} is there")
-    return broken(f"LocalQueue {name} is not there: what takes GPUs would wait for ever", remedy)
+    return broken(f"LocalQueue {name} is not there: trainings, servers and runs would wait for ever", remedy)

@@ -8,9 +8,10 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from components.kubernetes.settings import ClusterSettings
 
 KUBEFLOW = "kubeflow"  # the namespace of Kubeflow's own manifests
 FORWARD_TIMEOUT_S = 30.0
+KEPT_EVERY_S = 0.5
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -29,7 +31,8 @@ S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 def forwarded(namespace: str, service: str, port: int) -> Iterator[str]:
     """host:port on this machine that leads to a Service's port while the context lasts.
 
-    Raises UserError where kubectl is missing or refuses.
+    kubectl ends with its connection to the pod or the API server; it is started again at the same port. Raises
+    UserError where kubectl is missing or refuses.
     """
     kubectl = shutil.which("kubectl")
     if not kubectl:
@@ -52,10 +55,26 @@ def forwarded(namespace: str, service: str, port: int) -> Iterator[str]:
                         f"Look at its pods: kubectl -n {namespace} describe service {service}.",
                     )
                 time.sleep(0.05)
+        except BaseException:
+            process.kill()
+            raise
+        closed = threading.Event()
+        keeper = threading.Thread(target=_keep, args=(process, command, closed), daemon=True)
+        keeper.start()
+        try:
             yield f"127.0.0.1:{local}"
         finally:
-            process.terminate()
-            process.wait()
+            closed.set()
+            keeper.join()
+
+
+def _keep(process: subprocess.Popen[bytes], command: Sequence[str], closed: threading.Event) -> None:
+    """Have the process, or another of the same command, run until it is `closed`."""
+    while not closed.wait(KEPT_EVERY_S):
+        if process.poll() is not None:
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process.terminate()
+    process.wait()
 
 
 def _listens(port: int) -> bool:

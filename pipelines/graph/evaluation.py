@@ -11,7 +11,7 @@ from components.kubernetes.pods import OF_ANNOTATOR, OF_POLICY
 from components.run.component import finish
 from components.training.launch.component import dpo_again
 from pipelines.graph.phases import prepare_phase
-from pipelines.graph.pods import phase_box, training_step, worker_step
+from pipelines.graph.pods import phase_box, placed_step, training_step, worker_step
 from pipelines.recipe import Recipe
 
 
@@ -30,10 +30,10 @@ def evaluation_pipeline(recipe: Recipe, seeds: int = 0) -> Any:
 
     @dsl.pipeline(name=f"evaluate-{recipe.name}", description=f"Two models compared as {recipe.name} measures them")
     def pipeline(
-        store: str,
-        tracking_uri: str,
         model: str,
         against: str,
+        store: str = "",
+        tracking_uri: str = "",
         run: str = "",
         engine: str = "embedded",
         endpoint: str = "",
@@ -46,8 +46,16 @@ def evaluation_pipeline(recipe: Recipe, seeds: int = 0) -> Any:
         trainer_image: str = TRAINER,
         engine_image: str = "",
     ) -> None:
+        """Besides the two models all may stay as they are where the chart is installed.
+
+        Args:
+            model: URI of the stage of the model that is measured
+            against: URI of the stage of the model that it is compared with
+            store: s3://bucket/prefix for all that is made; empty: the chart's
+            tracking_uri: the MLflow server; empty: the chart's
+        """
         job = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        report = worker_step(finish(store=store, run=run, job=job), "report", recipe, worker_image)
+        report = placed_step(finish(store=store, run=run, job=job), "report", recipe, worker_image)
         with dsl.ExitHandler(report, name="evaluate"):
             opened = prepare(
                 store=store,

@@ -21,7 +21,7 @@ from components.prompts.component import write_all_prompts
 from components.run.component import hand_over, prepare, resume
 from components.sampling.component import sample
 from components.training.launch.component import dpo, sft
-from pipelines.graph.pods import import_step, training_step, worker_step
+from pipelines.graph.pods import import_step, placed_step, training_step, worker_step
 from pipelines.recipe import Recipe
 
 ROLES = ("base", "writer", "annotator")
@@ -77,7 +77,7 @@ def prepare_phase(recipe: Recipe, roles: tuple[str, ...] = ROLES, goes_on_from: 
             trainer_image=trainer_image,
             engine_image=engine_image,
         )
-        worker_step(opened, "open the run, import data", recipe, worker_image, OF_POLICY + OF_JUDGE + OF_ANNOTATOR)
+        placed_step(opened, "open the run, import data", recipe, worker_image, OF_POLICY + OF_JUDGE + OF_ANNOTATOR)
         models = import_models(state=opened.outputs["Output"], roles=list(roles))
         import_step(models, "import models", recipe, trainer_image)
         if not goes_on_from:

@@ -8,7 +8,7 @@ from typing import Any
 from kfp import kubernetes
 
 from components.kubernetes.objects import KEEP, QUEUE
-from components.kubernetes.pods import FROM_SECRET, OF_POLICY, from_config_map
+from components.kubernetes.pods import FROM_SECRET, OF_POLICY, PLACES, from_config_map, of_node, scratch_volume
 from components.kubernetes.settings import (
     AUTHORITIES,
     ClusterSettings,
@@ -18,7 +18,8 @@ from components.kubernetes.settings import (
     number,
 )
 from components.kubernetes.shape import Kind
-from pipelines.graph.shapes import as_kfp_names_it, shape_step
+from pipelines.graph.shapes import as_kfp_names_it, mount_volume, shape_step
+from pipelines.plan.disk import importer_pods, training_disk
 from pipelines.recipe import Recipe
 
 # Beside what all pods take from the config map, for those that ask the policy and so may serve it; the rest of what a
@@ -32,6 +33,9 @@ ENGINE_IMAGES = ("SRLM_TRANSFORMERS_IMAGE", "SRLM_TGI_IMAGE", "SRLM_VLLM_IMAGE")
 # UserError) fails at once there; stores and APIs that are away are waited for in the step. Backoff has a limit from the
 # first try on, which an hour (KFP's default) would be too short for: a step may judge for days.
 RETRY = {"num_retries": 4, "backoff_duration": "15s", "backoff_factor": 2.0, "backoff_max_duration": "30d"}
+
+
+WORK, DISK = "/work", "ephemeral-storage"
 
 
 def phase_box(task: Any, title: str) -> Any:
@@ -64,16 +68,27 @@ def keep(task: Any) -> Any:
     return task
 
 
+def placed_step(task: Any, title: str, recipe: Recipe, image: Any, keys: tuple[str, ...] = ()) -> Any:
+    """A step that is told by the chart's config map where store and registry are, where no parameter says it."""
+    worker_step(task, title, recipe, image, keys)
+    places = {name: name for name in PLACES}
+    return kubernetes.use_config_map_as_env(task, recipe.cluster.config_map, places, optional=True)
+
+
 def import_step(task: Any, title: str, recipe: Recipe, image: Any) -> Any:
     """The step that imports models, in the trainer's image: it may read a whole one (GGUF), as training does."""
     keep(worker_step(task, title, recipe, image, kind="importer"))
-    return give_amounts(task, recipe.cluster.steps, recipe.resources)
+    importer = importer_pods(recipe)
+    return give_scratch(give_amounts(task, importer, importer), importer, recipe.cluster, "importer")
 
 
 def training_step(task: Any, title: str, recipe: Recipe, image: Any, keys: tuple[str, ...] = ()) -> Any:
     """A step that trains in its own pod or, with several nodes, has a TrainJob do it and only watches."""
     keep(worker_step(task, title, recipe, image, keys, "step" if recipe.resources.nodes > 1 else "trainer"))
-    return task if recipe.resources.nodes > 1 else give_resources(task, recipe.resources, recipe.cluster)
+    if recipe.resources.nodes > 1:
+        return task
+    pod = recipe.resources.holding(training_disk(recipe))
+    return give_scratch(give_resources(task, pod, recipe.cluster), pod, recipe.cluster, "trainer")
 
 
 def set_up_pod(task: Any, cluster: ClusterSettings, keys: tuple[str, ...] = ()) -> Any:
@@ -133,6 +148,22 @@ def give_resources(task: Any, pod: PodSettings, cluster: ClusterSettings) -> Any
     shape = cluster.pods.get("trainer")
     for name, value in (shape.annotations if shape else {}).items():
         kubernetes.add_pod_annotation(task, name, value)
+    return task
+
+
+def give_scratch(task: Any, pod: StepPods, cluster: ClusterSettings, kind: Kind) -> Any:
+    """The volume at /work, where our images keep models, caches and temporary files; the shape's own takes its place.
+
+    Of ephemeral storage Kubeflow's SDK knows nothing, but its backend sets the limit of an accelerator by the name that
+    it is given (2.0 to 2.17). Kubernetes takes a limit as request, too, so it is said where both are to be the same.
+    """
+    shape = cluster.pods.get(kind)
+    if WORK not in [mount["mountPath"] for mount in (shape.container.get("volumeMounts") or () if shape else ())]:
+        mount_volume(task, scratch_volume("work", pod, cluster), {"mountPath": WORK})
+    limits, requests = of_node(pod, cluster).limits(), of_node(pod, cluster).requests()
+    disk = limits.get(DISK)
+    if disk and disk == requests.get(DISK) and not getattr(pod, "gpus", 0):
+        task.set_accelerator_type(DISK).set_accelerator_limit(int(number(disk)))
     return task
 
 

@@ -15,7 +15,7 @@ from pipelines.graph.phases import (
     prepare_phase,
     round_phase,
 )
-from pipelines.graph.pods import phase_box, worker_step
+from pipelines.graph.pods import phase_box, placed_step
 from pipelines.recipe import Recipe
 
 # Rounds of one Kubeflow run: with three, a third of what Argo and etcd allow stays free to its end (size.py), and its
@@ -39,8 +39,8 @@ def self_rewarding_pipeline(recipe: Recipe, part: int = 1) -> Any:
 
     @dsl.pipeline(name=recipe.name, description=recipe.description)
     def pipeline(
-        store: str,
-        tracking_uri: str,
+        store: str = "",
+        tracking_uri: str = "",
         run: str = "",
         engine: str = "embedded",
         endpoint: str = "",
@@ -52,8 +52,24 @@ def self_rewarding_pipeline(recipe: Recipe, part: int = 1) -> Any:
         trainer_image: str = TRAINER,
         engine_image: str = "",
     ) -> None:
+        """All of them may stay as they are where the chart is installed; but a Kubeflow run needs an engine.
+
+        Args:
+            engine: tgi, vllm or transformers serve each model on the cluster; endpoint: it is served already
+            run: name of the run, by which its records and servers are found; empty: Kubeflow's id
+            store: s3://bucket/prefix for all that is made; empty: the chart's
+            tracking_uri: the MLflow server; empty: the chart's
+            endpoint: with engine endpoint: its address, in which {model} stands for a model's name
+            judge_endpoint: address of another judge than the policy
+            judge_model: its name there; empty: the only one there
+            annotator_endpoint: address of what compares models, a GPT-4-class one for AlpacaEval
+            annotator_model: its name there; empty: the only one there
+            worker_image: of steps that ask servers
+            trainer_image: of steps that import and train
+            engine_image: of the models' servers; empty: the chart's
+        """
         job = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        report = worker_step(finish(store=store, run=run, job=job), "report", recipe, worker_image)
+        report = placed_step(finish(store=store, run=run, job=job), "report", recipe, worker_image)
         with dsl.ExitHandler(report, name=recipe.name):
             opened = prepare(
                 store=store,

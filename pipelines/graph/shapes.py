@@ -35,11 +35,11 @@ def shape_step(task: Any, shape: PodShape | None) -> Any:
         task.set_env_variable(one["name"], one["value"])
     volumes = {volume["name"]: volume for volume in spec.get("volumes") or ()}
     for mount in shape.container.get("volumeMounts") or ():
-        _mount(task, volumes[mount["name"]], mount)
+        mount_volume(task, volumes[mount["name"]], mount)
     return task
 
 
-def _mount(task: Any, volume: Mapping[str, Any], mount: Mapping[str, Any]) -> None:
+def mount_volume(task: Any, volume: Mapping[str, Any], mount: Mapping[str, Any]) -> None:
     """One volume of a step, as a pod's spec names it."""
     name, path = volume["name"], mount["mountPath"]
     if claim := volume.get("persistentVolumeClaim"):

@@ -9,7 +9,9 @@ It is the last of this folder, because it removes the release in the end.
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterable
 from typing import Any
 
@@ -48,6 +50,7 @@ STORE = "s3://srlm/artifacts"
 RUN = "world-on-the-cluster"
 SIZES = ("evaluation.exact_answers.samples=2", "prompts.count=60", "dpo.max_steps=15")
 LONGEST_RUN = 1500  # seconds
+AWAY = os.environ.get("SRLM_TEST_AWAY")  # a command that takes the API server away for 20 s
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +66,8 @@ def manifests(release: Release, tmp_path_factory: pytest.TempPathFactory) -> str
 
 @pytest.fixture(scope="module")
 def run(release: Release, manifests: str) -> Any:
-    """The run, whose pod is taken away in its middle, and then that of the server that M1 is asked at; gives the Job's
-    status at its end."""
+    """The run, whose pod is taken away in its middle, then that of the server at which M1 judges, and with it the API
+    server, which who asks it needs to wait for another; gives the Job's status at its end."""
     cluster = release.cluster
     kubectl(release.namespace, "create", "-f", "-", given=manifests)
     wait_until(lambda: bool(servers(cluster, RUN, "m1")), LONGEST_RUN)
@@ -72,10 +75,13 @@ def run(release: Release, manifests: str) -> Any:
     cluster.core.delete_namespaced_pod(first.metadata.name, release.namespace, grace_period_seconds=0)
     assert server.spec.template.spec.security_context.run_as_user == USER
     wait_until(lambda: server.metadata.uid not in [one.metadata.uid for one in servers(cluster, RUN)])
+    wait_until(lambda: "judge M1" in [course.name for course in read_courses(STORE, RUN)], LONGEST_RUN)
     wait_until(lambda: True in server_pods(cluster, "m1", besides=before).values(), LONGEST_RUN)
     [evicted] = server_pods(cluster, "m1", besides=before)
     about = {"metadata": {"name": evicted, "namespace": release.namespace}}
     cluster.core.create_namespaced_pod_eviction(evicted, release.namespace, about)
+    if AWAY:
+        subprocess.run(AWAY.split(), check=True)
     status = wait_for_end(cluster, RUN, LONGEST_RUN)
     assert first.metadata.uid not in [pod.metadata.uid for pod in run_pods(cluster, RUN)]
     return status
@@ -94,7 +100,9 @@ def server_pods(cluster: Cluster, model: str, besides: Iterable[str] = ()) -> di
 
 def test_a_run_that_lost_its_pod_goes_on_and_ends_well(run: Any, release: Release) -> None:
     assert run.succeeded == 1
-    assert "stages were reused" in kubectl(release.namespace, "logs", f"job/{RUN}")
+    log = kubectl(release.namespace, "logs", f"job/{RUN}")
+    assert "stages were reused" in log and "m1 is there again" in log
+    assert "the cluster answers again" in log or not AWAY
 
 
 def test_everything_ran_as_a_user_that_no_image_knows(run: Any, release: Release) -> None:

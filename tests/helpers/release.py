@@ -24,8 +24,9 @@ USER = 1_000_000_000 + secrets.randbelow(10**9)
 USER_CONTEXT = {"runAsUser": USER, "runAsGroup": None, "fsGroup": USER}  # its group is 0
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 HARD = {"requests.cpu": "4", "requests.memory": "16Gi", "limits.cpu": "48", "limits.memory": "256Gi"}
+HARD |= {"requests.ephemeral-storage": "40Gi", "limits.ephemeral-storage": "300Gi"}
 # A ratio alone: with a maximum Kubernetes would set amounts by itself where a container has none.
-RATIO = {"type": "Container", "maxLimitRequestRatio": {"cpu": "20", "memory": "8"}}
+RATIO = {"type": "Container", "maxLimitRequestRatio": {"cpu": "20", "memory": "8", "ephemeral-storage": "8"}}
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,39 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
+{{/* A volume on the node's disk, up to what the part may take of it: (list $ settings) */}}
+{{- define "srlm.emptyDir" -}}
+{{- $limits := (index . 1).resources.limits | default dict -}}
+emptyDir:
+{{- with get $limits "ephemeral-storage" }}
+  sizeLimit: {{ . }}
+{{- else }} {}
+{{- end }}
+{{- end }}
+
+{{/* A volume for models, checkpoints and caches: the same, or a claim of each pod's own, or one that is there */}}
+{{- define "srlm.scratch" -}}
+{{- with (index . 1).scratch }}
+{{- if .claim -}}
+persistentVolumeClaim:
+  claimName: {{ .claim }}
+{{- else if .size -}}
+ephemeral:
+  volumeClaimTemplate:
+    spec:
+      accessModes: [ReadWriteOnce]
+      {{- with .storageClass }}
+      storageClassName: {{ . | quote }}
+      {{- end }}
+      resources:
+        requests:
+          storage: {{ .size }}
+{{- else -}}
+{{ include "srlm.emptyDir" $ }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "srlm.security" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true

@@ -15,7 +15,9 @@ from components.kubernetes.pods import (
     asked_environment,
     pod_skeleton,
     resources,
+    temporary_volume,
     with_authorities,
+    working_in,
 )
 from components.kubernetes.shape import shaped
 from components.serving.kubernetes.launch import MODEL, PORT, ServedModel
@@ -123,9 +125,9 @@ def manifests(model: DeployedModel) -> list[Manifest]:
 
 def _deployment(model: DeployedModel) -> Manifest:
     """A new pod is ready before an old one goes, and that answers what it has begun."""
-    made = deployment_of(model, model.metadata(), ROLLING, named_model(model.uri, model.digest))
-    _drain(made["spec"]["template"]["spec"])
-    return made
+    spec = pod_spec(model)
+    _drain(spec)
+    return deployment_of(model, model.metadata(), ROLLING, named_model(model.uri, model.digest), spec)
 
 
 def _drain(spec: Manifest) -> None:
@@ -201,8 +203,7 @@ def _follower_pod(model: DeployedModel, account: str) -> Manifest:
         "imagePullPolicy": "IfNotPresent",
         "command": ["srlm", "deploy", model.follows, "--follow", *(["--kserve"] if model.kserve else [])],
         "env": [
-            {"name": "HOME", "value": SCRATCH},
-            {"name": "SRLM_HOME", "value": f"{SCRATCH}/.srlm"},
+            *working_in(SCRATCH),
             *asked,
             *(
                 {"name": name, "valueFrom": {"secretKeyRef": {"name": cluster.secret, "key": name, "optional": True}}}
@@ -220,6 +221,6 @@ def _follower_pod(model: DeployedModel, account: str) -> Manifest:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 5,
         "containers": [container],
-        "volumes": [{"name": "tmp", "emptyDir": {}}],
+        "volumes": [temporary_volume(cluster.steps)],
     }
     return with_authorities(cluster, spec)

@@ -85,11 +85,12 @@ class KubernetesEngine:
 
     def _server(self, run: str, name: str, model: str, settings: ServingSettings) -> Server:
         require_fetchable(model)
+        manifest = read_manifest(model)
         return Server(
             run=run,
             name=name,
             engine=self.engine,
-            model=ServedModel(model, read_manifest(model).digest, MODEL),
+            model=ServedModel(model, manifest.digest, MODEL, manifest.size),
             settings=settings,
             cluster=self.settings,
             worker_image=self.worker_image or os.environ.get("SRLM_WORKER_IMAGE") or WORKER,

@@ -18,11 +18,13 @@ QUEUE = 1024  # requests that may wait at TGI (its default is 128): recipes ask 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model to serve: its stage's URI and digest, and the path of its files inside the pod."""
+    """A model to serve: its stage's URI and digest, and the path of its files inside the pod; their bytes, 0 where
+    nobody knows them."""
 
     uri: str
     digest: str
     path: str
+    size: int = 0
 
 
 @dataclass(frozen=True)

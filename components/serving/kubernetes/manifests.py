@@ -13,12 +13,16 @@ from components.kubernetes.pods import (
     CONTAINER_SECURITY,
     asked_environment,
     environment_sources,
+    of_node,
     pod_skeleton,
     resources,
+    scratch_volume,
     shared_memory,
+    temporary_volume,
     with_authorities,
+    working_in,
 )
-from components.kubernetes.settings import ClusterSettings
+from components.kubernetes.settings import ClusterSettings, PodSettings, ScratchVolume
 from components.kubernetes.shape import shaped
 from components.serving.kubernetes.launch import LAUNCHES, MODEL, PORT, ServedModel
 
@@ -94,13 +98,16 @@ def require_fetchable(uri: str) -> None:
 def deployment(server: Server) -> Manifest:
     """The Deployment of a run's model."""
     strategy = {"type": "Recreate"}  # a second server would wait for the GPU of the first
-    return deployment_of(server, server.metadata, strategy, KEEP)
+    return deployment_of(server, server.metadata, strategy, KEEP, pod_spec(server))
 
 
-def deployment_of(server: ModelServer, metadata: Manifest, strategy: Manifest, annotations: Manifest) -> Manifest:
-    """A Deployment; at most `serving.start_timeout` passes before it counts as failed. `annotations` are its pods'."""
+def deployment_of(
+    server: ModelServer, metadata: Manifest, strategy: Manifest, annotations: Manifest, spec: Manifest
+) -> Manifest:
+    """A Deployment; at most `serving.start_timeout` passes before it counts as failed. `annotations` and `spec` are its
+    pods', before the recipe shapes them."""
     marks = pod_labels(server)
-    pod = {"metadata": {"labels": marks | NO_SIDECAR, "annotations": annotations}, "spec": pod_spec(server)}
+    pod = {"metadata": {"labels": marks | NO_SIDECAR, "annotations": annotations}, "spec": spec}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -129,16 +136,18 @@ def service(server: ModelServer, metadata: Manifest) -> Manifest:
 
 def pod_spec(server: ModelServer) -> Manifest:
     """The spec of a pod that fetches the weights, then serves them."""
-    pod, cluster = server.settings.pod, server.cluster
-    claim = {"persistentVolumeClaim": {"claimName": cluster.model_cache}} if cluster.model_cache else {"emptyDir": {}}
+    pod, cluster = server.settings.pod.holding(server.model.size), server.cluster
+    if cluster.model_cache:
+        cluster = cluster.model_copy(update={"scratch": ScratchVolume(claim=cluster.model_cache)})
+    asked = of_node(pod, cluster)
     spec = {
         **pod_skeleton(cluster, pod),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 5,
         "initContainers": [_weights(server)],
-        "containers": [_server(server)],
-        "volumes": [{"name": "models", **claim}, {"name": "tmp", "emptyDir": {}}, shared_memory(pod)],
+        "containers": [_server(server, asked)],
+        "volumes": [scratch_volume("models", pod, cluster), temporary_volume(asked), shared_memory(pod)],
     }
     return with_authorities(cluster, spec)
 
@@ -152,8 +161,7 @@ def _weights(server: ModelServer) -> Manifest:
         "command": ["python3", "-m", "components.serving.weights", server.model.uri, server.model.digest, MODEL],
         "env": [
             *server.environment,
-            {"name": "SRLM_HOME", "value": CACHE},
-            {"name": "HOME", "value": SCRATCH},
+            *working_in(SCRATCH, home=CACHE),
             *asked_environment(server.cluster),
         ],
         "envFrom": environment_sources(server.cluster),
@@ -163,7 +171,7 @@ def _weights(server: ModelServer) -> Manifest:
     }
 
 
-def _server(server: ModelServer) -> Manifest:
+def _server(server: ModelServer, asked: PodSettings) -> Manifest:
     """No secret reaches it: a model's text may be hostile, and so may be a chat template."""
     settings, launch = server.settings, LAUNCHES[server.engine]
     probe = {"httpGet": {"path": "/health", "port": PORT}, "periodSeconds": PROBE_PERIOD_S, "timeoutSeconds": 5}
@@ -174,13 +182,13 @@ def _server(server: ModelServer) -> Manifest:
         "args": [*launch.arguments(server.model, settings), *settings.arguments],
         "env": [
             *server.environment,
-            {"name": "HOME", "value": SCRATCH},
+            *working_in(SCRATCH),
             {"name": "USER", "value": "srlm"},  # torch asks for the user's name, which no passwd file has
             {"name": "HF_HUB_OFFLINE", "value": "1"},  # the weights are here
             *asked_environment(server.cluster, secrets=False),
         ],
         "ports": [{"name": "http", "containerPort": PORT}],
-        "resources": resources(settings.pod),
+        "resources": resources(asked),
         "startupProbe": {**probe, "periodSeconds": 1, "failureThreshold": settings.start_timeout},
         "readinessProbe": {**probe, "failureThreshold": 6},  # a busy server may answer late
         "livenessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 30, "failureThreshold": 4},

@@ -48,9 +48,12 @@ def train_stage(
     wanted = TrainingPods(**pods)
     request = request.on(wanted.nodes * max(1, wanted.gpus), wanted.gpus)
     if wanted.nodes > 1:
+        from components.training.launch.disk import bytes_to_train
         from components.training.launch.follow import follow
         from components.training.launch.trainjob import TrainJob
 
+        trained = request.inputs["base" if request.kind == "sft" else "model"]
+        wanted = wanted.holding(bytes_to_train(trained, wanted.nodes))
         follow(TrainJob(request, wanted, ClusterSettings(**cluster), image, run, model))
         return read_manifest(stage.uri)
     require_gpus(wanted.gpus)

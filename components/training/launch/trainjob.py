@@ -13,10 +13,14 @@ from components.kubernetes.pods import (
     OF_JUDGE,
     asked_environment,
     from_config_map,
+    of_node,
     pod_skeleton,
     resources,
+    scratch_volume,
     shared_memory,
+    temporary_volume,
     with_authorities,
+    working_in,
 )
 from components.kubernetes.removal import TRAIN_JOBS
 from components.kubernetes.settings import ClusterSettings, TrainingPods
@@ -77,7 +81,7 @@ def manifest(job: TrainJob, runtime_kind: str, owner: Mapping[str, Any] | None =
                 "args": ["-m", WORKER, job.request.model_dump_json()],
                 "numNodes": job.pods.nodes,
                 "numProcPerNode": max(1, job.pods.gpus),
-                "resourcesPerNode": resources(job.pods),
+                "resourcesPerNode": resources(of_node(job.pods, job.cluster)),
                 "env": _environment(job.cluster),
             },
             "runtimePatches": [{"manager": "self-rewarding-pipelines/srlm", "trainingRuntimeSpec": patch}],
@@ -86,7 +90,7 @@ def manifest(job: TrainJob, runtime_kind: str, owner: Mapping[str, Any] | None =
 
 
 def _environment(cluster: ClusterSettings) -> list[Manifest]:
-    own = [{"name": "HOME", "value": "/work"}, {"name": "SRLM_HOME", "value": "/work/.srlm"}]
+    own = working_in("/work")
     secret = (*FROM_SECRET, *OF_JUDGE)  # the judge's, where training stops early
     places = from_config_map(cluster)
     sources = {"configMapKeyRef": (cluster.config_map, places), "secretKeyRef": (cluster.secret, secret)}
@@ -100,12 +104,15 @@ def _environment(cluster: ClusterSettings) -> list[Manifest]:
 
 
 def _pod(job: TrainJob) -> Manifest:
-    folders = {"work": "/work", "tmp": "/tmp", "shm": "/dev/shm"}  # noqa: S108
+    # A runtime's own volume `work` is merged with ours: another kind of volume needs another name.
+    name = "scratch" if job.cluster.scratch else "work"
+    folders = {name: "/work", "tmp": "/tmp", "shm": "/dev/shm"}  # noqa: S108
     container = {
         "name": NODE,
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [{"name": name, "mountPath": path} for name, path in folders.items()],
     }
-    volumes = [{"name": "work", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}, shared_memory(job.pods)]
+    work = scratch_volume(name, job.pods, job.cluster)
+    volumes = [work, temporary_volume(of_node(job.pods, job.cluster)), shared_memory(job.pods)]
     spec = {**pod_skeleton(job.cluster, job.pods), "volumes": volumes, "containers": [container]}
     return with_authorities(job.cluster, spec)

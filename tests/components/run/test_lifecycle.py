@@ -18,7 +18,7 @@ from components.core.step import step
 from components.evaluation.lm_eval.benchmarks import check_engine
 from components.evaluation.lm_eval.settings import BenchmarksSettings
 from components.prompts.prompts import make_round_prompts
-from components.run.lifecycle import import_data, prepare_run
+from components.run.lifecycle import import_data, place_of, prepare_run
 from components.run.report import summarise
 from components.run.tables import contamination_table
 from components.serving.engines.processes import EmbeddedEngine
@@ -195,3 +195,16 @@ def test_too_few_replies_for_eft_are_told_before_anything_is_trained(tmp_path: P
     with pytest.raises(SystemExit), step("import data"):
         import_data(context(tmp_path, eft={"min_examples": 9}))
     import_data(context(tmp_path, eft={"min_examples": 9, "source": "file", "file": "f"}))
+
+
+def test_what_nobody_fills_in_the_chart_s_config_map_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of `store` and `tracking_uri`, which stood last and empty in Kubeflow's form (issue 14)."""
+    monkeypatch.setenv("SRLM_STORE", "s3://chart/runs")
+    monkeypatch.delenv("SRLM_TRACKING_URI", raising=False)
+    assert place_of("store", "", "report") == "s3://chart/runs"
+    assert place_of("store", "s3://mine", "report") == "s3://mine"
+    with pytest.raises(SystemExit, match="2"):
+        place_of("tracking_uri", "", "report")
+    assert "Fill in the parameter tracking_uri" in capsys.readouterr().err

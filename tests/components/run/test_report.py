@@ -106,3 +106,14 @@ def test_the_page_for_the_ui_escapes_what_it_shows(tmp_path: Path) -> None:
     write_page(str(tmp_path / "page"), "<script>", *summary_page({"models": [hostile], "drift": []}))
     assert "<script>" not in (tmp_path / "page").read_text()
     assert "&lt;script&gt;alert(1)" in (tmp_path / "page").read_text()
+
+
+def test_a_page_fits_the_frame_that_kubeflow_shows_it_in(tmp_path: Path) -> None:
+    """Some 530 pixels: lines wrap, words of a table stay whole, and a table that is wider scrolls by itself."""
+    name = "x" * 200
+    summary = {"models": [model(name, answer_length=120.0)], "drift": []}
+    write_page(str(tmp_path / "page.html"), name, [name], *summary_page(summary))
+    text = (tmp_path / "page.html").read_text()
+    assert text.count("<table>") == text.count('<div class="wide"><table>') >= 1
+    assert ".wide { overflow-x: auto" in text and "overflow-wrap: anywhere" in text
+    assert "nowrap" not in text and "width:" not in text

@@ -231,3 +231,16 @@ def test_the_recipe_stands_in_the_package_once(tmp_path: Path) -> None:
     """
     compile_recipe(load_recipe_for_elsewhere("demo"), tmp_path / "demo.yaml")
     assert (tmp_path / "demo.yaml").read_text().count("Judge how well the response serves") == 2
+
+
+def test_a_person_has_nothing_to_fill_in_and_is_told_what_each_parameter_is(documents: list[Spec]) -> None:
+    """Kubeflow's form sorts by name: what must be filled in would stand last there, among twelve fields."""
+    parameters = documents[0]["root"]["inputDefinitions"]["parameters"]
+    assert [name for name, one in parameters.items() if not one.get("isOptional")] == []
+    assert [name for name, one in parameters.items() if not one.get("description")] == []
+    spec, platform = documents
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for step in ("exec-prepare", "exec-finish"):
+        named = [one["envVar"] for source in pods[step]["configMapAsEnv"] for one in source["keyToEnv"]]
+        assert {"SRLM_STORE", "SRLM_TRACKING_URI"} <= set(named)
+    assert spec["deploymentSpec"]["executors"].keys() >= {"exec-prepare", "exec-finish"}

@@ -162,3 +162,14 @@ def test_without_shares_it_is_a_deployment_of_kserve_s() -> None:
     assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 2)
     assert spec["deploymentStrategy"]["rollingUpdate"]["maxUnavailable"] == 0
     assert "canaryTrafficPercent" not in spec
+
+
+def test_the_recipe_s_grace_takes_the_place_of_ours() -> None:
+    """It shapes what is made; the time that a pod is left to answer stays."""
+    shape = {"pods": {"server": {"spec": {"terminationGracePeriodSeconds": 600}}}}
+    for pod in (
+        pick(manifests(deployed(shape)), "Deployment", "model-demo")["spec"]["template"]["spec"],
+        predictor(deployed(shape, kserve=True)),
+    ):
+        assert pod["terminationGracePeriodSeconds"] == 600
+        assert "preStop" in pod["containers"][0]["lifecycle"]

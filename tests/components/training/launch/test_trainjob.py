@@ -88,10 +88,10 @@ def test_no_autoscaler_moves_its_pods(job: TrainJob) -> None:
 
 
 def test_the_disk_that_checkpoints_take_is_asked_for(job: TrainJob) -> None:
-    """A request: on a node without it the pod is not placed, and a limit would end the training."""
+    """And is the limit of the volume and the pod: what takes more would take another pod's."""
     asked = manifest(job, "TrainingRuntime")["spec"]["trainer"]["resourcesPerNode"]
     assert asked["requests"]["ephemeral-storage"] == "2Ti"
-    assert asked["limits"] == {"cpu": "16", "memory": "200Gi", "nvidia.com/gpu": "8"}
+    assert asked["limits"] == {"cpu": "16", "memory": "200Gi", "ephemeral-storage": "2Ti", "nvidia.com/gpu": "8"}
 
 
 def test_secrets_are_named_and_not_copied(job: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
