@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.core.errors import UserError
-from pipelines.cli import deploy, garbage, runs, submit
+from pipelines.cli import deploy, garbage, report, runs, submit
 from pipelines.cli.options import (
     AnnotatorEndpoint,
     AnnotatorModel,
@@ -247,6 +247,7 @@ def down(debug: Debug = False) -> None:
 
 app.add_typer(submit.commands)
 app.add_typer(deploy.commands)
+app.add_typer(report.commands)
 app.add_typer(runs.commands)
 app.add_typer(garbage.commands)
 
