@@ -226,6 +226,50 @@ def require_local_files(recipe: Recipe) -> None:
         )
 
 
+def changes(recipe: Recipe) -> dict[str, list[str]]:
+    """The settings in which it differs from the shipped recipe of its name: [shipped, here] by dotted name, as text.
+
+    Empty where no such recipe is shipped. What a section took over (the seed, how the rounds sample and judge) is told
+    once, where it was set. Text, as a compiled pipeline holds no nulls and turns integers into floats.
+    """
+    if recipe.name not in shipped_recipes():
+        return {}
+    raw = yaml.safe_load((SHIPPED / f"{recipe.name}.yaml").read_text())
+    _read_files(raw, SHIPPED)
+    shipped, here = (_flat(one.to_dict()) for one in (Recipe.model_validate(raw), recipe))
+    both = {name: (shipped.get(name), here.get(name)) for name in sorted(shipped | here)}
+    differ = {name: values for name, values in both.items() if not _same(name, *values)}
+    told = {name: values for name, values in differ.items() if differ.get(_taken_from(name)) != values}
+    return {name: ["-" if one is None else str(one) for one in values] for name, values in told.items()}
+
+
+def _flat(section: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Values by dotted name."""
+    flat: dict[str, Any] = {}
+    for name, value in section.items():
+        inside = isinstance(value, dict) and value
+        flat |= _flat(value, f"{before}{name}.") if inside else {f"{before}{name}": value}
+    return flat
+
+
+def _same(name: str, shipped: Any, here: Any) -> bool:
+    """Paths are the same where they lead to the same place: a recipe that was loaded has absolute ones."""
+    if name in PATHS and shipped and here:
+        shipped, here = (Path(path).expanduser().resolve() for path in (shipped, here))
+    return bool(shipped == here)
+
+
+def _taken_from(name: str) -> str:
+    """The setting that this one follows unless it is set itself; "" where it follows none."""
+    if name.endswith(".seed"):
+        return "seed"
+    for section in map(".".join, DERIVED):
+        for part, origin in (("judging", "judging"), ("answers", "sampling")):
+            if name.startswith(f"{section}.{part}."):
+                return f"{origin}.{name.removeprefix(f'{section}.{part}.')}"
+    return ""
+
+
 def _override(raw: dict[str, Any], override: str) -> None:
     """Set the value of an `a.b=value`, whose sections need not be there yet."""
     dotted, equals, text = override.partition("=")

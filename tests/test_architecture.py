@@ -89,6 +89,7 @@ OWNERS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("boto3", "botocore"): ("components/core/",),
     ("sklearn",): ("components/metrics/",),
     ("lm_eval",): ("components/evaluation/lm_eval/",),
+    ("matplotlib",): ("components/run/charts.py",),
     ("fastapi", "uvicorn"): ("components/serving/embedded/",),
     ("typer",): ("pipelines/cli/",),
 }

@@ -24,6 +24,8 @@ S = TypeVar("S", bound=Settings)
 class RunContext:
     """A run's name, its recipe's sections as JSON values, and where it happens.
 
+    `changed` are the settings in which the recipe differs from the shipped one: [shipped, here] by dotted name.
+
     The first step writes it to `<store>/runs/<run>/`; that URI is all that the other steps are told of it. So a
     pipeline holds the recipe once, and its packages stay far below what Argo and etcd allow (pipelines/graph/size.py).
     """
@@ -41,6 +43,7 @@ class RunContext:
     engine_image: str
     judge_model: str = ""
     annotator_model: str = ""
+    changed: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def uri(self) -> str:

@@ -6,6 +6,7 @@ from components.core.images import WORKER
 @dsl.component(base_image=WORKER, install_kfp_package=False)
 def prepare(
     recipe: dict,
+    changed: dict,
     store: str,
     run: str,
     job: str,
@@ -27,7 +28,8 @@ def prepare(
 
     where = (tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint)
     names = (judge_model, annotator_model)
-    context = RunContext(store, run or job, recipe, *where, worker_image, trainer_image, engine_image, *names)
+    images = (worker_image, trainer_image, engine_image)
+    context = RunContext(store, run or job, recipe, *where, *images, *names, changed)
     return prepare_run(context, page.path)
 
 
@@ -49,7 +51,7 @@ def hand_over(state: dict, part: int) -> None:
 
 @dsl.component(base_image=WORKER, install_kfp_package=False)
 def finish(store: str, run: str, job: str, page: dsl.Output[dsl.HTML]) -> None:
-    """Whatever happened: no server and no TrainJob is left, every model is registered, the summary is written."""
+    """Whatever happened: no server and no TrainJob is left, every model is registered, the report is written."""
     from components.run.lifecycle import finish_run
 
     finish_run(store, run or job, page.path)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from components.core.context import RunContext, RunData, RunState, open_step, read_context
@@ -30,8 +31,8 @@ from components.kubernetes.removal import end_training
 from components.kubernetes.settings import ClusterSettings
 from components.registry.client import check_tracking
 from components.run.evaluation_texts import collect_evaluation_texts
+from components.run.html_report import write_report
 from components.run.report import summarise
-from components.run.tables import summary_page
 from components.seed_data.seed_data import make_seed_data
 from components.seed_data.settings import SeedDataSettings
 from components.serving.description import check_endpoint
@@ -121,7 +122,7 @@ def resume_run(state: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def finish_run(store: str, run: str, page: str) -> None:
-    """Whatever happened: stop servers and training, register what MLflow did not take, write the summary and its page.
+    """Whatever happened: stop servers and training, register what MLflow did not take, write summary and report.
 
     Raises UserError where the run's first step did not get as far as to say what the run is.
     """
@@ -131,4 +132,4 @@ def finish_run(store: str, run: str, page: str) -> None:
         engine_of(context).stop(run)
         end_training(run, context.section("cluster", ClusterSettings).patience)
         retry_unregistered(store, context.tracking_uri, run)
-        write_page(page, f"Run {run}", *summary_page(summarise(store, run)))
+        Path(page).write_text(write_report(context, summarise(store, run)))

@@ -23,14 +23,21 @@ COMPARED = {"seed-data": "seed data", "eft": "EFT examples", "prompts": "new pro
 
 
 def summarise(root: str, run: str) -> dict[str, Any]:
-    """Write and return `<root>/runs/<run>/summary.json` from the run's journal."""
+    """Write and return the summary, as `<root>/runs/<run>/summary.json`."""
+    summary = summary_of(root, run)
+    open_store(join(root, "runs", run)).write("summary.json", json.dumps(summary, indent=1).encode())
+    return summary
+
+
+def summary_of(root: str, run: str) -> dict[str, Any]:
+    """The summary of the run as its journal is now, at its end or before."""
     models, stages = (
         [{key: value for key, value in entry.items() if key != "started"} for entry in read_journal(root, run, kind)]
         for kind in ("models", "stages")
     )
     models.sort(key=lambda model: _order(model["name"]))
     judged = rounds(stages)
-    summary = {
+    return {
         "run": run,
         "models": models,
         "rounds": judged,
@@ -39,8 +46,6 @@ def summarise(root: str, run: str) -> dict[str, Any]:
         "stopped_by": next((model["name"] for model in models if model["verdict"] == "stop"), None),
         "stages": stages,
     }
-    open_store(join(root, "runs", run)).write("summary.json", json.dumps(summary, indent=1).encode())
-    return summary
 
 
 def rounds(stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

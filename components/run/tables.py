@@ -1,4 +1,4 @@
-"""The summary as tables, for the terminal and for the KFP UI."""
+"""The summary as tables, for the terminal and for the report."""
 
 from __future__ import annotations
 
@@ -75,12 +75,6 @@ def verdict_lines(summary: Mapping[str, Any]) -> list[str]:
         for model in summary["models"]
         if model["verdict"]
     ]
-
-
-def summary_page(summary: Mapping[str, Any]) -> list[Table | list[str]]:
-    """The verdicts and all tables, for the KFP UI."""
-    more = [table for table in (drift_table(summary), contamination_table(summary)) if table]
-    return [verdict_lines(summary), model_table(summary), *more]
 
 
 def _head_to_head(metrics: Mapping[str, float]) -> str:

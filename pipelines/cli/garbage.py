@@ -46,7 +46,10 @@ def gc(
     tracking_uri: TrackingUri = "",
     debug: Debug = False,
 ) -> None:
-    """Remove stages, models, checkpoints and caches that no registered version and no recent run needs."""
+    """Remove stages, models, checkpoints and caches that no registered version and no recent run needs.
+
+    Example: srlm gc --older-than 8w --dry-run
+    """
     from components.registry.versions import all_versions
     from components.run.garbage import Rules, plan
     from pipelines.local.run import RunOptions, servers

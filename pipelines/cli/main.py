@@ -15,7 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.core.errors import UserError
-from pipelines.cli import deploy, garbage, runs, submit
+from components.core.hashing import code_version
+from pipelines.cli import deploy, garbage, report, runs, submit
 from pipelines.cli.options import (
     AnnotatorEndpoint,
     AnnotatorModel,
@@ -38,10 +39,10 @@ if TYPE_CHECKING:
     from pipelines.local.run import RunOptions
 
 app = typer.Typer(
-    help="Self-Rewarding Language Models as a pipeline: M0 to M1, M2, M3 without human labels.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 EngineName = Annotated[str, typer.Option(help="embedded, command, endpoint; in a pod also transformers, tgi or vllm.")]
@@ -55,6 +56,21 @@ def _run_options(tracking_uri: str, store: str = "") -> RunOptions:
     from pipelines.local.run import RunOptions
 
     return RunOptions(store, tracking_uri)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"srlm {code_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    """Self-Rewarding Language Models as a pipeline: M0 to M1, M2, M3 without human labels."""
 
 
 @app.command()
@@ -75,7 +91,10 @@ def run(
     name: NewRun = "",
     debug: Debug = False,
 ) -> None:
-    """Run the whole loop of a recipe on this machine. Run again to continue or to reuse."""
+    """Run the whole loop of a recipe on this machine. Run again to continue or to reuse.
+
+    Example: srlm run demo --set sampling.candidates=8
+    """
     from pipelines.local.run import RunOptions, run_recipe
     from pipelines.recipe import load_recipe
 
@@ -106,7 +125,10 @@ def compile_(
     overrides: Overrides = [],  # noqa: B006
     debug: Debug = False,
 ) -> None:
-    """Compile a recipe to a Kubeflow Pipelines package."""
+    """Compile a recipe to a Kubeflow Pipelines package.
+
+    Example: srlm compile llama3-8b -o pipeline.yaml
+    """
     from pipelines.compile import compile_manifests, compile_pipeline, load_recipe_for_elsewhere
     from pipelines.graph.evaluation import evaluation_pipeline
     from pipelines.graph.self_rewarding import parts, self_rewarding_pipeline
@@ -132,7 +154,10 @@ def data(
     recipe: Annotated[str, typer.Option(help="The recipe whose sizes and language count.")] = "demo",
     debug: Debug = False,
 ) -> None:
-    """Show what a recipe would take from a file of human messages, with everything dropped by reason."""
+    """Show what a recipe would take from a file of human messages, with everything dropped by reason.
+
+    Example: srlm data messages.jsonl.gz --recipe llama3-8b
+    """
     from components.seed_data.seed_data import describe
     from pipelines.recipe import load_recipe
 
@@ -153,7 +178,10 @@ def models(
     tracking_uri: TrackingUri = "",
     debug: Debug = False,
 ) -> None:
-    """Show the registered models: versions, aliases, verdicts, figures."""
+    """Show the registered models: versions, aliases, verdicts, figures.
+
+    Example: srlm models demo
+    """
     from pipelines.cli.models import show_models
 
     show_models(_run_options(tracking_uri), name, console)
@@ -166,7 +194,10 @@ def promote(
     tracking_uri: TrackingUri = "",
     debug: Debug = False,
 ) -> None:
-    """Make a version champion; the champion so far becomes previous."""
+    """Make a version champion; the champion so far becomes previous.
+
+    Example: srlm promote models:/demo@candidate
+    """
     from pipelines.cli.models import promote_model
 
     promote_model(_run_options(tracking_uri, store), model, console)
@@ -179,7 +210,10 @@ def rollback(
     tracking_uri: TrackingUri = "",
     debug: Debug = False,
 ) -> None:
-    """Make the previous champion champion again."""
+    """Make the previous champion champion again.
+
+    Example: srlm rollback demo
+    """
     from pipelines.cli.models import roll_back_champion
 
     roll_back_champion(_run_options(tracking_uri, store), name, console)
@@ -192,7 +226,10 @@ def lineage(
     tracking_uri: TrackingUri = "",
     debug: Debug = False,
 ) -> None:
-    """Show what a model was made from, down to the seed data."""
+    """Show what a model was made from, down to the seed data.
+
+    Example: srlm lineage models:/demo@m3
+    """
     from pipelines.cli.models import show_lineage
 
     show_lineage(_run_options(tracking_uri, store), model, console)
@@ -221,7 +258,10 @@ def evaluate(
     name: NewRun = "",
     debug: Debug = False,
 ) -> None:
-    """Compare two models. Exit code 0: no regression, 1: a regression, 2: something is broken."""
+    """Compare two models. Exit code 0: no regression, 1: a regression, 2: something is broken.
+
+    Example: srlm eval --model models:/demo@candidate --against @champion --output reports
+    """
     from pipelines.cli.evaluate import EvaluationRequest, evaluate_models
     from pipelines.local.run import RunOptions
 
@@ -234,7 +274,10 @@ def evaluate(
 
 @app.command()
 def up(debug: Debug = False) -> None:
-    """Start the local store and registry and keep them running, for looking around."""
+    """Start the local store and registry and keep them running, for looking around.
+
+    Example: srlm up
+    """
     from pipelines.local.services import BUCKET, services
 
     with services(keep=True) as local:
@@ -245,7 +288,10 @@ def up(debug: Debug = False) -> None:
 
 @app.command()
 def down(debug: Debug = False) -> None:
-    """Stop the local store and registry. Their data stay in .srlm/."""
+    """Stop the local store and registry. Their data stay in .srlm/.
+
+    Example: srlm down
+    """
     from pipelines.local.services import stop_services
 
     console.print("stopped" if stop_services() else "nothing was running")
@@ -253,6 +299,7 @@ def down(debug: Debug = False) -> None:
 
 app.add_typer(submit.commands)
 app.add_typer(deploy.commands)
+app.add_typer(report.commands)
 app.add_typer(runs.commands)
 app.add_typer(garbage.commands)
 

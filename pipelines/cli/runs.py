@@ -28,7 +28,10 @@ def status(
     cookie: Cookie = "",
     debug: Debug = False,
 ) -> None:
-    """Show runs of every kind: on this machine, as a Job, on Kubeflow Pipelines."""
+    """Show runs of every kind: on this machine, as a Job, on Kubeflow Pipelines.
+
+    Example: srlm status demo-20261126-035728-3904
+    """
     from pipelines.runs import find, recent
 
     kinds = every_kind(host, namespace)
@@ -57,7 +60,10 @@ def logs(
     cookie: Cookie = "",
     debug: Debug = False,
 ) -> None:
-    """Show the log of a run."""
+    """Show the log of a run.
+
+    Example: srlm logs demo-20261126-035728-3904 --follow
+    """
     from pipelines.runs import find
 
     answers = find(every_kind(host, namespace), run)
@@ -80,7 +86,10 @@ def cancel(
     cookie: Cookie = "",
     debug: Debug = False,
 ) -> None:
-    """End a run and free its servers. What it has finished is kept."""
+    """End a run and free its servers. What it has finished is kept.
+
+    Example: srlm cancel demo-20261126-035728-3904
+    """
     from pipelines.runs import find
 
     answers = find(every_kind(host, namespace), run)
@@ -100,7 +109,10 @@ def clean(
     namespace: Namespace = "",
     debug: Debug = False,
 ) -> None:
-    """Free the servers and TrainJobs of runs that have ended. The chart's reaper does so every ten minutes."""
+    """Free the servers and TrainJobs of runs that have ended. The chart's reaper does so every ten minutes.
+
+    Example: srlm clean --dry-run -n training
+    """
     from components.kubernetes.client import PATIENCE_S, connect, in_a_pod
     from components.kubernetes.leftovers import held_objects, remove_held
 
@@ -136,7 +148,10 @@ def doctor(
     endpoint_model: Annotated[str, typer.Option(help="The model's name there; its key is SRLM_ENDPOINT_API_KEY.")] = "",
     debug: Debug = False,
 ) -> None:
-    """Check everything that a run needs, with a remedy for what is broken (exit code 2)."""
+    """Check everything that a run needs, with a remedy for what is broken (exit code 2).
+
+    Example: srlm doctor --recipe llama3-8b -n training
+    """
     from components.serving.address import ENDPOINT_KEY, Address
     from pipelines.cluster.doctor import Doctor
     from pipelines.recipe import load_recipe

@@ -58,7 +58,10 @@ def submit(
     engine_image: EngineImage = "",
     debug: Debug = False,
 ) -> None:
-    """Run a recipe on Kubeflow Pipelines. Its token is KF_PIPELINES_TOKEN, or the one mounted into this pod."""
+    """Run a recipe on Kubeflow Pipelines. Its token is KF_PIPELINES_TOKEN, or the one mounted into this pod.
+
+    Example: srlm submit llama3-8b --engine vllm -n training
+    """
     from pipelines.cluster.submission import KubeflowTarget, with_addresses_of_chart
     from pipelines.cluster.submission import submit as submit_recipe
     from pipelines.compile import load_recipe_for_elsewhere
@@ -95,7 +98,10 @@ def continue_(
     namespace: Namespace = "",
     debug: Debug = False,
 ) -> None:
-    """Start another part of a run on Kubeflow Pipelines, as the step does with which the part before it ends."""
+    """Start another part of a run on Kubeflow Pipelines, as the step does with which the part before it ends.
+
+    Example: srlm continue s3://bucket/runs/demo-20261126-035728-3904 --part 2
+    """
     from components.core.context import read_context
     from pipelines.cluster.submission import KubeflowTarget
     from pipelines.cluster.submission import submit as submit_recipe
@@ -121,7 +127,10 @@ def manifests_(
     run: NewRun = "",
     debug: Debug = False,
 ) -> None:
-    """Print a run as Kubernetes resources: srlm manifests RECIPE | kubectl create -f -"""
+    """Print a run as Kubernetes resources: srlm manifests RECIPE | kubectl create -f -
+
+    Example: srlm manifests llama3-8b --engine vllm -n training
+    """
     from components.core.errors import UserError
     from pipelines.cluster.manifests import JobRequest, gpu_note, manifests
     from pipelines.compile import load_recipe_for_elsewhere

@@ -22,7 +22,7 @@ from components.run.component import hand_over, prepare, resume
 from components.sampling.component import sample
 from components.training.launch.component import dpo, sft
 from pipelines.graph.pods import import_step, placed_step, training_step, worker_step
-from pipelines.recipe import Recipe
+from pipelines.recipe import Recipe, changes
 
 ROLES = ("base", "writer", "annotator")
 
@@ -63,6 +63,7 @@ def prepare_phase(recipe: Recipe, roles: tuple[str, ...] = ROLES, goes_on_from: 
     ) -> dict:
         opened = prepare(
             recipe=recipe.to_dict(),
+            changed=changes(recipe),
             store=store,
             run=run,
             job=job,

@@ -22,6 +22,7 @@ from components.core.errors import UserError
 from components.core.processes import end
 from components.core.progress import RUN_EVENTS, EventFile
 from components.core.store import home, join, open_store
+from components.run.html_report import REPORT
 from components.serving.kubernetes.launch import LAUNCHES
 from pipelines.compile import compile_recipe
 from pipelines.graph.self_rewarding import parts
@@ -72,15 +73,18 @@ def run_recipe(
     with servers(options, console) as addresses:
         for path in packages:
             execute(path, options.parameters() | addresses | {"run": run}, console, debug)
-            summary = open_store(join(addresses["store"], "runs", run)).read("summary.json")
+            left = open_store(join(addresses["store"], "runs", run))
+            summary, report = left.read("summary.json"), left.read(REPORT)
             if summary is None or json.loads(summary)["stopped_by"]:
                 break
     if summary is None:
         raise UserError(f"the run {run} left no summary", f"Its log is {run_folder(run) / 'log.txt'}.")
     (run_folder(run) / "summary.json").write_bytes(summary)
+    (run_folder(run) / REPORT).write_bytes(report or b"")  # which the last step leaves before it ends
     result: dict[str, Any] = json.loads(summary)
     show_summary(console, result)
     seconds = time.monotonic() - started
+    console.print(f"report: {run_folder(run) / REPORT}", soft_wrap=True)
     console.print(f"{seconds:.0f} s; summary: {run_folder(run) / 'summary.json'}", soft_wrap=True)
     return result
 

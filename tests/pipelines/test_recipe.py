@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from components.core.errors import UserError
 from components.core.settings import Settings
 from pipelines.compile import compile_recipe
 from pipelines.local.run import count_steps
-from pipelines.recipe import SHIPPED, load_recipe, require_local_files, shipped_recipes
+from pipelines.recipe import SHIPPED, changes, load_recipe, local_files, require_local_files, shipped_recipes
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -155,3 +156,30 @@ def test_no_pair_could_be_further_apart_than_the_judges_scale() -> None:
     assert load_recipe("demo", ["pairs.min_gap=5"]).pairs.min_gap == 5
     with pytest.raises(UserError, match="pairs.min_gap 5.5 is more than judging's whole scale, 5"):
         load_recipe("demo", ["pairs.min_gap=5.5"])
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_shipped_recipe_differs_in_nothing_from_itself(name: str, tmp_path: Path) -> None:
+    """Nor does one that is read where its files are, which makes their paths absolute."""
+    with chdir(tmp_path):
+        assert changes(load_recipe(name)) == {}
+        for path in local_files(load_recipe(name)).values():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).touch()
+        assert changes(load_recipe(name)) == {}
+
+
+def test_what_differs_from_the_shipped_recipe_is_told_once_where_it_was_set() -> None:
+    """The seed goes to ten sections, sampling to how the evaluation samples; a section may be there or not."""
+    overrides = ["seed=5", "sampling.max_tokens=77", "gate.floors.parse_rate=0.9", "instructions=null"]
+    found = changes(load_recipe("demo", overrides))
+    shipped = load_recipe("demo")
+    assert found["seed"] == [str(shipped.seed), "5"]
+    assert found["sampling.max_tokens"] == [str(shipped.sampling.max_tokens), "77"]
+    assert found["gate.floors.parse_rate"][1] == "0.9"
+    rest = set(found) - {"seed", "sampling.max_tokens", "gate.floors.parse_rate"}
+    assert rest and all(name.startswith("instructions.") and found[name][1] == "-" for name in rest)
+
+
+def test_a_recipe_of_an_own_name_is_compared_with_none() -> None:
+    assert changes(load_recipe("demo", ["name=mine", "seed=5"])) == {}

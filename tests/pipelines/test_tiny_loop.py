@@ -176,6 +176,16 @@ def test_the_summary_says_the_same(through_the_gateway: Run) -> None:
         assert model["metrics"]["instructions_judged"] == annotations
 
 
+def test_the_last_step_left_a_report_of_it(through_the_gateway: Run, folder: Path) -> None:
+    """The same page in the store, in the folder of the run and in the KFP UI; with the summary's figures."""
+    page = (folder / "store" / "runs" / RUN / "report.html").read_text()
+    assert (folder / "home" / "runs" / RUN / "report.html").read_text() == page
+    assert page in [path.read_text() for path in (folder / "home" / "runs" / RUN / "kfp").rglob("finish/page")]
+    for model in through_the_gateway.summary["models"]:
+        assert f"{100 * model['metrics']['parse_rate']:.1f}\u00a0%" in page
+    assert page.count("<h2") == 10
+
+
 @contextmanager
 def scripted(does: Behaviour, home: Path, variables: dict[str, str]) -> Iterator[str]:
     """The URI of a store that behaves so, which the environment names."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from components.core.errors import UserError
+from components.core.hashing import code_version
 from pipelines.cli.main import app
 from pipelines.cluster.submission import KubeflowTarget, submit
 from pipelines.local.run import RunOptions, run_recipe
@@ -97,3 +102,45 @@ def test_only_a_model_that_is_evaluated_is_trained_again() -> None:
     told = CliRunner().invoke(app, ["compile", "demo", "--noise", "2"])
     assert isinstance(told.exception, UserError)
     assert "--evaluation" in told.exception.remedy
+
+
+def commands() -> list[str]:
+    """All that --help lists; `continue` is what a step calls."""
+    found: Any = typer.main.get_command(app)
+    return [name for name, command in found.commands.items() if not command.hidden]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_shows_an_example_of_itself_whose_options_it_has(command: str) -> None:
+    """Also by -h; each option of the example is the command's."""
+    shown = CliRunner().invoke(app, [command, "-h"], env={"COLUMNS": "300", "NO_COLOR": "1"})
+    assert shown.exit_code == 0
+    found: Any = typer.main.get_command(app)
+    (example,) = [line for line in found.commands[command].help.splitlines() if line.startswith("Example: ")]
+    assert example in shown.output
+    words = example.removeprefix("Example: ").split()
+    assert words[:2] == ["srlm", command]
+    known = {name for one in found.commands[command].params for name in (*one.opts, *one.secondary_opts)}
+    assert {word for word in words if word.startswith("-") and len(word) > 1} <= known
+
+
+def test_the_version_is_told() -> None:
+    shown = CliRunner().invoke(app, ["--version"])
+    assert (shown.exit_code, shown.output) == (0, f"srlm {code_version()}\n")
+
+
+def test_a_misspelt_command_is_answered_with_the_one_that_was_meant() -> None:
+    shown = CliRunner().invoke(app, ["stats"])
+    assert shown.exit_code == 2
+    assert "Did you mean 'status'?" in shown.output
+
+
+@pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_no_color_is_heeded(variables: dict[str, str], coloured: bool) -> None:
+    """Of a terminal that takes colours, as FORCE_COLOR says."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
+    environment |= {"FORCE_COLOR": "1", "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)} | variables
+    command = [sys.executable, "-m", "pipelines.cli.main", "check-this"]
+    shown = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert shown.returncode == 2 and "No such command" in shown.stderr
+    assert (re.search(r"\x1b\[(\d+;)*3\d", shown.stderr) is not None) is coloured

@@ -1,0 +1,86 @@
+"""What a run came to, in one sentence with its uncertainty, and what makes that uncertain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from components.core.errors import UserError
+from components.core.records import Check
+from components.core.stage import read_records
+from components.gate.settings import GatePolicy
+from components.metrics.bootstrap import Estimate, difference
+from components.metrics.observations import read_measured
+from components.metrics.statistics import METRICS
+
+Model = Mapping[str, Any]  # an entry of summary["models"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The sentence, and reasons to doubt it or to look closer."""
+
+    sentence: str
+    doubts: Sequence[str] = ()
+
+
+def outcome(models: Sequence[Model], policy: GatePolicy) -> Outcome:
+    """The last model that the gate saw against the first, by what the recipe asks for an improvement of.
+
+    Both were measured on the same items, so the difference is a paired one. `models` are in the order of the run.
+    """
+    gated = [model for model in models if model["verdict"]]
+    if not gated:
+        return Outcome("The gate has seen no model of this run: nothing can be said of it yet.")
+    first, last = gated[0], gated[-1]
+    verdict = f"The gate's verdict on {_name(last)} is {last['verdict']}"
+    if last["verdict"] == "stop":
+        verdict = f"The gate stopped the run at {_name(last)}: {'; '.join(last['reasons'])}"
+    try:
+        doubts = _doubts(last)
+        compared = _compared(last, first, policy) if last is not first else ""
+    except UserError as error:  # a stage was removed, or changed
+        return Outcome(f"{verdict}.", [f"{error.problem}: how sure that is can no longer be computed."])
+    alone = " It is the only model that was judged: there is none to compare it with." if last is first else ""
+    return Outcome(f"{compared}{verdict}.{alone}", doubts)
+
+
+def _compared(last: Model, first: Model, policy: GatePolicy) -> str:
+    """The first metric of the policy's `improve` that both have, as a sentence that ends with a space."""
+    metric = next((name for name in policy.improve if name in last["metrics"] and name in first["metrics"]), "")
+    if not metric:
+        return f"What the recipe wants improved ({', '.join(policy.improve)}) was not measured on both models. "
+    one, other = (read_measured(model["measured"]).get(metric, {}) for model in (last, first))
+    change = difference(METRICS[metric], one, other, policy.resampling())
+    if change.value is None or change.low is None or change.high is None:
+        return f"The change of {metric} from {_name(first)} to {_name(last)} is undefined on {change.items} items. "
+    values = f"{first['metrics'][metric]:.3f} to {last['metrics'][metric]:.3f}"
+    interval = f"{policy.confidence * 100:g} % interval {change.low:+.3f} to {change.high:+.3f}, {change.items} items"
+    return (
+        f"{_name(last)} {_how_sure(change, policy)} {_name(first)}: {metric} went from {values}, "
+        f"a change of {change.value:+.3f} ({interval}). "
+    )
+
+
+def _how_sure(change: Estimate, policy: GatePolicy) -> str:
+    if change.items < policy.min_items:
+        return "cannot be told from"
+    if change.low is not None and change.low > 0:
+        return "is better than"
+    if change.high is not None and change.high < 0:
+        return "is worse than"
+    return "is not proven better or worse than"
+
+
+def _doubts(model: Model) -> list[str]:
+    """The gate's rules that the model failed, those with too little to go by, and which ones had nothing to go by."""
+    checks = read_records(model["gate"], "checks", Check)
+    told = [f"{check.rule}: {check.reason}" for check in checks if check.outcome == "fail"]
+    told += [f"{check.rule}: {check.reason}" for check in checks if check.outcome == "unknown" and check.items]
+    unseen = sorted({check.metric for check in checks if check.outcome == "unknown" and not check.items})
+    return told + ([f"not measured of {_name(model)}: {', '.join(unseen)}"] if unseen else [])
+
+
+def _name(model: Model) -> str:
+    return str(model["name"]).upper()

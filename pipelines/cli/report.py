@@ -1,0 +1,83 @@
+"""`srlm show` and `srlm report`: what a run came to, again, on a terminal or as a page."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from components.core.errors import UserError
+from components.core.journal import CONTEXT
+from components.core.store import join, open_store
+from pipelines.cli.options import Debug, Store, console
+
+commands = typer.Typer()
+
+RunName = Annotated[str, typer.Argument(help="The run's name, as srlm status shows it.")]
+
+
+@commands.command()
+def show(run: RunName, store: Store = "", debug: Debug = False) -> None:
+    """Show the tables and verdicts of a run again, also of one that has not ended.
+
+    Example: srlm show demo-20261126-035728-3904
+    """
+    from pipelines.local.run import run_folder
+    from pipelines.local.terminal import show_summary
+
+    kept = run_folder(run) / "summary.json"
+    if kept.is_file() and not store:
+        show_summary(console, json.loads(kept.read_text()))
+        return
+    with store_of(run, store) as root:
+        from components.run.report import summary_of
+
+        show_summary(console, summary_of(root, run))
+
+
+@commands.command()
+def report(
+    run: RunName,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file; default: report.html in .srlm/runs/RUN/.")
+    ] = None,
+    store: Store = "",
+    debug: Debug = False,
+) -> None:
+    """Write the report of a run: one HTML file that needs nothing else. Every run leaves one; this makes it anew.
+
+    Example: srlm report demo-20261126-035728-3904 -o report.html
+    """
+    from components.core.context import read_context
+    from components.run.html_report import REPORT, render
+    from components.run.report import summary_of
+    from pipelines.local.run import run_folder
+
+    with store_of(run, store) as root:
+        page = render(read_context(join(root, "runs", run)), summary_of(root, run))
+    path = output or run_folder(run) / REPORT
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page)
+    console.print(f"report: {path}", highlight=False, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def store_of(run: str, store: str) -> Iterator[str]:
+    """The root of the store that has the run; the local one is started. Raises UserError where it has no such run."""
+    from pipelines.local.run import RunOptions, servers
+
+    with servers(RunOptions(store, tracking_uri="not asked" if store else ""), console) as addresses:
+        root = addresses["store"]
+        runs = open_store(join(root, "runs"))
+        if runs.read(f"{run}/{CONTEXT}") is None:
+            close = difflib.get_close_matches(run, {name.partition("/")[0] for name in runs.names()}, 1)
+            raise UserError(
+                f"the store {root} has no run {run!r}" + (f" (did you mean {close[0]}?)" if close else ""),
+                "srlm status lists the runs; --store names another store.",
+            )
+        yield root
