@@ -35,9 +35,7 @@ def render(context: RunContext, summary: Mapping[str, Any]) -> str:
     def svg(chart: Chart) -> str:
         nonlocal drawn
         drawn += 1
-        return draw(
-            chart, f"chart-{drawn}"
-        )  # our own numbers and titles, no text of a model: the template trusts it
+        return draw(chart, f"chart-{drawn}")  # our own numbers and titles, no text of a model: the template trusts it
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     outcome, parts = sections(context, summary)

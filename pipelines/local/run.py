@@ -80,11 +80,13 @@ def run_recipe(
     if summary is None:
         raise UserError(f"the run {run} left no summary", f"Its log is {run_folder(run) / 'log.txt'}.")
     (run_folder(run) / "summary.json").write_bytes(summary)
-    (run_folder(run) / REPORT).write_bytes(report or b"")  # which the last step leaves before it ends
+    if report:
+        (run_folder(run) / REPORT).write_bytes(report)
     result: dict[str, Any] = json.loads(summary)
     show_summary(console, result)
     seconds = time.monotonic() - started
-    console.print(f"report: {run_folder(run) / REPORT}", soft_wrap=True)
+    if report:
+        console.print(f"report: {run_folder(run) / REPORT}", soft_wrap=True)
     console.print(f"{seconds:.0f} s; summary: {run_folder(run) / 'summary.json'}", soft_wrap=True)
     return result
 
