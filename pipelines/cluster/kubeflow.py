@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,12 +90,13 @@ def _client(url: str, namespace: str) -> Client:
         warnings.simplefilter("ignore")
         from kfp import Client
 
-        named = {"host": url, "namespace": namespace or KUBEFLOW, "ssl_ca_cert": authority or None}
-        quick = partial(_with_timeouts(Client), **named, cookies=cookie or None)
-        client = quick(existing_token=token)
+        made = _with_timeouts(Client)
+        named: dict[str, Any] = {"host": url, "namespace": namespace or KUBEFLOW, "ssl_ca_cert": authority or None}
+        named["cookies"] = cookie or None
+        client = made(**named, existing_token=token)
         health = client.get_kfp_healthz()
         if not (token or cookie) and health.multi_user and (token := _made_token(namespace)):
-            client = quick(existing_token=token)
+            client = made(**named, existing_token=token)
     if namespace:
         client._context_setting = {**client._context_setting, "namespace": namespace}
     return client

@@ -16,6 +16,7 @@ from components.training.launch.torchrun import MISTAKE
 from pipelines.cluster.permissions import REAPER, RUN, TRAINING, Permission
 from tests.helpers.chart import (
     CHART,
+    PRELOADED,
     VALUES,
     containers,
     helm,
@@ -32,7 +33,7 @@ PACKAGE = "root: {dag: {tasks: {}}}\nschemaVersion: 2.1.0\n---\nplatforms: {kube
 
 
 def test_lint(values: Path) -> None:
-    done = helm("lint", "--strict", str(CHART), f"--values={values}")
+    done = helm("lint", "--strict", str(CHART), PRELOADED, f"--values={values}")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -16,7 +16,7 @@ PAGE = (ROOT / "docs" / "operations.md").read_text()
 
 
 def blocks(kind: str) -> list[str]:
-    return list(re.findall(rf"```yaml\n# {kind}\n(.*?)```", PAGE, re.DOTALL))
+    return list(re.findall(rf"```ya?ml\n# {kind}\n(.*?)```", PAGE, re.DOTALL))
 
 
 @pytest.mark.parametrize("values", blocks("values"))
@@ -41,4 +41,4 @@ def test_recipes_are_read(recipe: str) -> None:
 
 def test_no_block_is_left_out() -> None:
     known = ("values", "recipe", "manifest")
-    assert PAGE.count("```yaml") == sum(len(blocks(kind)) for kind in known)
+    assert PAGE.count("```y") == sum(len(blocks(kind)) for kind in known)

@@ -22,7 +22,7 @@ from pipelines.cli.submit import commands
 from pipelines.cluster.manifests import JobRequest, manifests
 from pipelines.compile import load_recipe_for_elsewhere
 from pipelines.recipe import load_recipe, shipped_recipes
-from tests.helpers.chart import CHART, helm, pick, render
+from tests.helpers.chart import CHART, PRELOADED, helm, pick, render
 
 RUNNERS = ("kubeflow", "job")
 BATCHES = ["sft.batch_size=32", "dpo.batch_size=32"]  # for 8 or 16 GPUs
@@ -175,7 +175,7 @@ def test_stdout_holds_yaml_alone_and_each_call_names_another_run() -> None:
 def test_the_commands_that_the_chart_prints_start_its_own_images_and_need_no_gpu(moved: list[str]) -> None:
     """Whoever installs it copies them: the Job's image is the one that the chart's config map names."""
     values = ["--set=config.pipelinesEndpoint=http://ml-pipeline.kubeflow:8888", *moved]
-    notes = helm("install", "srlm", str(CHART), "--namespace=runs", "--dry-run=client", *values).stdout
+    notes = helm("install", "srlm", str(CHART), "--namespace=runs", "--dry-run=client", PRELOADED, *values).stdout
     commands = [line.split("|")[0].split()[2:] for line in notes.splitlines() if "srlm manifests" in line]
     works = [container(list(yaml.safe_load_all(printed(*command)[0]))[1]) for command in commands]
     named = pick(render(*values), "ConfigMap", "srlm")["data"]
