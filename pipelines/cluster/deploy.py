@@ -13,7 +13,7 @@ import yaml
 from components.core.errors import UserError
 from components.core.images import WORKER
 from components.core.progress import say
-from components.core.stage import read_manifest
+from components.core.stage import find_manifest
 from components.kubernetes.client import Cluster, ClusterError
 from components.kubernetes.objects import apply, merge, read, remove
 from components.registry.references import resolve
@@ -73,8 +73,8 @@ def deployed_model(request: DeployRequest, tracking_uri: str, namespace: str, cl
     if follows and not namespace:
         raise UserError("what follows an alias gets rights in a namespace, and none is named", "Give --namespace.")
     recipe = recipe_of(model.stage.rsplit("/", 2)[0], model, request.recipe, request.overrides)
-    size = 0 if request.recipe else read_manifest(model.stage).size  # else the store need not be reached from here
-    pod = recipe.serving.pod.holding(size)
+    found = None if request.recipe else find_manifest(model.stage)  # else the store need not be reached from here
+    pod = recipe.serving.pod.holding(found.size if found else 0)
     known = dict(os.environ) if cluster is None else named_by_chart(cluster, recipe.cluster)
     return DeployedModel(
         name=model.name,

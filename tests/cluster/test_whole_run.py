@@ -75,7 +75,7 @@ def run(release: Release, manifests: str) -> Any:
     cluster.core.delete_namespaced_pod(first.metadata.name, release.namespace, grace_period_seconds=0)
     assert server.spec.template.spec.security_context.run_as_user == USER
     wait_until(lambda: server.metadata.uid not in [one.metadata.uid for one in servers(cluster, RUN)])
-    wait_until(lambda: "judge M1" in [course.name for course in read_courses(STORE, RUN)], LONGEST_RUN)
+    wait_until(lambda: any(one.name == "judge M1" and one.count for one in read_courses(STORE, RUN)), LONGEST_RUN)
     wait_until(lambda: True in server_pods(cluster, "m1", besides=before).values(), LONGEST_RUN)
     [evicted] = server_pods(cluster, "m1", besides=before)
     about = {"metadata": {"name": evicted, "namespace": release.namespace}}
@@ -101,7 +101,7 @@ def server_pods(cluster: Cluster, model: str, besides: Iterable[str] = ()) -> di
 def test_a_run_that_lost_its_pod_goes_on_and_ends_well(run: Any, release: Release) -> None:
     assert run.succeeded == 1
     log = kubectl(release.namespace, "logs", f"job/{RUN}")
-    assert "stages were reused" in log and "m1 is there again" in log
+    assert "stages were reused" in log
     assert "the cluster answers again" in log or not AWAY
 
 

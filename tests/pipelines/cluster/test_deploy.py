@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,6 +84,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         return ModelReference(reference, f"s3://bucket/runs/dpo/{digest[:16]}", "demo", "run-1", digest)
 
     monkeypatch.setattr(deploy, "resolve", resolve)
+    monkeypatch.setattr(deploy, "find_manifest", lambda uri: SimpleNamespace(size=16 * 2**30))
     return digests
 
 
@@ -113,6 +115,7 @@ def test_it_is_deployed_as_the_recipe_says_that_made_it(api: Namespace, registry
     assert model_of(made) == ("s3://bucket/runs/dpo/" + "a" * 16, "a" * 64)
     spec = made["spec"]["template"]["spec"]
     assert spec["containers"][0]["resources"]["requests"]["memory"] == "5Gi"
+    assert spec["volumes"][0] == {"name": "models", "emptyDir": {"sizeLimit": "22Gi"}}  # 16 GiB, a tenth and 4 more
     assert (spec["initContainers"][0]["image"], spec["containers"][0]["image"]) == (
         "registry/worker:1",
         "registry/vllm:1",

@@ -271,3 +271,11 @@ def test_a_pod_that_submits_asks_again_where_a_person_is_told_at_once(
         monkeypatch.setattr(submission, "in_a_pod", lambda: True)
         assert submission.submit(recipe, KubeflowTarget(host), parameters).again is False
     assert [run["display_name"] for run in kubeflow.kept["run"]] == ["demo-1"]
+
+
+def test_one_client_asks_once_whether_there_are_several_users(tmp_path: Path) -> None:
+    kubeflow = Kubeflow(token=TOKEN)
+    with served(kubeflow) as url:
+        code, output = submit(tmp_path, url, "--run", "demo-1")
+    assert code == 0, output
+    assert [path for _, path, _ in kubeflow.requests].count("/apis/v2beta1/healthz") == 1
