@@ -14,7 +14,7 @@ LOAD ?= kind load docker-image
 WITH_VLLM ?=
 VLLM_IMAGE := self-rewarding-pipelines/vllm-cpu:test
 
-.PHONY: help setup demo world proof up down test test-quick test-extended test-engines test-cluster test-containers images \
+.PHONY: help setup demo world proof up down test test-quick test-extended test-engines test-nightly test-cluster test-containers images \
 	vllm-image lock compile lint format clean
 
 help: ## Show this help
@@ -54,7 +54,7 @@ test: setup ## Tests that need neither Docker nor a cluster, but for those that 
 	$(PYTEST_2) -m "not extended and not cluster and not containers and not engines"
 
 test-extended: setup ## The same and those that take minutes, as CI runs them
-	$(PYTEST_2) -m "not cluster and not containers and not engines"
+	$(PYTEST_2) -m "not nightly and not cluster and not containers and not engines"
 
 test-quick: setup ## Tests that need no server and no training
 	$(BIN)/python -m pytest -m "not slow and not extended and not cluster and not containers and not engines"
@@ -68,7 +68,10 @@ $(VENV)-readers/installed: tests/engines/install-readers $(VENV)/installed
 	@touch $@
 
 test-engines: setup $(VENV)-vllm/installed $(VENV)-readers/installed ## vLLM and old transformers, installed beside .venv
-	SRLM_REQUIRE=engines $(BIN)/python -m pytest -m "engines and not cluster"
+	SRLM_REQUIRE=engines $(BIN)/python -m pytest -m "engines and not nightly and not cluster"
+
+test-nightly: setup $(VENV)-vllm/installed ## What is longer than a change should wait for: control experiments, a whole run by vLLM
+	$(BIN)/python -m pytest -m nightly
 
 test-containers: setup images ## Each step in a container of its own; starts a Docker daemon where none runs
 	SRLM_REQUIRE=containers $(BIN)/python -m pytest -m containers

@@ -14,7 +14,7 @@ from tests.helpers.engine_servers import ON_CPU, VENV, VLLM
 from tests.helpers.paths import ROOT
 from tests.helpers.small_world import VERDICTS, SmallWorld
 
-pytestmark = pytest.mark.engines
+pytestmark = [pytest.mark.engines, pytest.mark.nightly]
 COMMAND = (
     f"{VLLM} --model {{model}} --port {{port}} --max-model-len {{max_total_tokens}} --dtype float32 "
     f"--generation-config vllm {ON_CPU}"
@@ -25,7 +25,7 @@ TIMEOUT_S = 3600.0
 @pytest.fixture(scope="module", autouse=True)
 def installed() -> None:
     if not (VENV / "bin/python").exists():
-        pytest.fail("vLLM is not installed: `make test-engines` does that")
+        pytest.fail("vLLM is not installed: `make test-nightly` does that")
 
 
 def test_a_run_served_by_vllm_comes_to_the_same_verdicts(small_world: SmallWorld, tmp_path: Path) -> None:

@@ -188,6 +188,7 @@ def test_chosen_answers_are_better_than_rejected_ones(stages: dict[str, str]) ->
 
 
 @pytest.mark.extended
+@pytest.mark.nightly
 def test_the_short_proof_holds_in_a_smaller_world(
     undisturbed: tuple[Runner, str], stages: dict[str, str], small_world: SmallWorld, tmp_path: Path
 ) -> None:
