@@ -238,11 +238,14 @@ def up(debug: Debug = False) -> None:
 
 
 @app.command()
-def down(debug: Debug = False) -> None:
+def down(
+    force: Annotated[bool, typer.Option("--force", help="Though runs use them, which then fail.")] = False,
+    debug: Debug = False,
+) -> None:
     """Stop the local store and registry. Their data stay in .srlm/."""
     from pipelines.local.services import stop_services
 
-    console.print("stopped" if stop_services() else "nothing was running")
+    console.print("stopped" if stop_services(force) else "nothing was running")
 
 
 app.add_typer(submit.commands)
