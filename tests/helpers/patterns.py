@@ -87,17 +87,14 @@ def hard_texts(pattern: re.Pattern[Any], size: int) -> Iterator[str]:
     """Texts of about `size` characters: what stands before a repetition, and what it repeats, again and again."""
     source = pattern.pattern.decode("latin-1") if isinstance(pattern.pattern, bytes) else pattern.pattern
     tree = parser.parse(source, pattern.flags & ~re.DEBUG)
-    seen = set()
-    for before, repeated in [("", "a"), ("", " "), ("", "\n"), ("", "1"), *_repetitions(tree, "")]:
+    known = [("", "a"), ("", " "), ("", "\n"), ("", "1")]
+    for before, repeated in dict.fromkeys([*known, *_repetitions(tree, "")]):
         for text in (
             before + repeated * (size // len(repeated)),
             (before + repeated) * (size // len(before + repeated)),
             before * (size // 2 // (len(before) or size)) + repeated * (size // 2 // len(repeated)),
         ):
-            for end in ("", "\0"):
-                if text + end not in seen:
-                    seen.add(text + end)
-                    yield text + end
+            yield from (text, text + "\0")
 
 
 def _repetitions(tree: Any, before: str) -> Iterator[tuple[str, str]]:
