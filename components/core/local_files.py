@@ -12,6 +12,8 @@ from typing import Any
 from components.core.errors import UserError
 from components.core.progress import warn
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk, of its share
+
 
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     """Write aside, then rename: a full disk or SIGKILL leaves the file as it was. Raises UserError where it cannot."""
@@ -43,6 +45,5 @@ def read_state(path: Path) -> dict[str, Any] | None:
 
 def cannot_write(name: str, error: OSError) -> UserError:
     """What a disk that takes no more, or a folder that may not be written, means to the user."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    remedy = "Free some space" if full else "Check the path and its permissions"
+    remedy = "Free some space" if error.errno in FULL else "Check the path and its permissions"
     return UserError(f"cannot write {name}: {error.strerror}", f"{remedy}, then run again: finished work is kept.")

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.core.errors import UserError
+from components.core.progress import visible
 from pipelines.cli import deploy, garbage, runs, submit
 from pipelines.cli.options import (
     AnnotatorEndpoint,
@@ -263,7 +264,8 @@ def main() -> None:
     except UserError as error:
         if "--debug" in sys.argv:
             raise
-        Console(stderr=True).print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        said = escape(visible(str(error)))
+        Console(stderr=True).print(f"[bold red]error:[/bold red] {said}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except Exception:
         traceback.print_exc()  # a defect; 1 means a regression to whoever reads exit codes

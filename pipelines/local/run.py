@@ -65,6 +65,8 @@ def run_recipe(
     require_local_files(recipe)
     run = run or new_run(recipe.name)
     check_run_name(run)
+    for name in ("events.jsonl", "summary.json"):  # an earlier run of this name ended otherwise
+        (run_folder(run) / name).unlink(missing_ok=True)
     packages = [run_folder(run) / f"pipeline{f'-{part}' * (part > 1)}.yaml" for part in range(1, parts(recipe) + 1)]
     for part, path in enumerate(packages, 1):
         compile_recipe(recipe, path, part)
