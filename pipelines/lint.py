@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 IMAGES = ("worker_image", "trainer_image")  # the parameters that say where our images lie
-PLACEHOLDER = re.compile(r"""\{\{\$\.inputs\.parameters\[\\*['"](.+?)\\*['"]\]\}\}""")
+PLACEHOLDER = re.compile(r"""\{\{\$\.inputs\.parameters\[\\*['"]([^\\'"]+)\\*['"]\]\}\}""")
 EXIT = "ALL_UPSTREAM_TASKS_COMPLETED"
 Spec = dict[str, Any]
 
@@ -107,7 +107,7 @@ def _executor(executor: Spec, task: Spec) -> Iterator[str]:
 
 def _condition(condition: str, received: set[str]) -> Iterator[str]:
     """kfp.local takes both branches of what it cannot compare as false."""
-    for name in sorted(set(re.findall(r"inputs\.parameter_values\['(.+?)'\]", condition)) - received):
+    for name in sorted(set(re.findall(r"inputs\.parameter_values\['([^']+)'\]", condition)) - received):
         yield f"its condition reads {name}, which it does not receive"
     for text in re.findall(r"[=<>] '(.*?)'\)*(?= && | \|\| |$)", condition, re.DOTALL):
         if "'" in text or '"' in text:

@@ -131,9 +131,12 @@ def is_label_value(text: str) -> bool:
 
 
 def check_run_name(run: str) -> None:
-    """Raises UserError for a name that no Job, Deployment or Service can have; their pods carry it as a label, too."""
+    """Raises UserError for a name that no Job, Deployment or Service can have; their pods carry it as a label, too.
+
+    Runs on this machine keep to it: their name is a folder's, there and in the store.
+    """
     if not _DNS_LABEL.fullmatch(run):
         raise UserError(
-            f"a run on a cluster cannot be named {run!r}",
+            f"a run cannot be named {run!r}",
             "Give --run small letters, digits and -, 63 at most.",
         )

@@ -6,12 +6,15 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+
+from components.core.local_files import write_whole
 
 POLL_INTERVAL_S = 0.05
 OWNER_POLL_INTERVAL_S = 0.5
@@ -33,6 +36,23 @@ def alive(pid: int) -> bool:
     except OSError:  # no /proc: macOS
         return True
     return state not in ("Z", "X")
+
+
+def processes() -> Iterator[tuple[int, int, list[str]]]:
+    """Process id, its parent's, and the command of every process that we may see."""
+    if not Path("/proc/self/stat").exists():  # macOS
+        listed = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,command="], capture_output=True, text=True)  # noqa: S607
+        for line in listed.stdout.splitlines():
+            own, its_parent, *words = line.split()
+            yield int(own), int(its_parent), words
+        return
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            continue  # it ended just now
+        yield int(folder.name), parent, command
 
 
 def end(pid: int, timeout_s: float = 15.0, group: bool = False) -> None:
@@ -64,9 +84,7 @@ def watch_owner(pid: int) -> None:
 
 def write_ready_file(path: Path, url: str, model_sha: str | None) -> None:
     """Say in one atomic step that this process serves the model of that digest at the URL."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps({"pid": os.getpid(), "url": url, "model_sha": model_sha}))
-    temporary.replace(path)
+    write_whole(path, json.dumps({"pid": os.getpid(), "url": url, "model_sha": model_sha}))
 
 
 def free_ports(count: int, offset: int = 0) -> list[int]:

@@ -19,6 +19,7 @@ from typing import Any
 
 RUN_EVENTS, STEP_EVENTS = "SRLM_EVENTS", "SRLM_STEP_EVENTS"
 SECONDS_BETWEEN_LINES = 10.0
+_CONTROLS = dict.fromkeys({*range(32), *range(127, 160), *range(0xD800, 0xE000)} - {ord("\n"), ord("\t")}, "\ufffd")
 PROGRESS_LINE = re.compile(r"(.+): (\d+)/(\d+), [\d.]+/s, ")  # as Progress writes it where nobody takes events
 
 
@@ -48,14 +49,21 @@ class EventFile:
                 self._partial = ""
 
 
+def visible(text: str) -> str:
+    """The text with signs in place of control characters: what models and data say never steers a terminal or a log."""
+    return text.translate(_CONTROLS)
+
+
 def say(text: str) -> None:
     """A line for whoever watches: what was decided and why."""
+    text = visible(text)
     print(text, file=sys.stderr, flush=True)
     emit("say", text=text)
 
 
 def warn(text: str) -> None:
     """A line that the user should not miss, though the work goes on."""
+    text = visible(text)
     print(f"warning: {text}", file=sys.stderr, flush=True)
     emit("warn", text=text)
 

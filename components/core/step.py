@@ -7,11 +7,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from components.core.errors import UserError
 from components.core.journal import write_journal
+from components.core.local_files import FULL, cannot_write
 from components.core.progress import emit
 from components.core.records import Manifest
 from components.core.store import join
@@ -37,6 +38,12 @@ def report_errors(name: str) -> Iterator[None]:
         emit("error", step=name, problem=error.problem, remedy=error.remedy, trace=traceback.format_exc())
         raise SystemExit(2) from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            told = cannot_write(str(error.filename or "a file"), error)
+            print(f"error in {name}: {told}", file=sys.stderr, flush=True)
+            with suppress(OSError):  # the events may lie on that disk
+                emit("error", step=name, problem=told.problem, remedy=told.remedy, trace=traceback.format_exc())
+            raise SystemExit(2) from error
         problem = f"{type(error).__name__}: {error}"
         remedy = "This is a defect: --debug shows the traceback; please report it."
         emit("error", step=name, problem=problem, remedy=remedy, trace=traceback.format_exc())

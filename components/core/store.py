@@ -6,7 +6,6 @@ A store is bound to one URI; names are relative to it. A name appears whole or n
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import random
 import shutil
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from components.core.errors import UserError
+from components.core.local_files import cannot_write
 from components.core.progress import warn
 from components.core.proxies import ask_directly
 from components.core.s3_refusals import AGAIN, CHECKSUMS, REQUIRED, endpoint, refusal
@@ -153,11 +153,7 @@ class DirectoryStore:
             final.parent.mkdir(parents=True, exist_ok=True)
             yield draft, final
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            remedy = "Free some space" if full else "Check the path and its permissions"
-            raise UserError(
-                f"cannot write {final}: {error.strerror}", f"{remedy}, then run again: finished work is kept."
-            ) from error
+            raise cannot_write(str(final), error) from error
         finally:
             draft.unlink(missing_ok=True)
 

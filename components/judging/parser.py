@@ -84,11 +84,11 @@ def _by_pattern(completion: str, score_format: ScoreFormat) -> Said[float] | Non
     match = last_match(score_format.pattern, completion, "score")
     if match is None:
         return None
-    start, end = match.span("score")
-    left = max(0, start - 3) if match.start() == start else max(0, start - 2)
+    start, end = match.group_start, match.group_end
+    left = max(0, start - 3) if match.start == start else max(0, start - 2)
     before, behind = completion[left:start], completion[end:]
-    value = read_value(as_read(match["score"]), score_format.highest)
+    value = read_value(as_read(completion[start:end]), score_format.highest)
     part = _NUMBER_BEFORE.search(before) or _NUMBER_AFTER.match(behind)
-    if part or (match.end() == end and is_contradicted(line_behind(completion, end), score_format.highest)):
+    if part or (match.end == end and is_contradicted(line_behind(completion, end), score_format.highest)):
         value = None
     return Said(value.number if value else None, behind)

@@ -16,7 +16,7 @@ from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat
 BUILT_IN = Path(__file__).with_name("judge_prompt.txt")
 SLOTS = ("instruction", "response")
 # What could end a slot early or speak as a chat template: our own tags, and control tokens of the common templates.
-_TAG = re.compile(r"<(?=\s*/?\s*(?:instruction|response))", re.IGNORECASE)
+_TAG = re.compile(r"<(?=\s*+/?\s*+(?:instruction|response))", re.IGNORECASE)
 _CONTROL = re.compile(r"<(?=\|)|<(?=/?s>)|\[(?=/?INST\])|<(?=/?(?:start|end)_of_turn>)|<(?=</?SYS>)", re.IGNORECASE)
 _ESCAPES = {"<": "&lt;", "[": "&#91;"}
 

@@ -19,7 +19,7 @@ class JudgingSettings(Generation):
     pattern: Annotated[str, AfterValidator(partial(checked, group="score"))] = Field(
         "",
         description="regular expression with the group (?P<score>...), whose last match in the end of a judgement "
-        'counts (2,000 characters; no nested repetitions, they may hang); empty: the last "Score: n"',
+        'counts (2,000 characters; RE2: no lookaround, no references back); empty: the last "Score: n"',
     )
     lowest: float = Field(0.0, allow_inf_nan=False, description="lowest score")
     highest: float = Field(5.0, allow_inf_nan=False, validate_default=True, description="highest, perfect score")

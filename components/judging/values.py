@@ -19,7 +19,7 @@ _OUT_OF = (
     r"(?:\s(?:an? |the )?(?:maximum |possible |total )?(?:of )?)?"
 )
 _SCALE = re.compile(
-    rf"{_POINTS}?\s*(?P<open>[(\[]?)\s*(?:{_OUT_OF})\s*(?P<scale>\d{{1,20}}(?:\.\d+)?)(?!\d|[.,]\d)"
+    rf"{_POINTS}?\s*+(?P<open>[(\[]?)\s*+(?:{_OUT_OF})\s*(?P<scale>\d{{1,20}}(?:\.\d+)?)(?!\d|[.,]\d)"
     rf"(?:{_POINTS}|-point scale)?(?(open)\s*[)\]]?)",
     re.IGNORECASE,
 )
@@ -28,10 +28,10 @@ _TERM = rf"(?:\d{{1,6}}(?:\.\d{{1,6}})?){_POINTS}?(?:\s*\([^()\d]{{0,80}}\))?"
 _SUM = re.compile(rf"{_TERM}(?:\s*[+-]\s*{_TERM})+", re.IGNORECASE)
 _ADDED = re.compile(r"\([^()]*\)|[^\d.+-]")
 _VALUE = re.compile(_PLAIN)
-_IN_PARENTHESES = re.compile(r"\s*\(\s*(?P<inner>[^()]*)\)")
+_IN_PARENTHESES = re.compile(r"\s*+\(\s*+(?P<inner>[^()]*+)\)")
 _SHARE = re.compile(r"\s*\(\s*(?P<percent>\d{1,3}(?:\.\d+)?)\s*%\s*\)")
 # What may stand behind a value: its end, or a reason.
-_END = re.compile(r"\s*\)?\s*(?:$|[.!;]+(?=\s|$)|#{2,}|(?=\bscore\s*:))", re.IGNORECASE)
+_END = re.compile(r"\s*+\)?\s*+(?:$|[.!;]+(?=\s|$)|#{2,}|(?=\bscore\s*:))", re.IGNORECASE)
 _BECAUSE = re.compile(r"[\s,(:;|-]{0,6}(?:because|since|as|due|given|based|considering)\b", re.IGNORECASE)
 _REMARK = re.compile(r"\s*(?:[,:|(]|-\s|->|\s-|for\b)\s*")
 _OTHER = r"(?:an?\s+|be\s+|be\s+an?\s+)?[+-]?\.?\d"

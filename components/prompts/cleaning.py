@@ -42,11 +42,11 @@ _NEW_WORDS = _any_of(
 )
 _NEW = rf"(?:{_NEW_WORDS}\s*)?"
 _BEHIND = r"(?:is|for|that|which|you|someone|a person|in|about|to|of|from|with|für|pour|para|per|для|です|입니다)\b"
-_COLON, _MARKS = r"[*_\]]*[:：][*_]*", r"[*_]*"
+_COLON, _MARKS = r"[*_\]]*[:：][*_]*", r"[*_]*+"
 
 # "Task 9:", "**Task #9 (travel):**", "### New task": a label may do without a number, but not without an end.
 _LABEL = re.compile(
-    rf"[*_#\[\s]*{_NEW}{_TASK}\]?\s*(?:\([^()\n]*\)\s*)?"
+    rf"[*_#\[\s]*+{_NEW}{_TASK}\]?\s*(?:\([^()\n]*\)\s*)?"
     r"(?:(?:n[°o]\.?|nr\.?|№|#)?\s*\d+\s*(?:(?:of|/|von|sur|de|из)\s*\d+\s*)?(?:\([^()\n]*\)\s*)?"
     rf"(?:[*_\]]*(?:[:：.)\]]|[-–—]\s){_MARKS}|{_MARKS}\n)|{_COLON})\s*",
     re.IGNORECASE,
@@ -72,15 +72,16 @@ _BULLET = re.compile(r"(?:[-–—•·‣▪*+>]|#{1,6})\s+(?=\S)")
 _ANSWER_WORDS = _any_of(
     "answer|assistant|output|response|solution|antwort|réponse|respuesta|risposta|ответ|答案|回答|답변"
 )
-_ANSWER = re.compile(rf"\n[\s*_#]*{_ANSWER_WORDS}\s*{_COLON}", re.IGNORECASE)
+_ANSWER = re.compile(rf"\n(?:[^\S\n]|[*_#])*+{_ANSWER_WORDS}\s*{_COLON}", re.IGNORECASE)
 _SIGN_OFF = re.compile(
-    r"\n\s*(?:let me know|i hope|hope this|hope that|feel free|would you like another|is there anything else)"
+    r"\n[^\S\n]*+(?:let me know|i hope|hope this|hope that|feel free|would you like another|is there anything else)"
     r"[^\n]*\s*\Z",
     re.IGNORECASE,
 )
-_RULE = re.compile(r"\A(?:-{3,}|\*{3,}|_{3,})\s*\n|\n\s*(?:-{3,}|\*{3,}|_{3,})\s*\Z")
-_END = re.compile(r"\s*(?:<\|(?:im_end|endoftext|end_of_text|eot_id|end|eos)\|>|</s>|<end_of_turn>)\s*\Z")
+_RULE = re.compile(r"\A(?:-{3,}|\*{3,}|_{3,})\s*\n|\n[^\S\n]*+(?:-{3,}|\*{3,}|_{3,})\s*\Z")
+_END = re.compile(r"(?:<\|(?:im_end|endoftext|end_of_text|eot_id|end|eos)\|>|</s>|<end_of_turn>)\s*\Z")
 _FENCE = re.compile(r"\A```\w*\n(.*)\n```\Z", re.DOTALL)
+FRAMES = 20  # around a task, one in another; a text of more is left as it is then
 _QUOTES = tuple(map(tuple, ('""', "''", "“”", "„“", "„”", "‘’", "«»", "»«", "‹›", "「」", "『』", "``")))
 
 _CANNOT = _any_of(
@@ -123,9 +124,7 @@ def clean(text: str) -> str | None:
     What is taken off is only what frames a task: a colon, a number or quotes within it stay.
     """
     text = without_thoughts(text).strip()
-    before = None
-    while before != text:  # a label may stand in bold, in quotes, behind a greeting
-        before = text
+    for _ in range(FRAMES):  # a label may stand in bold, in quotes, behind a greeting
         text = _take_off_one(text)
     return None if _REFUSAL.match(text) else text
 
@@ -141,7 +140,8 @@ def _take_off_one(text: str) -> str:
             return text[found.end() :].strip()
     if found := _NUMBER.match(text):
         text = text[found.end() :]
-        following = re.search(rf"\n\s*[*_]*\(?{int(found[1]) + 1}[.)）、．]", text)  # several tasks: the first one
+        # several tasks: the first one
+        following = re.search(rf"\n[^\S\n]*+[*_]*\(?{int(found[1]) + 1}[.)）、．]", text)
         return text[: following.start() if following else None].strip()
     return _unwrapped(text)
 

@@ -116,5 +116,6 @@ def _remedy(cause: str) -> str:
 def _root_cause(error: Exception) -> str:
     """What happened, in one line: an error of the connection stands at the end of MLflow's long message."""
     text = " ".join(str(error).split())
-    connection = re.search(r"Caused by \w+\((.*)\)\)$", text)
+    _, caused, cause = text.rpartition("Caused by ")
+    connection = re.match(r"\w+\((.*)\)\)$", cause) if caused else None
     return (connection[1].rpartition(": ")[2].strip("\"'") if connection else text)[:200] or type(error).__name__

@@ -26,7 +26,7 @@ _OPENED = re.compile(r"\s*(?:<(think|thinking|thought|reasoning|seed:think)>|\[(
 # The end of a thought that the template opened; in quotation marks it is only spoken of.
 _CLOSED = re.compile(r"(?<![`'\"])(?:</(?:think|thinking|seed:think)>|\[/THINK\]|◁/think▷)(?![`'\"])")
 _LINE_BLOCK = re.compile(r"^<think>.*?</think>[ \t]*\n?", re.IGNORECASE | re.MULTILINE | re.DOTALL)
-_FENCE = re.compile(r"^\s*```", re.MULTILINE)
+_FENCE = re.compile(r"^[^\S\n]*```", re.MULTILINE)
 # gpt-oss, where its server does not take its channels apart
 _FINAL = re.compile(r"<\|channel\|>final<\|message\|>(.*?)(?:<\|return\|>|<\|end\|>|\Z)", re.DOTALL)
 

@@ -92,6 +92,7 @@ class Client:
     endpoint: Address | str
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     circuit: Circuit = field(default_factory=Circuit)
+    open: int = 0  # requests that have no answer yet
 
     def __post_init__(self) -> None:
         import httpx2
@@ -112,6 +113,14 @@ class Client:
         One that thinks, and is cut off, is asked again with `reasoning_tokens` more, halved until they fit its context.
         Each request by itself: what one is given does not depend on those before it. Raises UserError as `_ask` does.
         """
+        self.open += 1
+        try:
+            return await self._thoughtfully(request)
+        finally:
+            self.open -= 1
+
+    async def _thoughtfully(self, request: Request) -> Completion:
+        """One that has thought for too long is given more room, halved until it fits."""
         made, room = await self._ask(request), request.sampling.reasoning_tokens
         if made.thought and made.finish_reason in (LENGTH, CUT_IN_THOUGHT):
             while room >= LEAST_ROOM:
@@ -136,6 +145,7 @@ class Client:
                 meaning = await self._send(body, request.max_tokens)
                 if meaning.kind in (Kind.BUSY, Kind.BROKEN):
                     self.circuit.failed(number)
+                    self.circuit.problem = meaning.problem
                     if await self._revived(meaning):
                         continue
                     failures, attempts = failures + 1, attempts + (meaning.kind is Kind.BROKEN)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from components.core.errors import UserError
-from components.core.progress import Progress, say
+from components.core.progress import Progress, say, warn
 from components.core.records import Parent, Record
 from components.core.stage import Stage, parent
 from components.serving.address import Address, address_of
@@ -16,6 +16,7 @@ from components.serving.client import Client, Completion, Request
 from components.serving.description import endpoint_identity, resolve
 from components.serving.patience import RetryPolicy
 
+LONGEST_SILENCE_S = 30.0  # after which it is said that one waits, and for what
 SAVE_INTERVAL_S = 5.0  # what a killed run loses at most
 R = TypeVar("R", bound=Record)
 # Where to ask, or what says so when it is first needed (engines/served_model.py): a stage that is finished, and one
@@ -110,6 +111,15 @@ async def _request_all(
         for request in queue:
             receive(request, await client.complete(request))
 
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(LONGEST_SILENCE_S)
+            if client.circuit.silent >= LONGEST_SILENCE_S:
+                said = f"still waiting for {client.open} answers of {client.address.shown}, the last came"
+                said += f" {client.circuit.silent:.0f} s ago" if client.circuit.answers else " never"
+                warn(said + (f" ({client.circuit.problem})" if client.circuit.problem else ": it says nothing"))
+
+    telling = asyncio.create_task(tell())
     try:
         async with asyncio.TaskGroup() as workers:
             for _ in range(min(concurrency, len(requests))):
@@ -117,4 +127,5 @@ async def _request_all(
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None  # the first one; the others were cancelled for it
     finally:
+        telling.cancel()
         await client.close()

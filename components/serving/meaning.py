@@ -72,7 +72,7 @@ _PATTERNS: dict[Kind, re.Pattern[str]] = {
     Kind.TOO_LONG: re.compile(
         r"context_length_exceeded|exceed_context_size|ContextWindowExceeded|string_above_max_length"
         r"|maximum context (length|window) (is|of) \d"
-        r"|exceed\w*\b.{0,60}\b(context (length|size|window|limit)|max\w* (sequence|input|model) length"
+        r"|exceed\w{0,20}\b.{0,60}\b(context (length|size|window|limit)|max\w{0,20} (sequence|input|model) length"
         r"|maximum (number of |input )?tokens)"
         r"|(longer|larger|greater|more tokens) than.{0,40}\b(context (length|size|window)|maximum model length)"
         r"|context (length|size|window)( limit)? (was |is |has been )?exceeded"
@@ -86,14 +86,14 @@ _PATTERNS: dict[Kind, re.Pattern[str]] = {
     ),
     Kind.ROLES: re.compile(
         r"roles? must alternate|system[' \"]*(role|message)s?\b.{0,30}\bnot (be )?(supported|allowed)"
-        r"|(not|n't) support\w*.{0,20}\bsystem (role|message|prompt|instruction)|unexpected role[: ]*['\"]?system"
+        r"|(not|n't) support\w{0,20}.{0,20}\bsystem (role|message|prompt|instruction)|unexpected role[: ]*['\"]?system"
         r"|developer instruction is not enabled|only user(, | and |,? or )\w+.{0,20} roles are supported",
         re.I,
     ),
     Kind.TEMPLATE: re.compile(
         r"(no|without a?|missing|provide a|not (have|define|set|support)( an?y?)?|n't (have|define|support)( an?y?)?)"
         r" (default )?chat[_ ]template|chat[_ ]template\b.{0,40}\b(not (set|found|defined|supported|allowed)|missing"
-        r"|no longer allowed|is required)|template (error: template )?not found|template_error.*not found",
+        r"|no longer allowed|is required)|template (error: template )?not found|template_error.{0,300}not found",
         re.I,
     ),
     Kind.NAME: re.compile(
@@ -106,7 +106,7 @@ _PATTERNS: dict[Kind, re.Pattern[str]] = {
         re.I,
     ),
     Kind.KEY: re.compile(
-        r"(invalid|incorrect|missing|no|expired|wrong|bad)\W{1,3}(\w+ )?(api|access|auth\w*|subscription|virtual)?"
+        r"(invalid|incorrect|missing|no|expired|wrong|bad)\W{1,3}(\w+ )?(api|access|auth\w{0,20}|subscription|virtual)?"
         r"[_ -]?(key|credentials|authentication)\b|api[_ ]key (is )?(not valid|invalid|missing|required|expired)"
         r"|authentication_error|authenticationerror|unauthori[sz]ed|permission_denied_error",
         re.I,
@@ -184,7 +184,7 @@ def _kind(status: int, said: str) -> Kind:
 def _not_json(status: int, headers: Mapping[str, str], text: str, now: float | None) -> Meaning:
     """A page, a few words or nothing: of a web server or a proxy before the model's server, or of another site."""
     page = "<html" in text[:2000].lower() or "<!doctype" in text[:200].lower()
-    title = re.search(r"<title[^>]*>(.*?)</title>", text, re.I | re.S) or re.search(r"<h1[^>]*>(.*?)</h1>", text, re.I)
+    title = re.search(r"<title[^<>]*>([^<]*)</title>", text, re.I) or re.search(r"<h1[^<>]*>([^<]*)</h1>", text, re.I)
     problem = _line((title[1] if title else text if not page else "") or f"status {status}")
     if status < 300 and not text.strip():
         return Meaning(Kind.BROKEN, "an empty response")

@@ -53,6 +53,7 @@ class Circuit:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     answers: int = 0
     rounds: int = 0
+    problem: str = ""  # what was said instead of the last answer
     _not_before: float = 0.0
     _sent: int = 0
     _counted: int = 0
@@ -82,7 +83,7 @@ class Circuit:
         return self._sent
 
     def answered(self) -> None:
-        self.answers, self.rounds, self._alive = self.answers + 1, 0, self.now()
+        self.answers, self.rounds, self._alive, self.problem = self.answers + 1, 0, self.now(), ""
 
     def revived(self) -> None:
         """The server was away, and is there again."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)(?:[a-z]*)", re.IGNORECASE)
+_DURATION = re.compile(r"(?<!\d)(\d++(?:\.\d++)?)\s*+(ms|s|m|h)[a-z]*", re.IGNORECASE)
 _IN_WORDS = re.compile(
     r"(?:try again|retry)\D{0,20}?\b(?:in|after)\s+((?:\d+(?:\.\d+)?\s*(?:ms|s|m|h)[a-z]*[\s,]*)+)", re.IGNORECASE
 )

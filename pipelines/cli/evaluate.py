@@ -21,7 +21,6 @@ from components.gate.noise import noise_lines, noise_markdown, noise_table
 from components.gate.verdict import verdict_markdown
 from components.metrics.labels import COMPARABLE, alpaca_eval_label
 from components.registry.references import ModelReference, resolve
-from components.serving.kubernetes.launch import LAUNCHES
 from components.training.launch.again import request_again
 from pipelines.compile import compile_pipeline
 from pipelines.graph.evaluation import evaluation_pipeline
@@ -88,8 +87,7 @@ def evaluate_models(
         against = resolve(addresses["tracking_uri"], request.against or before, model.name)
         recipe = recipe_of(addresses["store"], model, request.recipe, request.overrides)
         run = request.run or new_run(f"evaluate-{recipe.name}")
-        if options.engine in LAUNCHES:
-            check_run_name(run)
+        check_run_name(run)
         compiled = run_folder(run) / "pipeline.yaml"
         compile_pipeline(evaluation_pipeline(recipe, request.seeds), compiled)
         parameters = options.parameters() | addresses | {"run": run, "model": model.stage, "against": against.stage}

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from components.core.errors import UserError
 from components.core.hashing import code_version
+from components.core.progress import visible
 from pipelines.cli import deploy, garbage, report, runs, submit
 from pipelines.cli.options import (
     AnnotatorEndpoint,
@@ -287,14 +288,17 @@ def up(debug: Debug = False) -> None:
 
 
 @app.command()
-def down(debug: Debug = False) -> None:
+def down(
+    force: Annotated[bool, typer.Option("--force", help="Though runs use them, which then fail.")] = False,
+    debug: Debug = False,
+) -> None:
     """Stop the local store and registry. Their data stay in .srlm/.
 
     Example: srlm down
     """
     from pipelines.local.services import stop_services
 
-    console.print("stopped" if stop_services() else "nothing was running")
+    console.print("stopped" if stop_services(force) else "nothing was running")
 
 
 app.add_typer(submit.commands)
@@ -313,7 +317,8 @@ def main() -> None:
     except UserError as error:
         if "--debug" in sys.argv:
             raise
-        Console(stderr=True).print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        said = escape(visible(str(error)))
+        Console(stderr=True).print(f"[bold red]error:[/bold red] {said}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except Exception:
         traceback.print_exc()  # a defect; 1 means a regression to whoever reads exit codes

@@ -19,11 +19,11 @@ import yaml
 from rich.console import Console
 
 from components.core.errors import UserError
+from components.core.local_files import write_whole
 from components.core.processes import end
 from components.core.progress import RUN_EVENTS, EventFile
 from components.core.store import home, join, open_store
 from components.run.html_report import REPORT
-from components.serving.kubernetes.launch import LAUNCHES
 from pipelines.compile import compile_recipe
 from pipelines.graph.self_rewarding import parts
 from pipelines.local.services import BUCKET, services
@@ -65,8 +65,9 @@ def run_recipe(
     started = time.monotonic()
     require_local_files(recipe)
     run = run or new_run(recipe.name)
-    if options.engine in LAUNCHES:
-        check_run_name(run)
+    check_run_name(run)
+    for name in ("events.jsonl", "summary.json"):  # an earlier run of this name ended otherwise
+        (run_folder(run) / name).unlink(missing_ok=True)
     packages = [run_folder(run) / f"pipeline{f'-{part}' * (part > 1)}.yaml" for part in range(1, parts(recipe) + 1)]
     for part, path in enumerate(packages, 1):
         compile_recipe(recipe, path, part)
@@ -79,9 +80,9 @@ def run_recipe(
                 break
     if summary is None:
         raise UserError(f"the run {run} left no summary", f"Its log is {run_folder(run) / 'log.txt'}.")
-    (run_folder(run) / "summary.json").write_bytes(summary)
+    write_whole(run_folder(run) / "summary.json", summary.decode())
     if report:
-        (run_folder(run) / REPORT).write_bytes(report)
+        write_whole(run_folder(run) / REPORT, report.decode())
     result: dict[str, Any] = json.loads(summary)
     show_summary(console, result)
     seconds = time.monotonic() - started

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from components.core.processes import alive
+from components.core.processes import alive, processes
 from components.core.store import home
 from pipelines.runs import RECENT, Run
 
@@ -111,7 +110,7 @@ def owners() -> dict[str, int]:
     """Names of the runs below this home that are executed now, with the process ids of their `srlm run`."""
     owner_of: dict[str, int] = {}
     root = _root().resolve()
-    for pid, parent, command in _processes():
+    for pid, parent, command in processes():
         if EXECUTE not in command:
             continue
         compiled = Path(command[command.index(EXECUTE) + 1])
@@ -120,23 +119,6 @@ def owners() -> dict[str, int]:
         if compiled.parent.parent.resolve() == root and alive(parent):
             owner_of[compiled.parent.name] = parent
     return owner_of
-
-
-def _processes() -> Iterator[tuple[int, int, list[str]]]:
-    """Process id, its parent's, and the command of every process that we may see."""
-    if not Path("/proc/self/stat").exists():  # macOS
-        listed = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,command="], capture_output=True, text=True)  # noqa: S607
-        for line in listed.stdout.splitlines():
-            own, its_parent, *words = line.split()
-            yield int(own), int(its_parent), words
-        return
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, IndexError):
-            continue  # it ended just now
-        yield int(folder.name), parent, command
 
 
 def _working_folder(pid: int) -> Path:

@@ -1,7 +1,8 @@
 """The S3 store (SeaweedFS) and the MLflow server of a laptop: started, shared, stopped; their data stay in `.srlm/`.
 
 A file under a lock says what runs and who uses it. A run that was killed leaves its servers to the next one, and the
-last user stops them, unless `srlm up` asked to keep them.
+last user stops them, unless `srlm up` asked to keep them. Servers of this folder that the
+file does not know, as a killed starter leaves them, are found by their command lines and stopped (issue 16).
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from components.core.errors import UserError
-from components.core.processes import alive, end, free_ports
+from components.core.local_files import read_state, write_whole
+from components.core.processes import alive, end, free_ports, processes
 from components.core.proxies import ask_directly
 from components.core.store import home
 
@@ -75,7 +77,7 @@ def services(keep: bool = False) -> Iterator[Services]:
     """
     ask_directly()
     with _state() as state:
-        if not state.running():
+        if not state.running() or _key() is None:
             _stop(state)
             _start(state)
         state.keep = state.keep or keep
@@ -89,13 +91,16 @@ def services(keep: bool = False) -> Iterator[Services]:
                 _stop(state)
 
 
-def stop_services() -> bool:
-    """Stop the servers whoever uses them; False when none ran."""
+def stop_services(force: bool = False) -> bool:
+    """Stop the servers; False when none ran. Raises UserError where somebody uses them, unless `force` says so."""
     with _state() as state:
-        ran = bool(state.store_pid or state.mlflow_pid)
-        _stop(state)
+        if state.users and not force:
+            raise UserError(
+                f"runs use the local store and registry (processes {', '.join(map(str, state.users))})",
+                "Let them end, or end them by srlm cancel RUN; srlm down --force stops the servers under them.",
+            )
         state.users, state.keep = [], False
-    return ran
+        return _stop(state)
 
 
 def _folder() -> Path:
@@ -110,14 +115,13 @@ def _state() -> Iterator[Services]:
     path = folder / "state.json"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        state = Services(**json.loads(path.read_text())) if path.exists() else Services()
+        known = read_state(path) or {}
+        state = Services(**{name: value for name, value in known.items() if name in Services.__annotations__})
         state.users = [pid for pid in state.users if alive(pid)]
         try:
             yield state
         finally:
-            draft = path.with_suffix(".draft")
-            draft.write_text(json.dumps(asdict(state)))
-            draft.replace(path)
+            write_whole(path, json.dumps(asdict(state)))
 
 
 def _start(state: Services) -> None:
@@ -129,11 +133,26 @@ def _start(state: Services) -> None:
         raise
 
 
-def _stop(state: Services) -> None:
-    for pid in (state.mlflow_pid, state.store_pid):  # the registry first: it writes to the store
-        if pid:
-            end(pid, group=True)
+def _stop(state: Services) -> bool:
+    """End the servers that the state names, and those of this folder that it does not; False where there was none."""
+    left = _left_running()
+    known = [pid for pid in (state.mlflow_pid, state.store_pid) if pid and alive(pid)]
+    groups = list(dict.fromkeys([*known, *left]))  # the registry first: it writes to the store
+    for group in groups:
+        end(group, group=True)
     state.store_pid = state.mlflow_pid = 0
+    return bool(groups)
+
+
+def _left_running() -> list[int]:
+    """The process groups of servers whose data lie in this folder: a killed starter has told nobody of them."""
+    ours = {_backend(), f"-dir={_data()}"}
+    groups = []
+    for pid, _, command in processes():
+        if not ours.isdisjoint(command):
+            with suppress(ProcessLookupError):
+                groups.append(os.getpgid(pid))
+    return [group for group in dict.fromkeys(groups) if group != os.getpgrp()]
 
 
 @dataclass(frozen=True)
@@ -151,7 +170,8 @@ def _launch(name: str, prepare: Callable[[], Server]) -> tuple[int, int]:
     log = _folder() / f"{name}.log"
     for _ in range(3):
         server = prepare()
-        with log.open("wb") as output:
+        log.write_bytes(b"")
+        with log.open("ab") as output:  # a server that is left from before would leave a hole of zeros, otherwise
             process = subprocess.Popen(
                 server.command,
                 stdin=subprocess.DEVNULL,
@@ -169,7 +189,7 @@ def _launch(name: str, prepare: Callable[[], Server]) -> tuple[int, int]:
     lines = log.read_text(errors="replace").strip().splitlines()
     raise UserError(
         f"the local {name} server does not start ({lines[-1] if lines else 'no output'})",
-        f"Its log is {log}; check free ports, memory and disk space.",
+        f"Its log is {log}; check memory and disk space.",
     )
 
 
@@ -182,8 +202,10 @@ def _answers(url: str) -> bool:
 
 
 def _store_server() -> Server:
-    data = home() / "store"
+    data = _data()
     data.mkdir(parents=True, exist_ok=True)
+    for folder in data.glob("m[0-9]*"):  # what its master agreed upon with itself, by port: each start would leave one
+        shutil.rmtree(folder, ignore_errors=True)
     ports = dict(zip(WEED_PORTS, free_ports(len(WEED_PORTS)), strict=True))
     ports["volume.port"] = free_ports(1, VOLUME_GRPC_OFFSET)[0]
     command = [_program("weed"), "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={BUCKET}"]
@@ -196,10 +218,18 @@ def _mlflow_server(store: dict[str, str]) -> Server:
     """MLflow's tracking server and registry, with its artifacts in the store, which this environment describes."""
     port = free_ports(1)[0]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{home().absolute()}/mlflow.db"]
+    command += ["--backend-store-uri", _backend()]
     command += ["--artifacts-destination", f"s3://{BUCKET}/mlflow"]
     # Job execution would start a dozen more processes (2.9 GB instead of 0.6) that nothing here uses.
     return Server(command, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **store}, port, MLFLOW_HEALTH)
+
+
+def _data() -> Path:
+    return home().absolute() / "store"
+
+
+def _backend() -> str:
+    return f"sqlite:///{home().absolute()}/mlflow.db"
 
 
 def _program(name: str) -> str:
@@ -211,10 +241,14 @@ def _program(name: str) -> str:
 
 
 def _credentials() -> dict[str, str]:
-    """This store's own key, made once and readable by its owner alone."""
-    path = _folder() / "credentials.json"
-    if not path.exists():
+    """This store's own key, made once and readable by its owner alone; another in place of a damaged one."""
+    key = _key()
+    if key is None:
         key = {"AWS_ACCESS_KEY_ID": secrets.token_hex(10), "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20)}
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(key, file)
-    return dict(json.loads(path.read_text()))
+        write_whole(_folder() / "credentials.json", json.dumps(key), mode=0o600)
+    return key
+
+
+def _key() -> dict[str, str] | None:
+    """The key that servers and clients have; the store's data can be read with any."""
+    return read_state(_folder() / "credentials.json")

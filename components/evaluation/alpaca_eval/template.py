@@ -22,9 +22,9 @@ from components.judging.prompt import neutralise, without_control_tokens
 SLOTS = ("instruction", "output_1", "output_2")
 PACKAGED = "evaluators_configs/alpaca_eval_clf_gpt4_turbo/alpaca_eval_clf.txt"  # in alpaca_eval
 OFFICIAL = "784227e6dc2832fc08c43d2c8ea3a308e7523780187a1aaad2f85e30bac85f62"  # its SHA-256 in alpaca_eval 0.6
-_TURN = re.compile(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>", re.DOTALL)
+_TURN = re.compile(r"<\|im_start\|>(\w+)\n((?:(?!<\|im_start\|>).)*?)<\|im_end\|>", re.DOTALL)
 _SLOT = re.compile(rf"\{{({'|'.join(SLOTS)})\}}")
-_OUTPUT_TAG = re.compile(r"<(?=\s*/?\s*output)", re.IGNORECASE)
+_OUTPUT_TAG = re.compile(r"<(?=\s*+/?\s*+output)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def _value(match: re.Match[str]) -> Fraction | None:
     negative = sum(sign in _MINUS or sign[0].isalpha() for sign in (match["sign"], match["inner"]) if sign)
     power = _SCALES[match["scale"].strip(" \t\n-").lower()] if match["scale"] else 0
     if match["exponent"]:
-        exponent = re.sub(r".*10\s?(?:\^|\*\*)|[eE\s{}]", "", match["exponent"], flags=re.DOTALL)
+        exponent = re.split(r"\^|\*\*|[eE]", match["exponent"])[-1].strip("{} \t\n")
         power += int(exponent.translate(dict.fromkeys(map(ord, _MINUS), "-")))
     return number * (-1) ** negative * Fraction(10) ** (power - 2 * bool(match["percent"]))
 

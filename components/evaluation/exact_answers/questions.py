@@ -98,11 +98,11 @@ def find_answer(text: str, pattern: str) -> Answer | None:
     match = last_match(pattern, text, "answer")
     if match is None:
         return None
-    start, end = match.span("answer")
-    left = start if match.start() < start else max(0, start - LONGEST)
-    right = end if match.end() > end else min(len(text), end + LONGEST)
+    start, end = match.group_start, match.group_end
+    left = start if match.start < start else max(0, start - LONGEST)
+    right = end if match.end > end else min(len(text), end + LONGEST)
     near = [number for number in numbers(text, left, right) if number.start < end and number.end > start]
-    found, number = match["answer"].strip(), only_value(text, start, end)
+    found, number = text[start:end].strip(), only_value(text, start, end)
     if len(near) == 1 and only_form(text[start : max(start, near[0].start)] + text[min(end, near[0].end) : end]):
         found, number = text[near[0].start : near[0].end], near[0].value
     return Answer(_THOUSANDS.sub(lambda digits: digits[0].replace(",", ""), found), number)

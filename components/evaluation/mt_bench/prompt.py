@@ -26,7 +26,7 @@ _SLOT = re.compile(r"\{(\w+)\}")
 _BRACKET = re.compile(r"\[(?=\s*(?:the\s+(?:start|end)\s+of\b|question\s*\]|instruction\s*\]))", re.IGNORECASE)
 _ANGLE = re.compile(r"<(?=\s*\|)")
 # no fewer than two: "# user: a name" is a comment in code
-_HEADING = re.compile(r"#{2,}(?=\s*(?:user|assistant(?:\s+[ab])?|reference\s+answer)\s*:)", re.IGNORECASE)
+_HEADING = re.compile(r"(?<!#)#{2,}+(?=\s*+(?:user|assistant(?:\s+[ab])?|reference\s+answer)\s*:)", re.IGNORECASE)
 
 
 class JudgePrompt(BaseModel):

@@ -12,7 +12,7 @@ from components.judging.written import as_read, is_quoted, line_before, line_beh
 
 FORMAT = ScoreFormat(lowest=1, highest=10)
 # One bracket may be lost at the end: nothing else is meant by "[[8]".
-_BRACKETS = re.compile(r"\[\s?\[(?P<inner>[^\[\]\n]{0,200})(?P<closed>\]\s?\]?|\s*\Z)")
+_BRACKETS = re.compile(r"\[\s?\[(?P<inner>[^\[\]\n]{0,200}+)(?P<closed>\]\s?\]?|\s*\Z)")
 _ESCAPED = re.compile(r"\\(?=[\[\]])")
 _LABEL = re.compile(r"\s*(?:rating|score)\s*:?\s*", re.IGNORECASE)
 # What comes just before a rating that somebody else has given, and just behind one that is only spoken of.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from components.core.errors import UserError
+from components.serving import completions
 from components.serving.address import Address
 from components.serving.client import Client, Completion, Request, Sampling
 from components.serving.patience import Circuit, RetryPolicy
@@ -215,3 +217,21 @@ def test_one_that_is_there_and_does_not_answer_is_given_up_as_ever(serve: Callab
     """The cluster calls it ready."""
     with pytest.raises(UserError, match="did not answer after 5 attempts"):
         ask(Address(serve(Script(lambda *_: (503, "no endpoints"))), revive=lambda: False), attempts=5)
+
+
+def test_it_is_said_that_one_waits_and_for_what(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An endpoint that accepts and never answers was 15 minutes of silence."""
+    monkeypatch.setattr(completions, "LONGEST_SILENCE_S", 0.1)
+
+    async def wait(url: str) -> None:
+        asking = completions._request_all(Address(url), 2, requests(3), lambda *_: None)
+        await asyncio.wait_for(asking, 0.5)
+
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with pytest.raises(TimeoutError):
+            asyncio.run(wait(f"http://127.0.0.1:{silent.getsockname()[1]}"))
+    assert "still waiting for 2 answers of http://127.0.0.1:" in capsys.readouterr().err

@@ -102,6 +102,41 @@ def test_up_keeps_them_and_down_stops_them() -> None:
     assert not stop_services()
 
 
+def test_a_start_that_is_killed_between_its_servers_leaves_nothing_that_stays() -> None:
+    """The state names neither server then. The next start finds the one that is there, as `srlm down` does."""
+    code = "import os, signal; from pipelines.local import services as local\nlaunch = local._launch\n"
+    code += (
+        "local._launch = lambda name, prepare: launch(name, prepare) if name == 'store' else os.kill(os.getpid(), 9)\n"
+    )
+    code += "with local.services(): pass"
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+        left = module._left_running()
+        assert len(left) == 1
+    assert stop_services()
+    assert not any(map(alive, left))
+    assert len(list(module._data().glob("m[0-9]*"))) == 1  # each start left a folder
+    assert b"\0" not in (module._folder() / "store.log").read_bytes()
+
+
+def test_files_that_a_full_disk_has_cut_are_made_anew() -> None:
+    for name in ("state.json", "credentials.json"):
+        module._folder().mkdir(parents=True, exist_ok=True)
+        for half in ("", '{"AWS_ACC', "[]"):
+            (module._folder() / name).write_text(half)
+            with module._state() as state:
+                assert state == Services()
+            assert len(module._credentials()) == 2
+
+
+def test_servers_that_a_run_uses_are_stopped_by_force_alone() -> None:
+    with module._state() as state:
+        state.users = [os.getpid()]
+    with pytest.raises(UserError, match=f"runs use the local store and registry .processes {os.getpid()}.*--force"):
+        stop_services()
+    assert not stop_services(force=True)
+
+
 def test_a_taken_port_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first choice of every port is one that somebody else listens on: the next try takes free ones."""
     import socket
