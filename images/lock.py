@@ -34,9 +34,8 @@ def compiled(given: str, extras: tuple[str, ...] | None, *options: str) -> str:
     with tempfile.NamedTemporaryFile("w", suffix=".in") as file:
         file.write(given)
         file.flush()
-        done = subprocess.run(
-            ["uv", "pip", "compile", *how, *project, file.name], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
-        )
+        command = ["uv", "pip", "compile", *how, *project, file.name]
+        done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     return done.stdout
 
 
