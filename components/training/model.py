@@ -16,6 +16,9 @@ from components.training.settings import TrainingSettings
 from components.training.sharded import model_without_weights, sharded_frozen, with_untouched_memory
 
 Model = PreTrainedModel | PeftModel
+# cuDNN, which torch takes first on an H100, plans its attention anew for each length of a batch: of a step's 2.6 s, 2.0
+# were spent on that (docs/gpu.md). Flash and memory-efficient attention need no plans.
+torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def is_sharded(settings: TrainingSettings) -> bool:

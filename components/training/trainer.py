@@ -28,6 +28,8 @@ from components.training.settings import TrainingSettings
 # (`cpu_ram_efficient_loading`), see model.load_policy. In checkpoints every rank writes its own shards: a process that
 # gathers all needs 12 bytes of memory and 16 of disk for each weight, and the others wait for it.
 FSDP2 = {"version": 2, "state_dict_type": "SHARDED_STATE_DICT", "cpu_ram_efficient_loading": True}
+# On a GPU one kernel does what otherwise takes a dozen, with copies of all weights between them.
+FUSED = {"adamw_torch": "adamw_torch_fused"}
 
 
 def trainer_arguments(settings: TrainingSettings, folder: Path) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def trainer_arguments(settings: TrainingSettings, folder: Path) -> dict[str, Any
         "max_length": None,  # longer examples were dropped beforehand
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,
-        "optim": settings.optimizer,
+        "optim": FUSED.get(settings.optimizer, settings.optimizer) if gpu else settings.optimizer,
         "seed": settings.seed,
         "data_seed": settings.seed,  # one order of the examples, of which each rank takes its part
         "bf16": in_bf16(settings),
@@ -101,7 +103,16 @@ def train(trainer: Trainer, stage: Stage, label: str, looks: int | None = None) 
     if is_main_process():
         trainer.add_callback(StepProgress(label))
     seed_per_rank(trainer.args.seed)
-    trainer.train(resume_from_checkpoint=fetch_latest_checkpoint(stage, Path(str(trainer.args.output_dir))))
+    checkpoint = fetch_latest_checkpoint(stage, Path(str(trainer.args.output_dir)))
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except torch.OutOfMemoryError as error:
+        held, name = trainer.args.per_device_train_batch_size, stage.name
+        raise UserError(
+            f"{name}: the GPU's memory is too small for micro-batches of {held} ({error})",
+            f"Lower {name}.micro_batch_size or {name}.max_length, set {name}.lora, or take more GPUs (resources.gpus), "
+            "over which weights are spread. docs/scale.md has the sum.",
+        ) from error
 
 
 def publish_model(

@@ -37,7 +37,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-queue", type=int, default=Limits.max_queue, help="requests that may wait")
     parser.add_argument("--max-total-tokens", type=int, default=Limits.max_total_tokens, help="prompt and answer")
     parser.add_argument(
-        "--max-batch-total-tokens", type=int, default=Limits.max_batch_total_tokens, help="tokens whose keys are kept"
+        "--max-batch-total-tokens",
+        type=int,
+        default=0,
+        help=f"tokens whose keys are kept (default: 0, what a GPU has free; {Limits.max_batch_total_tokens} on a CPU)",
     )
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float64"), default="auto")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs that must be here (default: 0, it takes what is)")

@@ -33,7 +33,14 @@ from components.training.sft.sft import fine_tune, training_rows
 from components.training.trainer import trainer_arguments
 from tests.helpers.tiny_model import make_tiny_model
 
-SMALL = {"batch_size": 4, "micro_batch_size": 2, "max_length": 96, "checkpoint_every": 2, "seed": 3}
+SMALL = {
+    "batch_size": 4,
+    "micro_batch_size": 2,
+    "max_length": 96,
+    "checkpoint_every": 2,
+    "seed": 3,
+    "precision": "fp32",
+}
 LORA = LoraSettings(rank=4, alpha=8)
 
 
@@ -159,16 +166,16 @@ def test_the_adapter_changes_the_logits_and_is_merged(model: Path, tmp_path: Pat
     tokenizer = load_tokenizer(model)
     trainer = make_trainer(model, tokenizer, make_pairs(), dpo_settings(), tmp_path)
     trainer.train()
-    ids = {"input_ids": torch.tensor([tokenizer("add 3")["input_ids"]])}
+    ids = {"input_ids": torch.tensor([tokenizer("add 3")["input_ids"]], device=trainer.model.device)}
     with torch.no_grad():
         trainer.model.eval()
         on = trainer.model(**ids).logits
         with trainer.model.disable_adapter():
             off = trainer.model(**ids).logits
         save_model(trainer.model, tmp_path / "merged", model, torch.float32)
-        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()(**ids).logits
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()(ids["input_ids"].cpu()).logits
     assert (on - off).abs().max() > 1e-3
-    torch.testing.assert_close(merged, on, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(merged, on.cpu(), atol=1e-4, rtol=1e-4)
 
 
 def test_dpo_log_probabilities_are_summed_over_the_answer(model: Path, tmp_path: Path) -> None:
@@ -255,6 +262,24 @@ def test_numbers_that_are_none_end_the_training_and_publish_nothing(model: Path,
         fine_tune(root, sft_settings(learning_rate=1e30, max_grad_norm=1e30), base(root, model), seeds(root))
     assert "Lower sft.learning_rate" in error.value.remedy
     assert not [name for name in open_store(root).names("sft/") if "manifest" in name or "checkpoint" in name]
+
+
+def test_a_gpu_that_is_too_small_is_told_with_what_helps(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(training.Trainer, "train", full)
+    root = str(tmp_path / "store")
+    with pytest.raises(UserError, match="sft: the GPU's memory is too small for micro-batches of 2") as error:
+        fine_tune(root, sft_settings(), base(root, model), seeds(root))
+    assert "sft.micro_batch_size" in error.value.remedy
+
+
+def test_attention_is_not_planned_anew_for_each_length() -> None:
+    """As cuDNN would; components/training is imported above."""
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
 
 
 def test_weights_that_are_none_are_never_saved(model: Path, tmp_path: Path) -> None:

@@ -51,38 +51,37 @@ def choose_tokens(logits: Tensor, samplers: list[Sampler]) -> list[int]:
 def _draw(logits: Tensor, samplers: list[Sampler]) -> Tensor:
     temperatures = logits.new_tensor([max(s.temperature, _LOWEST_TEMPERATURE) for s in samplers])
     probabilities = (logits / temperatures[:, None]).softmax(dim=-1)
-    for index, sampler in enumerate(samplers):
-        if sampler.top_k is not None or sampler.top_p < 1.0:
-            probabilities[index] = _filtered(probabilities[index], sampler)
+    filtered = [index for index, sampler in enumerate(samplers) if sampler.top_k is not None or sampler.top_p < 1.0]
+    if filtered:
+        probabilities[filtered] = _filtered(probabilities[filtered], [samplers[index] for index in filtered])
     cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
     uniforms = cumulative.new_tensor([sampler.rng.random() for sampler in samplers])
     # `right=True`: a token without mass is never the answer, not even when the uniform number is 0.
     return torch.searchsorted(cumulative, (uniforms * cumulative[:, -1])[:, None], right=True)[:, 0]
 
 
-def _filtered(probabilities: Tensor, sampler: Sampler) -> Tensor:
-    """Probabilities [vocabulary] with those outside top_k and top_p set to 0 (not normalised again)."""
-    values, tokens = _most_likely(probabilities, sampler)
-    before = values.cumsum(dim=0, dtype=torch.float64) - values
-    # top_p is a share of what top_k left over; the most likely token always stays.
-    mass = values.sum(dtype=torch.float64) if sampler.top_k is not None else 1.0
-    kept = before < sampler.top_p * mass
-    kept[0] = True
-    return torch.zeros_like(probabilities).scatter(0, tokens[kept], values[kept])
+def _filtered(probabilities: Tensor, samplers: list[Sampler]) -> Tensor:
+    """Probabilities [sequences, vocabulary] with those outside top_k and top_p set to 0 (not normalised again).
 
-
-def _most_likely(probabilities: Tensor, sampler: Sampler) -> tuple[Tensor, Tensor]:
-    """The most likely tokens, sorted: top_k of them, or else enough to hold top_p of the mass."""
-    size = probabilities.shape[0]
-    if sampler.top_k is not None:
-        return probabilities.topk(min(sampler.top_k, size))
-    count = min(256, size)
-    values, tokens = probabilities.topk(count)
+    All sequences at once: on a GPU a step of 64 of them, one by one, waited longer for this than for the model.
+    """
+    vocabulary = probabilities.shape[1]
+    top_k = torch.tensor([sampler.top_k or vocabulary for sampler in samplers], device=probabilities.device)[:, None]
+    top_p = torch.tensor([sampler.top_p for sampler in samplers], dtype=torch.float64).to(probabilities.device)[:, None]
     # Sorting the whole vocabulary at every step would cost more than the model; a few hundred tokens mostly do.
-    while count < size and values.sum(dtype=torch.float64) < sampler.top_p:
-        count = min(8 * count, size)
-        values, tokens = probabilities.topk(count)
-    return values, tokens
+    count = max(256, *(sampler.top_k or 0 for sampler in samplers))
+    values, tokens = probabilities.topk(min(count, vocabulary))
+    while count < vocabulary and bool(((values.sum(1, dtype=torch.float64)[:, None] < top_p) & (top_k > count)).any()):
+        count *= 8
+        values, tokens = probabilities.topk(min(count, vocabulary))
+    among_top_k = torch.arange(values.shape[1], device=values.device) < top_k
+    values = values.where(among_top_k, 0.0)
+    before = values.cumsum(dim=1, dtype=torch.float64) - values
+    # top_p is a share of what top_k left over; the most likely token always stays.
+    mass = values.sum(1, dtype=torch.float64)[:, None].where(top_k < vocabulary, 1.0)
+    kept = among_top_k & (before < top_p * mass)
+    kept[:, 0] = True
+    return torch.zeros_like(probabilities).scatter(1, tokens, values.where(kept, 0.0))
 
 
 def token_logprobs(

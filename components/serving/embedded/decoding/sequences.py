@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from components.serving.embedded.decoding.sampling import Sampler, TokenLogprobs
@@ -49,6 +49,12 @@ class Sequence:
     def max_length(self) -> int:
         """Tokens at most, prompt and answer together."""
         return len(self.prompt) + self.max_new_tokens
+
+    def restart(self) -> None:
+        """Forget what was generated; the seed gives the same again."""
+        self.generated.clear()
+        self.logprobs.clear()
+        self.sampler = replace(self.sampler)
 
     def succeed(self, text: str, finish_reason: FinishReason) -> None:
         """Answer the caller, if it still waits."""

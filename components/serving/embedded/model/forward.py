@@ -34,6 +34,12 @@ class Forward:
         probe = self._prefill([(0,)], Prefix((), []))
         self.empty_prefix = Prefix((), [(k[0, :, :0], v[0, :, :0]) for k, v in probe])
 
+    @property
+    def bytes_per_token(self) -> int:
+        """Of a token's keys and values in all layers."""
+        sides = [side for layer in self.empty_prefix.layers for side in layer]
+        return sum(side.shape[0] * side.shape[2] * side.element_size() for side in sides)
+
     def prefill(self, tokens: Sequence[tuple[int, ...]], prefix: Prefix) -> Layers:
         """Keys and values of `tokens`, each following the prefix: for each layer [batch, kv_heads, longest, head_dim].
 
@@ -67,7 +73,8 @@ class Forward:
     @torch.inference_mode()
     def next_logits(self, tokens: list[int], positions: list[int], prefix: Prefix, cache: DecodeCache) -> Tensor:
         """Logits [batch, vocabulary] after each sequence's newest token, whose keys and values go into the cache."""
-        output = self._model(
+        output = own_forward(
+            self._model,
             input_ids=torch.tensor(tokens, device=self._device)[:, None],
             position_ids=torch.tensor(positions, device=self._device)[:, None],
             attention_mask=cache.begin_step(self._device),
@@ -77,6 +84,12 @@ class Forward:
         )
         self._metrics.forward_passes += 1
         return output.logits[:, -1]
+
+
+def own_forward(model: PreTrainedModel, **inputs: Any) -> Any:
+    """The forward pass of the model's class: a training in bf16 has put another around that of the instance, and its
+    keys would be bf16 among those of the prompts, which are as the weights are."""
+    return type(model).forward(model, **inputs)
 
 
 def shared_prefix_attention(

@@ -12,7 +12,7 @@ from transformers.utils import logging
 
 from components.base_model.chat import end_ids
 from components.core.errors import UserError
-from components.serving.embedded.model.forward import Forward
+from components.serving.embedded.model.forward import Forward, own_forward
 from components.serving.embedded.model.kv_cache import DecodeCache
 from components.serving.embedded.model.metrics import Metrics
 from components.serving.embedded.model.tokenizer import Tokenizer
@@ -75,7 +75,13 @@ def _load_model(directory: Path, dtype: str) -> PreTrainedModel:
             f"the model in {directory} cannot be loaded: {error}",
             "It must be a causal language model that `transformers` knows without code of its own.",
         ) from error
-    return model.to("cuda" if cuda else "cpu").eval()  # type: ignore[arg-type]  # its decorator hides the signature
+    try:
+        return model.to("cuda" if cuda else "cpu").eval()  # type: ignore[arg-type]  # its decorator hides the signature
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the GPU does not hold the model in {directory} ({error})",
+            "Set serving.dtype to bfloat16, take a larger GPU, or serve it on several with vLLM (serving.pod.gpus).",
+        ) from error
 
 
 def _require_supported(model: PreTrainedModel) -> None:
@@ -108,7 +114,7 @@ def _difference_to_plain_forward(model: PreTrainedModel) -> float:
     shared = tuple((7 * i + 1) % vocabulary for i in range(32))
     endings = [tuple((5 * i + end) % vocabulary for i in range(8 + end)) for end in (0, 3)]
     prompts = [torch.tensor([shared + ending], device=model.device) for ending in endings]
-    plain = torch.stack([model(prompt).logits[0, -1].float() for prompt in prompts])
+    plain = torch.stack([own_forward(model, input_ids=prompt).logits[0, -1].float() for prompt in prompts])
     implementation = model.config._attn_implementation
     # As the engine does it: the shared prefix once, each ending up to its last token, then one step of both together.
     forward = Forward(model, Metrics())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 # many for each running sequence, or for this many steps.
 WAITING_SERVED_RATIO = 0.3
 MAX_WAITING_TOKENS = 20
+# Of a GPU's free memory, for keys and values: as much again while a batch is laid out, and the rest for what a forward
+# pass needs. On a CPU, whose memory others use, too: so many tokens.
+KEYS_SHARE, CPU_TOKENS = 0.4, 16384
 
 
 class GenerationError(Exception):
@@ -34,13 +37,13 @@ class Limits:
     """What the engine takes on.
 
     max_batch_total_tokens bounds the memory of keys and values: 46 kB a token for a 135M Llama in fp32, so the default
-    is 0.75 GB. Laying out a batch needs up to as much again for a moment.
+    is 0.75 GB. Laying out a batch needs up to as much again for a moment. 0: what a GPU has free; on a CPU the default.
     """
 
     max_batch: int = 48
     max_queue: int = 1024
     max_total_tokens: int = 2048
-    max_batch_total_tokens: int = 16384
+    max_batch_total_tokens: int = CPU_TOKENS
     sharing: bool = True
 
 
@@ -49,10 +52,11 @@ class Engine:
 
     def __init__(self, loaded: LoadedModel, limits: Limits, metrics: Metrics) -> None:
         self.loaded = loaded
-        self.limits = limits
         self.queue = RequestQueue(limits.max_queue)
         self._metrics = metrics
         self._forward = Forward(loaded.model, metrics)
+        tokens = limits.max_batch_total_tokens or self._fitting_tokens()
+        self.limits = replace(limits, max_batch_total_tokens=tokens)
         self._prefiller = Prefiller(self._forward, metrics, limits.sharing)
         self._batch: Batch | None = None
         self._steps_since_merge = 0
@@ -88,6 +92,8 @@ class Engine:
                 self._steps_since_merge = 0
             if self._batch:
                 self._decode(self._batch)
+        except torch.OutOfMemoryError as error:
+            self._take_less([*dict.fromkeys([*running, *admitted])], str(error))
         except Exception as error:
             lost = {*admitted, *running}
             log.exception("decoding failed for %d requests", len(lost))
@@ -96,6 +102,32 @@ class Engine:
                 sequence.fail(failure)
             self._batch = None
         self._metrics.batch_current_size = len(self._batch.sequences) if self._batch else 0
+
+    def _take_less(self, sequences: list[Sequence], error: str) -> None:
+        """The GPU did not hold the batch: from now on batches are half as large, and its requests begin anew.
+
+        A request that was alone is answered with the error.
+        """
+        self._batch = None
+        longest = max(sequence.max_length for sequence in sequences)
+        if len(sequences) == 1:
+            remedy = "lower serving.max_total_tokens, or take a larger GPU"
+            sequences[0].fail(
+                GenerationError(f"the GPU does not hold one text of {longest} tokens: {remedy} ({error})")
+            )
+            return
+        tokens = min(self.limits.max_batch_total_tokens, len(sequences) * longest) // 2
+        self.limits = replace(self.limits, max_batch_total_tokens=tokens)
+        log.warning("the GPU does not hold %d requests at once: from now on %d tokens", len(sequences), tokens)
+        for sequence in sequences:
+            sequence.restart()
+        self.queue.put_back(sequences)
+
+    def _fitting_tokens(self) -> int:
+        if self.loaded.model.device.type != "cuda":
+            return CPU_TOKENS
+        free, _ = torch.cuda.mem_get_info(self.loaded.model.device)
+        return max(CPU_TOKENS, int(KEYS_SHARE * free) // self._forward.bytes_per_token)
 
     def _admit(self, running: list[Sequence]) -> list[Sequence]:
         """Take from the queue what fits into the batch, unless too few wait to interrupt the running sequences."""

@@ -34,6 +34,11 @@ class RequestQueue:
             self._sequences.append(sequence)
             self._changed.notify()
 
+    def put_back(self, sequences: list[Sequence]) -> None:
+        """To the head, in their order: they had their turn and could not use it."""
+        with self._changed:
+            self._sequences.extendleft(reversed(sequences))
+
     def close(self) -> None:
         """End the wait of the decode thread."""
         with self._changed:

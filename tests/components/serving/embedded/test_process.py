@@ -40,7 +40,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def launch(model: Path, *options: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", embedded.__name__, "--model", str(model), "--threads", "1"]
-        command += ["--ready-file", str(tmp_path / "ready.json"), *options]
+        command += ["--dtype", "float32", "--ready-file", str(tmp_path / "ready.json"), *options]
         process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         started.append(process)
         return process

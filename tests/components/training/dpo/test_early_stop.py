@@ -55,7 +55,7 @@ def settings(**changes: Any) -> DpoSettings:
     )
     values = {"learning_rate": 1e-3, "min_learning_rate": 1e-4, "epochs": 6, "batch_size": 4, "micro_batch_size": 2}
     values |= {"max_length": 96, "checkpoint_every": 2, "lora": LoraSettings(rank=4, alpha=8), "early_stop": stop}
-    values |= {"held_out": 0}
+    values |= {"held_out": 0, "precision": "fp32"}
     return DpoSettings(**(values | changes))
 
 
@@ -127,6 +127,13 @@ def test_it_stops_at_the_first_that_is_no_better_and_keeps_the_one_before(
     other = inputs.train_dpo(settings(lora=lora), serve(judge_of_looks([1, 3, 5, 5])))  # a tie is no better
     assert other.metrics["steps"] == 8
     assert weight_files(other) == weight_files(made)
+
+
+@pytest.mark.parametrize("lora", [LoraSettings(rank=4, alpha=8), None], ids=["lora", "full"])
+def test_a_policy_that_trains_in_bf16_answers(inputs: Inputs, lora: LoraSettings | None) -> None:
+    """As on a GPU by default: the weights are fp32, or an adapter's over bf16, and the passes of training bf16."""
+    made = inputs.train_dpo(settings(lora=lora, precision="bf16", max_steps=4))
+    assert [c.step for c in inputs.comparisons(made)] == [4]
 
 
 def weight_files(manifest: Manifest) -> set[str]:

@@ -58,6 +58,17 @@ def test_top_p_over_a_flat_large_vocabulary() -> None:
     assert len(seen) == 500
 
 
+def test_top_k_beyond_what_is_sorted_first() -> None:
+    """300 tokens, the first as likely as the 299 others together: top_k=300 leaves all, of which top_p 0.75 keeps the
+    first (0.5) and 0.25 / (0.5 / 299) = 150 others. Beside it in the batch stands one that keeps a single token."""
+    logits = torch.zeros(1, 300)
+    logits[0, 0] = math.log(299)
+    pair = [Sampler(seed=1, temperature=1.0, top_k=300, top_p=0.75), Sampler(seed=2, temperature=1.0, top_p=0.4)]
+    seen = [choose_tokens(logits.repeat(2, 1), pair) for _ in range(4000)]
+    assert len({first for first, _ in seen}) == 151
+    assert {second for _, second in seen} == {0}
+
+
 def test_a_tiny_temperature_is_greedy_and_finite() -> None:
     assert draws(20, temperature=1e-30) == [1] * 20
 

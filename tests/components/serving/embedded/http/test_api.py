@@ -21,7 +21,7 @@ CHAT = {"messages": [{"role": "user", "content": "hello"}]}
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
     served = Served("tiny", "abc123")
-    loaded = load(make_tiny_model(tmp_path_factory.mktemp("tiny")))
+    loaded = load(make_tiny_model(tmp_path_factory.mktemp("tiny")), "float32")
     served.engine = Engine(loaded, Limits(max_total_tokens=128), served.metrics)
     served.engine.start()
     return served

@@ -41,7 +41,7 @@ def plain(directory: Path) -> PreTrainedModel:
 @pytest.fixture(scope="module")
 def client(directory: Path) -> Iterator[TestClient]:
     served = Served("tiny", None)
-    served.engine = Engine(load(directory), Limits(), served.metrics)
+    served.engine = Engine(load(directory, "float32"), Limits(), served.metrics)
     served.engine.start()
     with TestClient(create_app(served)) as client:
         yield client
@@ -105,7 +105,7 @@ def test_sampling_does_not_change_the_logprobs(plain: PreTrainedModel, directory
     prompt = prompt_of(directory)
     samplers = [Sampler(seed, temperature=0.5 + seed, top_k=40, top_p=0.7) for seed in range(4)]
     sequences = [Sequence(prompt, 8, sampler, top_logprobs=(None, 3)[sampler.seed % 2]) for sampler in samplers]
-    engine = Engine(load(directory), Limits(), Metrics())
+    engine = Engine(load(directory, "float32"), Limits(), Metrics())
     for sequence in sequences:
         engine.submit(sequence)
     while not all(sequence.future.done() for sequence in sequences):

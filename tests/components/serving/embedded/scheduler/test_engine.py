@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,8 @@ from tests.helpers.tiny_model import make_tiny_model
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    return load(make_tiny_model(tmp_path_factory.mktemp("tiny")))
+    """In fp32 on a GPU, too, where the engine would serve it in bf16 and every batch would round otherwise."""
+    return load(make_tiny_model(tmp_path_factory.mktemp("tiny")), "float32")
 
 
 def tokens(count: int, seed: int) -> tuple[int, ...]:
@@ -80,7 +82,8 @@ def test_logits_equal_the_plain_forward_pass(loaded: LoadedModel, sharing: bool)
     logits = batch.next_logits(forward)
     loaded.model.set_attn_implementation("sdpa")
     with torch.no_grad():
-        plain = [loaded.model(torch.tensor([sequence.prompt])).logits[0, -1] for sequence in batch.sequences]
+        prompts = [torch.tensor([sequence.prompt], device=loaded.model.device) for sequence in batch.sequences]
+        plain = [loaded.model(prompt).logits[0, -1] for prompt in prompts]
     torch.testing.assert_close(logits, torch.stack(plain), atol=2e-4, rtol=2e-4)
 
 
@@ -92,7 +95,7 @@ def test_greedy_tokens_equal_the_plain_model(loaded: LoadedModel) -> None:
     ids = list(prompt)
     with torch.no_grad():
         for _ in sequence.generated:
-            ids.append(int(loaded.model(torch.tensor([ids])).logits[0, -1].argmax()))
+            ids.append(int(loaded.model(torch.tensor([ids], device=loaded.model.device)).logits[0, -1].argmax()))
     assert sequence.generated == ids[len(prompt) :]
 
 
@@ -165,6 +168,44 @@ def test_an_error_answers_its_batch_and_the_engine_lives_on(
     with pytest.raises(GenerationError, match="ZeroDivisionError"):
         sequence.future.result(timeout=0)
     assert run(engine, [Sequence(tokens(20, 0), 5, Sampler(0))])[0].generated_tokens > 0
+
+
+def test_a_batch_that_the_gpu_does_not_hold_is_made_smaller(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory for two sequences at once: eight are answered as ever. With memory for none the caller is told."""
+    prompts = mixed_prompts()
+    expected = [answer.text for answer in run(make_engine(loaded), sequences_for(prompts))]
+    engine, room = make_engine(loaded), 2
+    real = engine._forward.next_logits
+
+    def next_logits(tokens: list[int], *rest: Any) -> torch.Tensor:
+        if len(tokens) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(tokens, *rest)
+
+    monkeypatch.setattr(engine._forward, "next_logits", next_logits)
+    assert [answer.text for answer in run(engine, sequences_for(prompts))] == expected
+    assert engine.limits.max_batch_total_tokens < Limits.max_batch_total_tokens
+    room = 0
+    alone = Sequence(tokens(20, 0), 5, Sampler(0))
+    with pytest.raises(GenerationError, match="does not hold one text of 25 tokens: lower serving.max_total_tokens"):
+        run(engine, [alone])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_real_memory_that_runs_out(loaded: LoadedModel) -> None:
+    """Room for 64 MB beside what is taken: 256 sequences of 600 tokens, 79 MB of keys and values, do not fit."""
+    torch.cuda.empty_cache()
+    total = torch.cuda.mem_get_info()[1]
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 64 * 2**20) / total)
+    try:
+        engine = make_engine(loaded, max_batch=256, max_batch_total_tokens=10**6)
+        answers = run(engine, [Sequence(tokens(20, n), 580, Sampler(n, temperature=1.0)) for n in range(256)])
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert all(answer.generated_tokens for answer in answers)
+    assert engine.limits.max_batch_total_tokens < 10**6
 
 
 def test_a_caller_that_hangs_up_frees_its_place(loaded: LoadedModel) -> None:
