@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from components.kubernetes.objects import KEEP
-from components.kubernetes.pods import FROM_CONFIG_MAP, FROM_SECRET, OF_ANNOTATOR, OF_JUDGE, OF_POLICY
+from components.kubernetes.pods import FROM_CONFIG_MAP, FROM_SECRET, OF_ANNOTATOR, OF_JUDGE, OF_POLICY, PLACES
 from pipelines.compile import compile_manifests, compile_recipe, load_recipe_for_elsewhere, version_of
 from pipelines.graph.pods import ENGINE_IMAGES, whole
 from pipelines.graph.self_rewarding import self_rewarding_pipeline
@@ -67,7 +67,9 @@ def test_the_pods_of_all_steps_are_refused_root_and_get_their_environment_by_ref
         assert pod["securityContext"] == {"runAsNonRoot": True}, name
         assert pod["imagePullPolicy"] == "IfNotPresent"
         assert [one["secretName"] for one in pod["imagePullSecret"]] == ["mine"]
-        (config_map,), (secret,) = pod["configMapAsEnv"], pod["secretAsEnv"]
+        (config_map, *more), (secret,) = pod["configMapAsEnv"], pod["secretAsEnv"]
+        places = [one["envVar"] for source in more for one in source["keyToEnv"]]
+        assert places == (list(PLACES) if name in ("exec-prepare", "exec-finish") else []), name
         assert (config_map["configMapName"], config_map["optional"]) == ("where", True)
         assert (secret["secretName"], secret["optional"]) == ("keys", True)
         keys = dict.fromkeys(("eft", "sample", "write", "judge", "measure", "prepare"), OF_POLICY)
