@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from components.core.images import TRAINER
 from components.kubernetes.objects import KEEP
-from components.kubernetes.pods import FROM_CONFIG_MAP, FROM_SECRET, OF_ANNOTATOR, OF_JUDGE, OF_POLICY
+from components.kubernetes.pods import FROM_CONFIG_MAP, FROM_SECRET, OF_ANNOTATOR, OF_JUDGE, OF_POLICY, PLACES
 from pipelines.cli.main import app
 from pipelines.compile import compile_manifests, compile_recipe, load_recipe_for_elsewhere, version_of
 from pipelines.graph.pods import ENGINE_IMAGES, whole
@@ -70,7 +70,9 @@ def test_the_pods_of_all_steps_are_refused_root_and_get_their_environment_by_ref
         assert pod["securityContext"] == {"runAsNonRoot": True}, name
         assert pod["imagePullPolicy"] == "IfNotPresent"
         assert [one["secretName"] for one in pod["imagePullSecret"]] == ["mine"]
-        (config_map,), (secret,) = pod["configMapAsEnv"], pod["secretAsEnv"]
+        (config_map, *more), (secret,) = pod["configMapAsEnv"], pod["secretAsEnv"]
+        places = [one["envVar"] for source in more for one in source["keyToEnv"]]
+        assert places == (list(PLACES) if name in ("exec-prepare", "exec-finish") else []), name
         assert (config_map["configMapName"], config_map["optional"]) == ("where", True)
         assert (secret["secretName"], secret["optional"]) == ("keys", True)
         keys = dict.fromkeys(("eft", "sample", "write", "judge", "measure", "prepare"), OF_POLICY)
@@ -92,8 +94,10 @@ def test_only_steps_that_train_take_gpus_and_go_where_they_are(asked: list[dict[
     for name, pod in executors(platform).items():
         resources = executors(spec)[name]["container"].get("resources")
         if not trains(name):
-            assert "accelerator" not in resources, name
-            assert not {"emptyDirMounts", "nodeSelector", "tolerations"} & set(pod), name
+            imports = name == "exec-import-models"  # its disk is told as an accelerator
+            assert resources.get("accelerator", {}).get("resourceType") == ("ephemeral-storage" if imports else None)
+            assert [one["mountPath"] for one in pod.get("emptyDirMounts", [])] == (["/work"] if imports else []), name
+            assert not {"nodeSelector", "tolerations"} & set(pod), name
             assert "labels" not in pod.get("podMetadata", {}), name  # no queue
             continue
         assert resources["accelerator"]["resourceType"] == "nvidia.com/gpu"
@@ -106,7 +110,8 @@ def test_only_steps_that_train_take_gpus_and_go_where_they_are(asked: list[dict[
         assert pod["tolerations"] == [toleration]
         assert pod["podMetadata"]["labels"] == {"kueue.x-k8s.io/queue-name": "team"}
         memory = {"volumeName": "shm", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": "64Gi"}
-        assert pod["emptyDirMounts"] == [memory]
+        scratch, shm = sorted(pod["emptyDirMounts"], key=lambda mount: mount["volumeName"], reverse=True)
+        assert (scratch["mountPath"], shm) == ("/work", memory)
     assert sum(map(trains, executors(platform))) == 2  # sft and dpo, whatever the number of their tasks
 
 
@@ -114,8 +119,10 @@ def test_with_several_nodes_the_step_itself_takes_nothing(tmp_path: Path) -> Non
     """A TrainJob's pods train; a step that waited for them with GPUs of its own would wait for ever on one node."""
     spec, platform = compiled(tmp_path, *POD, "resources.nodes=2")
     for name, pod in executors(platform).items():
-        assert executors(spec)[name]["container"]["resources"]["resourceCpuRequest"] == "100m", name
-        assert not {"emptyDirMounts", "nodeSelector"} & set(pod), name
+        imports = name == "exec-import-models"
+        asked_for = executors(spec)[name]["container"]["resources"]["resourceCpuRequest"]
+        assert asked_for == ("500m" if imports else "100m"), name
+        assert "nodeSelector" not in pod and ("emptyDirMounts" in pod) == imports, name
         assert "labels" not in pod.get("podMetadata", {}), name
 
 
