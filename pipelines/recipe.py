@@ -35,6 +35,7 @@ from components.training.dpo.settings import DpoSettings
 from components.training.sft.settings import SftSettings
 from pipelines.plan.checks import mistakes
 
+LARGEST = 100_000  # values of a recipe
 SHIPPED = Path(__file__).parent / "recipes"
 PATHS = (
     "data.messages",
@@ -162,21 +163,43 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises UserError that lists every mistake with its path and the remedy.
     """
     path = SHIPPED / f"{name_or_path}.yaml"
-    if not path.is_file():
+    if not _is_file(path):
         path = Path(name_or_path)
-    if not path.is_file():
+    if not _is_file(path):
         raise UserError(
-            f"there is no recipe {name_or_path!r}",
+            f"there is no recipe {name_or_path[:200]!r}",
             f"Name a YAML file or one of the shipped recipes: {', '.join(shipped_recipes())}.",
         )
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes that are no text, 2024-13-45
         raise UserError(f"{path} is no YAML: {error}", "Correct the file.") from error
     if not isinstance(raw, dict):
         raise UserError(f"{path} holds no sections", "Start from a shipped recipe, e.g. pipelines/recipes/demo.yaml.")
+    _require_tree(raw, path)
     _read_files(raw, path.parent)
     return recipe_from(raw, overrides, path.name)
+
+
+def _is_file(path: Path) -> bool:
+    """What no system takes as a path (too long, half a character) is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _require_tree(raw: Any, path: Path) -> None:
+    """Raises UserError where aliases of YAML make a circle, or more of a few lines than any recipe holds."""
+    left, count = [raw], 0
+    while left:
+        node, count = left.pop(), count + 1
+        left += node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
+        if count > LARGEST:
+            raise UserError(
+                f"{path} holds more than {LARGEST:,} values, or an alias that refers to itself",
+                "Write out what its aliases (*name) stand for.",
+            )
 
 
 def recipe_from(raw: dict[str, Any], overrides: Sequence[str] = (), name: str = "of the run") -> Recipe:
@@ -283,7 +306,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
             raise UserError(f"--set {override!r}: {name} is no section", "Name a setting inside a section.")
     try:
         section[names[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"--set {override!r}: the value is no YAML ({error})", "Quote it as YAML wants it.") from error
 
 
@@ -302,8 +325,10 @@ def _read_files(node: Any, folder: Path) -> None:
     for name, value in node.items() if isinstance(node, dict) else []:
         if isinstance(value, dict) and set(value) == {"file"}:
             path = folder / str(value["file"])
-            if not path.is_file():
-                raise UserError(f"{name}: there is no file {path}", "Paths are relative to the recipe's folder.")
+            if not _is_file(path):
+                raise UserError(
+                    f"{name}: there is no file {str(path)[:200]}", "Paths are relative to the recipe's folder."
+                )
             node[name] = path.read_text(encoding="utf-8-sig")
         else:
             _read_files(value, folder)
