@@ -13,7 +13,7 @@ from components.core.stage import read_manifest
 from components.core.store import join
 from components.gate.gate import GatedModel, pass_gate, read_decision
 from components.gate.settings import GateSettings
-from components.registry.champion import CANDIDATE, promote_against, registered
+from components.registry.champion import nominate, promote_against, registered
 from components.registry.client import GATE, LONGEST_TAG, REASONS, VERDICT, RegistryError, registry, write
 from components.registry.registry import TrainedModel, register
 
@@ -91,7 +91,7 @@ def _version_and_aliases(client: MlflowClient, model: TrainedModel, gate: str) -
     tags = {VERDICT: decision.decision, REASONS: "; ".join(decision.reasons)[:LONGEST_TAG], GATE: gate}
     for name, value in tags.items():
         write(client.set_model_version_tag, model.registered_name, number, name, value)
-    write(client.set_registered_model_alias, model.registered_name, CANDIDATE, number)
+    nominate(client, registered(version))
     promoted = decision.decision == "promote" and promote_against(client, registered(version), decision.champion)
     return {"version": number, "promoted": promoted}
 

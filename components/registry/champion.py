@@ -1,4 +1,4 @@
-"""The aliases that say which model counts: champion, the one before it (previous), and the latest (candidate).
+"""The aliases that say which model counts: champion, the one before it (previous), and the newest (candidate).
 
 An alias names one version, so there is one champion whoever promotes at the same time: the last one wins. MLflow cannot
 set an alias on a condition, so at worst `previous` then names an older champion than the last, or the champion itself,
@@ -51,6 +51,13 @@ def find_champion(client: MlflowClient, name: str) -> RegisteredModel | None:
     """The champion of that name; None where there is none yet."""
     version = find_alias(client, name, CHAMPION)
     return registered(version) if version else None
+
+
+def nominate(client: MlflowClient, model: RegisteredModel) -> None:
+    """Make a version `candidate` unless a newer one is: who finds again what it made before does not take that back."""
+    latest = find_alias(client, model.name, CANDIDATE)
+    if latest is None or int(latest.version) < int(model.version):
+        write(client.set_registered_model_alias, model.name, CANDIDATE, model.version)
 
 
 def promote(client: MlflowClient, model: RegisteredModel) -> RegisteredModel | None:

@@ -89,6 +89,16 @@ def test_a_repeated_run_does_not_undo_a_rollback(
     assert state(client, registered_name)["champion"] == "m1"
 
 
+def test_a_run_that_is_interrupted_while_it_reuses_leaves_the_candidate(
+    tmp_path: Path, tracking_uri: str, client: MlflowClient, registered_name: str
+) -> None:
+    """It has found m1 again and never came to m2, which CI still compares with the champion."""
+    models = [trained(tmp_path, registered_name, alias, right) for alias, right in (("m1", 20), ("m2", 40))]
+    for model in [*models, models[0]]:
+        pass_and_settle(tmp_path, tracking_uri, model)
+    assert state(client, registered_name)["candidate"] == "m2"
+
+
 def test_what_the_registry_did_not_take_is_settled_at_the_end(
     tmp_path: Path, tracking_uri: str, client: MlflowClient, registered_name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
