@@ -24,7 +24,7 @@ from pipelines.recipe import load_recipe, shipped_recipes
 from tests.helpers.paths import ROOT
 
 COMPILED = ROOT / "pipelines/compiled/demo.yaml"
-ILLEGAL = ("My_Run", "a run", "-a", "a-", "a.b", "a" * 64)
+ILLEGAL = ("My_Run", "a run", "-a", "a-", "a.b", "../../x", "a" * 64)
 
 
 def options(command: str) -> dict[str, Any]:
@@ -65,10 +65,10 @@ def test_what_is_given_becomes_the_pipeline_s_parameter() -> None:
 
 
 @pytest.mark.parametrize("name", ILLEGAL)
-def test_a_run_on_a_cluster_has_a_name_that_its_services_can_have(name: str) -> None:
-    """Told before anything is started or asked for."""
+def test_a_run_has_a_name_that_services_and_a_folder_can_have(name: str) -> None:
+    """Told before anything is started, asked for or written."""
     recipe = load_recipe("demo")
-    for engine in ("transformers", "tgi", "vllm"):
+    for engine in ("embedded", "transformers", "tgi", "vllm"):
         with pytest.raises(UserError, match="cannot be named"):
             run_recipe(recipe, RunOptions(engine=engine), Console(), run=name)
     with pytest.raises(UserError, match="cannot be named"):
