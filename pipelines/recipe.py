@@ -160,16 +160,28 @@ def shipped_recipes() -> list[str]:
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """A shipped recipe by its name or any YAML file, with `a.b=c` overrides on top.
 
-    Raises UserError that lists every mistake with its path and the remedy.
+    A file may say `extends: demo` (or another file), and then only what differs. Raises UserError that lists every
+    mistake with its path and the remedy.
     """
-    path = SHIPPED / f"{name_or_path}.yaml"
-    if not _is_file(path):
-        path = Path(name_or_path)
-    if not _is_file(path):
-        raise UserError(
-            f"there is no recipe {name_or_path[:200]!r}",
-            f"Name a YAML file or one of the shipped recipes: {', '.join(shipped_recipes())}.",
-        )
+    path = _recipe_file(name_or_path, Path())
+    return recipe_from(_read_sections(path), overrides, path.name)
+
+
+def _recipe_file(name_or_path: str, folder: Path) -> Path:
+    """A shipped recipe by its name, or a file; relative paths are of the folder."""
+    for path in (SHIPPED / f"{name_or_path}.yaml", folder / name_or_path):
+        if _is_file(path):
+            return path
+    raise UserError(
+        f"there is no recipe {name_or_path[:200]!r}",
+        f"Name a YAML file or one of the shipped recipes: {', '.join(shipped_recipes())}.",
+    )
+
+
+def _read_sections(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What a file says on top of the recipe that it extends; `{file: x}` is relative to the file that it is in."""
+    if path.resolve() in extended_by:
+        raise UserError(f"{path} extends itself", "Let `extends` name another recipe.")
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes that are no text, 2024-13-45
@@ -178,7 +190,22 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         raise UserError(f"{path} holds no sections", "Start from a shipped recipe, e.g. pipelines/recipes/demo.yaml.")
     _require_tree(raw, path)
     _read_files(raw, path.parent)
-    return recipe_from(raw, overrides, path.name)
+    if "extends" not in raw:
+        return raw
+    extended = raw.pop("extends")
+    if not isinstance(extended, str):
+        raise UserError(f"{path}: extends is {extended!r}", "Let it name a recipe, e.g. extends: demo.")
+    base = _recipe_file(extended, path.parent)
+    return _on_top_of(_read_sections(base, (*extended_by, path.resolve())), raw)
+
+
+def _on_top_of(base: dict[str, Any], raw: dict[str, Any]) -> dict[str, Any]:
+    """The base with what `raw` sets: section by section, any other value (a list, null) as a whole."""
+    both = dict(base)
+    for name, value in raw.items():
+        under = base.get(name)
+        both[name] = _on_top_of(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return both
 
 
 def _is_file(path: Path) -> bool:

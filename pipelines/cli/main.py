@@ -17,7 +17,7 @@ from rich.table import Table
 from components.core.errors import UserError
 from components.core.hashing import code_version
 from components.core.progress import visible
-from pipelines.cli import deploy, garbage, report, runs, submit
+from pipelines.cli import deploy, garbage, init, report, runs, submit, use
 from pipelines.cli.options import (
     AnnotatorEndpoint,
     AnnotatorModel,
@@ -151,8 +151,11 @@ def compile_(
 
 @app.command()
 def data(
-    messages: Annotated[str, typer.Argument(help="OpenAssistant messages: a path, s3://, hub id or builtin:demo.")],
+    messages: Annotated[
+        str, typer.Argument(help="OpenAssistant messages: a path, s3://, hub id; default: the recipe's own.")
+    ] = "",
     recipe: Annotated[str, typer.Option(help="The recipe whose sizes and language count.")] = "demo",
+    overrides: Overrides = [],  # noqa: B006
     debug: Debug = False,
 ) -> None:
     """Show what a recipe would take from a file of human messages, with everything dropped by reason.
@@ -162,7 +165,9 @@ def data(
     from components.seed_data.seed_data import describe
     from pipelines.recipe import load_recipe
 
-    counts = describe(messages, load_recipe(recipe).data)
+    settings = load_recipe(recipe, overrides).data
+    messages = messages or settings.messages
+    counts = describe(messages, settings)
     table = Table(title=messages, title_justify="left")
     table.add_column("what")
     table.add_column("count", justify="right")
@@ -301,7 +306,9 @@ def down(
     console.print("stopped" if stop_services(force) else "nothing was running")
 
 
+app.add_typer(init.commands)
 app.add_typer(submit.commands)
+app.add_typer(use.commands)
 app.add_typer(deploy.commands)
 app.add_typer(report.commands)
 app.add_typer(runs.commands)

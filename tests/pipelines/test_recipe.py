@@ -125,6 +125,31 @@ def test_texts_may_lie_in_files_beside_the_recipe(tmp_path: Path) -> None:
     assert load_recipe(str(tmp_path / "own.yaml")).judging.prompt == "{instruction} {response}"
 
 
+def test_a_recipe_may_extend_another_and_say_what_differs(tmp_path: Path) -> None:
+    """Section by section; lists and nulls as a whole, texts from files beside each; what extends it can be extended."""
+    prompt = SHIPPED / "demo-judge-prompt.txt"
+    (tmp_path / "mine.yaml").write_text("extends: demo\nname: mine\nsampling: {candidates: 6}\nannotator: null\n")
+    (tmp_path / "hers.yaml").write_text(
+        "extends: mine.yaml\nsampling: {max_tokens: 50}\npairs: {length_control: [0]}\n"
+    )
+    demo, mine, hers = (
+        load_recipe(name) for name in ("demo", str(tmp_path / "mine.yaml"), str(tmp_path / "hers.yaml"))
+    )
+    assert mine == load_recipe("demo", ["name=mine", "sampling.candidates=6", "annotator=null"])
+    assert hers == load_recipe(str(tmp_path / "mine.yaml"), ["sampling.max_tokens=50", "pairs.length_control=[0]"])
+    assert mine.judging.prompt == demo.judging.prompt == prompt.read_text()
+
+
+@pytest.mark.parametrize(
+    ("extended", "problem"),
+    [("mine.yaml", "extends itself"), ("[demo]", "extends is"), ("dem0", "no recipe 'dem0'"), ("null", "extends is")],
+)
+def test_what_cannot_be_extended_is_refused(extended: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"extends: {extended}\n")
+    with pytest.raises(UserError, match=problem):
+        load_recipe(str(tmp_path / "mine.yaml"))
+
+
 def test_an_unknown_recipe_names_the_shipped_ones() -> None:
     with pytest.raises(UserError, match="demo"):
         load_recipe("dmeo")

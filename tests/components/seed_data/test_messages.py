@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from components.core import data_files
 from components.core.errors import UserError
 from components.seed_data.messages import Message, read_messages
+from tests.helpers.paths import ROOT
 
 
 def read(path: str) -> list[Message]:
@@ -166,3 +168,10 @@ def test_a_parquet_table_of_something_else_is_one_error(tmp_path):
     write_table(pyarrow.table({"instruction": ["a"]}), tmp_path / "data")
     with pytest.raises(UserError, match="FILE, row 1 is not a message"):
         read(str(tmp_path / "data"))
+
+
+def test_the_rows_that_the_page_of_recipes_shows_are_read(tmp_path: Path) -> None:
+    (rows,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "recipe.md").read_text(), re.DOTALL)
+    path = tmp_path / "messages.jsonl"
+    path.write_text(rows)
+    assert [(one.message_id, one.rank) for one in read_messages(path, "it")] == [("a", None), ("b", 0), ("c", 1)]
