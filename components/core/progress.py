@@ -23,13 +23,24 @@ _CONTROLS = dict.fromkeys({*range(32), *range(127, 160), *range(0xD800, 0xE000)}
 PROGRESS_LINE = re.compile(r"(.+): (\d+)/(\d+), [\d.]+/s, ")  # as Progress writes it where nobody takes events
 
 
+_told = 0.0  # when this process said something last
+
+
 def emit(kind: str, **fields: Any) -> bool:
     """Append an event to the runner's file and the step's; False where no runner shows it."""
+    global _told
+    _told = time.time()
     line = json.dumps({"kind": kind, "time": time.time(), **fields}) + "\n"
     for path in filter(None, (os.environ.get(RUN_EVENTS), os.environ.get(STEP_EVENTS))):
         with open(path, "a") as events:  # one short write in append mode: lines of several processes do not mix
             events.write(line)
     return bool(os.environ.get(RUN_EVENTS))
+
+
+def heard() -> float:
+    """When the step said something last, by this process or one that it has started, in seconds since the epoch."""
+    path = os.environ.get(STEP_EVENTS)
+    return max(_told, os.stat(path).st_mtime if path and os.path.exists(path) else 0.0)
 
 
 class EventFile:

@@ -15,6 +15,7 @@ from components.core.journal import write_journal
 from components.core.local_files import FULL, cannot_write
 from components.core.progress import emit
 from components.core.records import Manifest
+from components.core.silence import never_silent
 from components.core.store import join
 
 
@@ -23,7 +24,7 @@ def step(name: str) -> Iterator[None]:
     """One step of a pipeline, announced by the name that a person reads, e.g. "judge M1"."""
     logging.getLogger().setLevel(logging.WARNING)  # Kubeflow's executor would have a line for each request of a library
     emit("step_start", step=name)
-    with report_errors(name):
+    with report_errors(name), never_silent():
         yield
     emit("step_end", step=name)
 

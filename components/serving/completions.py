@@ -16,7 +16,7 @@ from components.serving.client import Client, Completion, Request
 from components.serving.description import endpoint_identity, resolve
 from components.serving.patience import RetryPolicy
 
-LONGEST_SILENCE_S = 30.0  # after which it is said that one waits, and for what
+LONGEST_SILENCE_S = 25.0  # after which it is said for what one waits; the step says after 30 only that it does
 SAVE_INTERVAL_S = 5.0  # what a killed run loses at most
 R = TypeVar("R", bound=Record)
 # Where to ask, or what says so when it is first needed (engines/served_model.py): a stage that is finished, and one

@@ -1,0 +1,50 @@
+"""No step is silent for longer than half a minute: where it stands then is what it says (issue 16)."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from components.core.progress import heard, say
+
+LONGEST_SILENCE_S = 30.0
+
+
+@contextmanager
+def never_silent(longest: float = LONGEST_SILENCE_S) -> Iterator[None]:
+    """While the block runs: after so many seconds without a word, and again after as many more, where it is.
+
+    What says more by itself (progress, a wait that is told) is left alone.
+    """
+    ended, worker = threading.Event(), threading.get_ident()
+
+    def tell() -> None:
+        since = last = time.time()
+        while not ended.wait(longest / 30):
+            if heard() > last:
+                since = last = heard()
+            if time.time() - last >= longest:
+                say(f"nothing new for {time.time() - since:.0f} s, at {_place(worker)}")
+                last = heard()
+
+    telling = threading.Thread(target=tell, daemon=True)
+    telling.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        telling.join()
+
+
+def _place(thread: int) -> str:
+    """The innermost of our functions that the thread is in: what lies below is a library's wait."""
+    frame = sys._current_frames().get(thread)
+    while frame:
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith(("components.", "pipelines.")):
+            return f"{module}.{frame.f_code.co_name}"
+        frame = frame.f_back
+    return "its start"
