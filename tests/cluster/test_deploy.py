@@ -38,7 +38,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 STORE, NAME, RUN = "s3://srlm/artifacts", "deployed", "made-them"
 CHAMPION, MINUTE = f"models:/{NAME}@champion", 60.0
 SERVING = ("serving.pod={cpu: 100m, cpu_limit: 2, memory: 1Gi, memory_limit: 4Gi}",)  # two fit on a small node
-SMALL = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}
+SMALL = {  # all six, as the namespace has a LimitRange
+    "requests": {"cpu": "50m", "memory": "128Mi", "ephemeral-storage": "64Mi"},
+    "limits": {"cpu": "1", "memory": "512Mi", "ephemeral-storage": "256Mi"},
+}
 # One question after the other, each answer's model on a line of its own; a client gives up after 20 s.
 ASK = f"""
 import json, time, urllib.request
