@@ -113,7 +113,8 @@ def _against_baseline(candidate: Measured, baselines: Mapping[str, Measured], po
 def choose_baseline(baselines: Mapping[str, Measured], policy: GatePolicy) -> str:
     """The name of the model that the first champion is held against; "" for none.
 
-    The better one is the one with the higher value of the first metric of `improve` that all of them have.
+    The better one is the one with the higher value of the first metric of `improve` that all of them have; of equals
+    it is the SFT baseline, whatever their order: a run's state comes through Kubeflow, which keeps none.
     """
     if policy.baseline != "best":
         return policy.baseline if policy.baseline in baselines else ""
@@ -124,7 +125,7 @@ def choose_baseline(baselines: Mapping[str, Measured], policy: GatePolicy) -> st
         }
         known = {name: value for name, value in values.items() if value is not None}
         if known and len(known) == len(baselines):
-            return max(known, key=lambda name: known[name])
+            return max(known, key=lambda name: (known[name], name))
     return "sft" if "sft" in baselines else next(iter(baselines), "")
 
 

@@ -62,6 +62,11 @@ def test_which_baseline_counts_is_a_setting(policy: str, chosen: str) -> None:
     assert choose_baseline(baselines, wanted) == chosen
 
 
+@pytest.mark.parametrize("order", [("m0", "sft"), ("sft", "m0")])
+def test_of_equals_it_is_the_sft_baseline_in_any_order(order: tuple[str, str]) -> None:
+    assert choose_baseline({name: answering(0.5) for name in order}, GAIN) == "sft"
+
+
 def test_without_a_figure_of_both_it_is_the_sft_baseline() -> None:
     assert choose_baseline({"m0": {}, "sft": answering(0.25)}, GAIN) == "sft"
     assert choose_baseline({}, GAIN) == ""
