@@ -48,7 +48,7 @@ VERSIONS = {
     "mt_bench_answers": 1,
     "mt_bench": 2,
     "benchmarks": 2,
-    "gate": 2,
+    "gate": 3,
     "comparison": 1,
     "training_noise": 1,
 }

@@ -47,7 +47,7 @@ KEYS: dict[str, tuple[Settings, str]] = {
     "mt_bench_answers": (AnswerSettings(), "79d180ea0d8bf96d"),
     "mt_bench": (GradingSettings(), "128cc704d37f0d8d"),
     "benchmarks": (BenchmarksSettings(), "3103afafd96704a3"),
-    "gate": (GateSettings(registered_name="model"), "16e6fa897af3846e"),
+    "gate": (GateSettings(registered_name="model"), "b610a40353bd2bb6"),
     "comparison": (GatePolicy(), "f0a96bc00efc8224"),
     "training_noise": (GatePolicy(), "d6a6e7de5f27ea06"),
 }
