@@ -19,7 +19,7 @@ from tests.helpers.waiting import wait_until
 NAME, PORT = "registry-login", 8443
 USER, PASSWORD = "runs", "planted-registry-password"
 FILES: dict[str, Any] = {"metadata": {"name": "authorities"}}
-AMOUNTS = {"cpu": "100m", "memory": "128Mi"}
+AMOUNTS = {"cpu": "100m", "memory": "128Mi", "ephemeral-storage": "64Mi"}
 
 
 def registry_behind_login(cluster: Cluster, user: int) -> list[str]:
