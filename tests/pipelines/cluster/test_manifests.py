@@ -77,14 +77,15 @@ def test_a_job_runs_the_pipeline_in_its_pod_with_what_training_needs() -> None:
     pod, work = job["spec"]["template"]["spec"], container(job)
     assert work["command"] == ["srlm", "run", "/recipe/recipe.yaml", "--run=demo-1", "--engine=transformers"]
     assert work["image"] == TRAINER
-    assert work["resources"]["limits"] == {"cpu": "64", "memory": "200Gi", "nvidia.com/gpu": "8"}
+    devices = {"nvidia.com/gpu": "8", "ephemeral-storage": "1600Gi"}  # a disk of 200Gi for each
+    assert work["resources"]["limits"] == {"cpu": "64", "memory": "200Gi"} | devices
     assert (pod["nodeSelector"], pod["serviceAccountName"]) == ({"pool": "training"}, "runner")
     assert pod["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
     assert pod["imagePullSecrets"] == [{"name": "mine"}]
     assert {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "16Gi"}} in pod["volumes"]
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
     assert job["metadata"]["namespace"] == "team"
-    assert [one["name"] for one in work["env"]] == ["HOME", "SRLM_HOME", "SRLM_POD_NAME"]
+    assert [one["name"] for one in work["env"]] == ["HOME", "TMPDIR", "SRLM_HOME", "SRLM_POD_NAME"]
     assert pod["automountServiceAccountToken"], "it makes the servers"
 
 
@@ -101,7 +102,7 @@ def test_a_submission_is_small_and_shows_kubeflow_a_token_made_for_it_alone() ->
     pod, work = job["spec"]["template"]["spec"], container(job)
     assert work["command"] == ["srlm", "submit", "/recipe/recipe.yaml", "--run=demo-1", "--namespace=$(NAMESPACE)"]
     assert work["image"] == WORKER
-    assert work["resources"]["limits"] == {"cpu": "2", "memory": "4Gi"}
+    assert work["resources"]["limits"] == {"cpu": "2", "memory": "4Gi", "ephemeral-storage": "4Gi"}
     assert not pod["automountServiceAccountToken"]
     (token,) = [volume["projected"] for volume in pod["volumes"] if "projected" in volume]
     assert [one["serviceAccountToken"]["audience"] for one in token["sources"]] == ["pipelines.kubeflow.org"]
