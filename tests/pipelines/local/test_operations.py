@@ -20,7 +20,7 @@ from components.registry.client import registry
 from components.registry.lineage import lineage
 from components.registry.versions import all_versions
 from components.run.garbage import Rules, carry_out, plan
-from pipelines.local.services import BUCKET, services
+from pipelines.local.services import BUCKET, services, stop_services
 from tests.helpers.paths import ROOT
 from tests.helpers.registered_models import gated, make_model, trained
 
@@ -40,7 +40,7 @@ def commands(section: str, containing: str) -> str:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder with a store and a registry of its own, which hold two models and one that is not registered."""
     monkeypatch.setenv("SRLM_HOME", str(tmp_path / ".srlm"))
-    with services() as local:
+    with services(keep=True) as local:  # and then nobody's: `srlm down` refuses under who uses them
         for name, value in local.environment().items():
             monkeypatch.setenv(name, value)
         store_module._s3.cache_clear()
@@ -49,7 +49,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             apply_verdict(STORE, local.tracking_uri, model, gated(STORE, local.tracking_uri, model))
         make_model(STORE, "nobody's")
         (tmp_path / "registry").write_text(local.tracking_uri)
-        yield tmp_path
+    yield tmp_path
+    stop_services(force=True)
     store_module._s3.cache_clear()
 
 
