@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import chdir
@@ -15,6 +14,7 @@ from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
 from components.core.errors import UserError
 from components.core.hashing import content_hash
+from components.core.local_files import write_whole
 from pipelines.graph.package import finish_package
 from pipelines.graph.self_rewarding import self_rewarding_pipeline
 from pipelines.graph.size import require_room
@@ -34,7 +34,7 @@ def compile_pipeline(pipeline: Any, path: Path, images: Mapping[str, str] | None
     lists what would not run.
     """
     documents = package(pipeline, images)
-    write_whole(path, documents)
+    write_documents(path, documents)
     return version_of(documents)
 
 
@@ -57,7 +57,7 @@ def compile_manifests(pipeline: Any, path: Path, namespace: str = "", images: Ma
     for manifest in manifests:
         if manifest["kind"] == "PipelineVersion":
             manifest["spec"] |= dict(zip(("pipelineSpec", "platformSpec"), documents, strict=True))
-    write_whole(path, manifests)
+    write_documents(path, manifests)
     return version
 
 
@@ -76,13 +76,9 @@ def package(pipeline: Any, images: Mapping[str, str] | None = None) -> list[dict
     return documents
 
 
-def write_whole(path: Path, documents: Sequence[dict[str, Any]]) -> None:
+def write_documents(path: Path, documents: Sequence[dict[str, Any]]) -> None:
     """All documents or, where something fails, what was there before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        draft = Path(folder) / path.name
-        draft.write_text(yaml.dump_all(documents, Dumper=yaml.CSafeDumper, sort_keys=True))
-        os.replace(draft, path)
+    write_whole(path, yaml.dump_all(documents, Dumper=yaml.CSafeDumper, sort_keys=True))
 
 
 def version_of(documents: Sequence[dict[str, Any]]) -> str:
