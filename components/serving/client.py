@@ -150,13 +150,20 @@ class Client:
                         continue
                     failures, attempts = failures + 1, attempts + (meaning.kind is Kind.BROKEN)
                     own_fault = attempts >= min(OWN_ATTEMPTS, self.retry.attempts) and self.circuit.answers > answers
-                    wait = None if own_fault else self._wait(meaning, failures)
-                    if wait is not None:
+                    wait = self._wait(meaning, failures)
+                    in_doubt = own_fault or (wait is None and meaning.responded)
+                    if meaning.kind is Kind.BROKEN and in_doubt and await self._answers_others(request, body):
+                        # Once more: what it failed at before may have been an outage that has just ended.
+                        meaning = await self._send(body, request.max_tokens)
+                        if meaning.kind is Kind.BROKEN:
+                            return Completion("", SERVER_ERROR, 0)
+                        if meaning.kind is Kind.BUSY:
+                            continue
+                    elif wait is None:
+                        raise self._given_up(meaning)
+                    else:
                         await self.circuit.sleep(wait)
                         continue
-                    if own_fault or await self._answers_others(request, body, meaning):
-                        return Completion("", SERVER_ERROR, 0)
-                    raise self._given_up(meaning)
             if made := await self._outcome(request, body, meaning):
                 return made
 
@@ -215,18 +222,16 @@ class Client:
             elif told is None:
                 raise refusal(self.address, meaning)
             return None
-        if meaning.kind is Kind.REFUSED and await self._answers_others(request, body, meaning):
+        if meaning.kind is Kind.REFUSED and await self._answers_others(request, body):
             return Completion("", REFUSED, 0)
         raise refusal(self.address, meaning)
 
-    async def _answers_others(self, request: Request, body: dict[str, Any], meaning: Meaning) -> bool:
+    async def _answers_others(self, request: Request, body: dict[str, Any]) -> bool:
         """Whether a refusal, or a failure, is about this one request: then the same one with other words is answered.
 
         Asked each time: a server that has begun to refuse everything would else leave refusals in the store.
         """
         async with self._doubt:
-            if meaning.kind is Kind.BUSY or (meaning.kind is Kind.BROKEN and not meaning.responded):
-                return False
             other = body | {"messages": [{**message, "content": "Hello"} for message in body["messages"]]}
             answered = (await self._send(other, request.max_tokens)).kind is Kind.ANSWER
             if answered:

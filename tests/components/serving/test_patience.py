@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -122,6 +123,24 @@ def test_a_dead_server_is_asked_by_one_alone_and_then_by_none(serve: Callable[[S
 def test_a_server_that_comes_back_answers_all(serve: Callable[[Script], str]) -> None:
     script = Script(lambda number, body: said("x") if number > 60 else (502, "restarting"))
     assert [made.text for made in ask(serve(script), 30)] == ["x"] * 30
+
+
+def test_the_last_of_an_outage_is_asked_once_more(serve: Callable[[Script], str]) -> None:
+    """One that failed eight times while the server was away, the last time just as another was answered, is no request
+    that breaks a server: where others are answered, it is asked again before it is given up."""
+    asked, away = [0], threading.Event()
+
+    def answer(number: int, body: dict[str, Any]) -> Any:
+        if body["messages"][0]["content"] != "1":
+            away.wait(60)
+            return said("x")
+        asked[0] += 1
+        if asked[0] == 8:
+            away.set()
+            time.sleep(0.5)
+        return said("x") if asked[0] > 8 else (502, "restarting")
+
+    assert [made.text for made in ask(serve(Script(answer)), 2, timeout=60.0)] == ["x", "x"]
 
 
 def test_one_request_that_breaks_a_server_is_a_record_and_not_the_end(serve: Callable[[Script], str]) -> None:
