@@ -212,7 +212,10 @@ STORES: dict[str, Callable[[Path], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", STORES)
+# What the scripted ones do otherwise is tested call by call (test_store_check.py).
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if STORES[name] is seaweedfs else pytest.mark.nightly) for name in STORES]
+)
 def test_every_store_that_is_accepted_comes_to_the_same(
     through_the_gateway: Run, name: str, folder: Path, tmp_path: Path, mlflow_server: str
 ) -> None:
