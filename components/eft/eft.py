@@ -18,12 +18,12 @@ from components.eft.file import read_judgements, targets_from_file
 from components.eft.ranks import require_five_point_scale, targets_from_ranks
 from components.eft.settings import EftSettings
 from components.eft.targets import Accepted, Target, accept, cap_classes
-from components.judging.judging import TextToJudge, judge_texts, parse_rate
+from components.judging.judging import TextToJudge, judgements_of, parse_rate
 from components.judging.parser import ScoreFormat
 from components.judging.prompt import JudgePrompt, transcript
 from components.judging.settings import JudgingSettings
 from components.seed_data.contamination import read_evaluation_texts
-from components.serving.completions import Endpoint
+from components.serving.completions import Endpoint, complete
 from components.serving.engines.served_model import ServedModel
 
 REMEDIES = {
@@ -118,7 +118,7 @@ def _from_model(
         texts = [
             TextToJudge(p.id, reply.id, transcript(p.history, p.text), reply.text) for p in left for reply in p.replies
         ]
-        judgements += judge_texts(stage, "judgements", texts, settings, 1, judge_prompt, endpoint, number)
+        judgements += complete(stage, endpoint, judgements_of(texts, settings, 1, judge_prompt, number))
         accepted = accept(prompts, judgements, judge_prompt.score_format)
         enough = len(cap_classes(accepted.targets, *limits))
         metrics[f"accept_rate_try_{number + 1}"] = len(accepted.prompts) / len(prompts)

@@ -20,18 +20,18 @@ from components.core.records import (
     SeedPrompt,
 )
 from components.core.stage import Stage, parent, read_records
-from components.evaluation.exact_answers.answering import Answers, ExactAnswers, answer_questions, compare
+from components.evaluation.exact_answers.answering import Answers, ExactAnswers, answers_to_questions, compare
 from components.evaluation.reward_modelling import agreement, undefined_correlations, unscored_pairs
 from components.evaluation.settings import EvaluationSettings
 from components.judging.health import judge_health, score_shares
-from components.judging.judging import TextToJudge, count_judgements, judge_texts, mean_scores
+from components.judging.judging import TextToJudge, count_judgements, judgements_of, mean_scores
 from components.judging.parser import ScoreFormat
 from components.judging.prompt import transcript
 from components.metrics.bootstrap import Resampling
 from components.metrics.observations import Values, figures, observations
-from components.sampling.sampling import answer_prompts
+from components.sampling.sampling import answers_to
 from components.serving.answers import unanswered
-from components.serving.completions import Endpoint
+from components.serving.completions import Batch, Endpoint, complete_together
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,18 @@ def evaluate(root: str, settings: EvaluationSettings, inputs: EvaluationInputs, 
     held_out = read_records(inputs.seed_data, "eval", SeedPrompt)
     instructions = read_records(inputs.instructions, "instructions", Instruction) if inputs.instructions else []
     asked = [Prompt(id=prompt.id, text=prompt.text, history=prompt.history) for prompt in held_out]
-    answers = answer_prompts(stage, "answers", asked, 1, settings.answers, endpoint)
+    to_held_out = answers_to("answers", asked, 1, settings.answers)
     asked = [Prompt(id=instruction.id, text=instruction.text) for instruction in instructions]
-    outputs = answer_prompts(stage, "outputs", asked, 1, settings.answers, endpoint)
+    to_instructions = answers_to("outputs", asked, 1, settings.answers)
     replies = [
         TextToJudge(p.id, reply.id, transcript(p.history, p.text), reply.text) for p in held_out for reply in p.replies
     ]
     judging, judge_prompt = settings.judging, settings.judging.judge_prompt()
-    judgements = judge_texts(stage, "judgements", replies, judging, judging.samples, judge_prompt, endpoint)
-    exact = _answer_questions(stage, inputs.questions, settings, endpoint)
+    of_replies = judgements_of(replies, judging, judging.samples, judge_prompt)
+    questions, to_questions = _questions(inputs.questions, settings)
+    complete_together(stage, endpoint, [to_held_out, to_instructions, of_replies, *to_questions])
+    answers, outputs, judgements = to_held_out.records, to_instructions.records, of_replies.records
+    exact = _compare(questions, to_questions, settings)
     observed = observe(held_out, judgements, outputs or answers, judge_prompt.score_format) | exact.observed
     return stage.publish(
         _counts(judgements, answers, outputs, exact.answers),
@@ -97,14 +100,20 @@ def observe(
     return agreed | judge_health(judgements, replies, score_format) | {"answer_length": lengths}
 
 
-def _answer_questions(stage: Stage, uri: str, settings: EvaluationSettings, endpoint: Endpoint) -> ExactAnswers:
-    """The answers to the questions of the stage `uri`, compared; nothing where the recipe asks none."""
-    exact = settings.exact_answers
-    if not uri or exact is None:
-        return ExactAnswers()
+def _questions(uri: str, settings: EvaluationSettings) -> tuple[list[Question], list[Batch[Candidate]]]:
+    """The questions of the stage `uri`, and how they are asked; none where the recipe has none."""
+    if not uri or settings.exact_answers is None:
+        return [], []
     questions = read_records(uri, "questions", Question)
-    answers = answer_questions(stage, questions, exact, settings.answers, endpoint)
-    return compare(questions, answers, exact.pattern)
+    return questions, answers_to_questions(questions, settings.exact_answers, settings.answers)
+
+
+def _compare(
+    questions: Sequence[Question], answered: Sequence[Batch[Candidate]], settings: EvaluationSettings
+) -> ExactAnswers:
+    if settings.exact_answers is None:
+        return ExactAnswers()
+    return compare(questions, {batch.kind: batch.records for batch in answered}, settings.exact_answers.pattern)
 
 
 def _metrics_without_interval(

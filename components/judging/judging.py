@@ -21,7 +21,7 @@ from components.metrics.observations import Values, figures, observations
 from components.metrics.statistics import ROUND
 from components.serving.answers import unanswered
 from components.serving.client import Completion, Request
-from components.serving.completions import Endpoint, answering_model, complete
+from components.serving.completions import Batch, Endpoint, answering_model, complete
 from components.serving.engines.served_model import ServedModel, judge_of
 from components.serving.settings import Generation
 
@@ -62,7 +62,8 @@ def judge_candidates(
     unusable = Counter(unanswered(c.finish_reason) or "cut off by length" for c in sampled if c.finish_reason != "stop")
     texts = [TextToJudge(c.prompt_id, c.id, transcript(c.history, c.prompt), c.text) for c in whole]
     judge_prompt = settings.judge_prompt()
-    judgements = judge_texts(stage, "judgements", texts, settings, settings.samples, judge_prompt, other or endpoint)
+    asked = judgements_of(texts, settings, settings.samples, judge_prompt)
+    judgements = complete(stage, other or endpoint, asked)
     counts = count_judgements(judgements)
     counts.dropped |= {f"candidate not judged: {reason}": n for reason, n in unusable.items()}
     observed = round_health(judgements, whole, judge_prompt.score_format)
@@ -86,16 +87,14 @@ def round_health(
     return {ROUND + metric: values for metric, values in observed.items()}
 
 
-def judge_texts(
-    stage: Stage,
-    kind: str,
+def judgements_of(
     texts: Sequence[TextToJudge],
     generation: Generation,
     samples: int,
     judge_prompt: JudgePrompt,
-    endpoint: Endpoint,
     first: int = 0,
-) -> list[Judgement]:
+    kind: str = "judgements",
+) -> Batch[Judgement]:
     """`samples` judgements of each text, in the order of the texts; their numbers (and seeds) count from `first`."""
     by_id = {f"{text.candidate_id}/{k}": text for text in texts for k in range(first, first + samples)}
     prompts = {text.candidate_id: judge_prompt.fill(text.prompt, text.text) for text in texts}
@@ -127,7 +126,7 @@ def judge_texts(
             tokens=answer.tokens,
         )
 
-    return complete(stage, kind, Judgement, requests, make, endpoint, generation.concurrency)
+    return Batch(kind, Judgement, requests, make, generation.concurrency)
 
 
 def mean_scores(judgements: Iterable[Judgement]) -> dict[str, float]:

@@ -24,7 +24,7 @@ from components.prompts.filters import ENGLISH, NoveltyPool, mean_novelty, rejec
 from components.prompts.settings import PromptsSettings
 from components.seed_data.contamination import TOO_CLOSE, EvaluationTexts, read_evaluation_texts
 from components.serving.client import Completion, Request
-from components.serving.completions import Endpoint, complete
+from components.serving.completions import Batch, Endpoint, complete
 from components.serving.engines.served_model import ServedModel
 
 STOP = ("\nTask", "\n\n\n")
@@ -179,7 +179,7 @@ def _write_wave(
     def make(request: Request, answer: Completion) -> PromptAttempt:
         return PromptAttempt(id=request.id, text=answer.text, finish_reason=answer.finish_reason, tokens=answer.tokens)
 
-    return complete(stage, f"attempts-{wave}", PromptAttempt, requests, make, endpoint, settings.concurrency)
+    return complete(stage, endpoint, Batch(f"attempts-{wave}", PromptAttempt, requests, make, settings.concurrency))
 
 
 def _shots(settings: PromptsSettings, pool: TaskPool, attempt: str) -> list[str]:

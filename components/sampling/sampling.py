@@ -14,7 +14,7 @@ from components.prompts.prompts import make_round_prompts
 from components.sampling.settings import SamplingSettings
 from components.serving.answers import STOP, unanswered
 from components.serving.client import Completion, Request, Sampling
-from components.serving.completions import Endpoint, complete
+from components.serving.completions import Batch, Endpoint, complete
 from components.serving.engines.served_model import ServedModel
 from components.serving.settings import Generation
 
@@ -43,21 +43,15 @@ def sample_candidates(root: str, settings: SamplingSettings, model: str, prompts
     if stage.manifest:
         return stage.manifest
     asked, keep = read_records(prompts, "prompts", Prompt), settings.reasoning == "keep"
-    candidates = answer_prompts(stage, "candidates", asked, settings.candidates, settings, endpoint, keep)
+    candidates = complete(stage, endpoint, answers_to("candidates", asked, settings.candidates, settings, keep))
     return stage.publish(
         count_candidates(candidates), {"candidates": candidates}, tokens=sum(c.tokens for c in candidates)
     )
 
 
-def answer_prompts(
-    stage: Stage,
-    kind: str,
-    prompts: Sequence[Prompt],
-    answers: int,
-    settings: Generation,
-    endpoint: Endpoint,
-    thoughts: bool = False,
-) -> list[Candidate]:
+def answers_to(
+    kind: str, prompts: Sequence[Prompt], answers: int, settings: Generation, thoughts: bool = False
+) -> Batch[Candidate]:
     """`answers` candidates of each prompt; seeds come from the ids, so an interrupted stage continues the same draw.
 
     Where their `thoughts` are kept, they are beside the text.
@@ -83,7 +77,7 @@ def answer_prompts(
             reasoning=answer.reasoning.strip() if thoughts else "",
         )
 
-    return complete(stage, kind, Candidate, requests, make, endpoint, settings.concurrency)
+    return Batch(kind, Candidate, requests, make, settings.concurrency)
 
 
 def count_candidates(candidates: Sequence[Candidate]) -> Counts:

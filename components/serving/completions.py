@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from components.core.errors import UserError
 from components.core.progress import Progress, say, warn
@@ -37,79 +38,101 @@ def endpoint_address(endpoint: Endpoint) -> Address:
     return resolve(address_of(endpoint() if callable(endpoint) else endpoint))
 
 
-def complete(
-    stage: Stage,
-    kind: str,
-    record: type[R],
-    requests: Sequence[Request],
-    make: Callable[[Request, Completion], R],
-    endpoint: Endpoint,
-    concurrency: int,
-) -> list[R]:
-    """One record a request, in the order of the requests.
+@dataclass
+class Batch(Generic[R]):
+    """Questions of one kind, of which each becomes a record of a stage; at most `concurrency` are asked at a time."""
 
-    Records of an earlier attempt are kept by id; only the missing ones are asked for, at most `concurrency` at a time,
-    and saved under the stage as they come. Raises UserError when work is missing and there is no endpoint, or when the
-    endpoint gives up.
+    kind: str
+    record: type[R]
+    requests: Sequence[Request]
+    make: Callable[[Request, Completion], R]
+    concurrency: int
+    made: dict[str, R] = field(default_factory=dict)
+
+    @property
+    def records(self) -> list[R]:
+        """One a request, in the order of the requests, once all are complete."""
+        return [self.made[request.id] for request in self.requests]
+
+    def resume(self, stage: Stage) -> list[Request]:
+        """Take what an earlier attempt at the stage made; returns what is missing."""
+        self.made = stage.load_progress(self.kind, self.record)
+        missing = [request for request in self.requests if request.id not in self.made]
+        if reused := len(self.requests) - len(missing):
+            say(f"{stage.name}: reusing {reused} of {len(self.requests)} {self.kind} (same inputs, same settings)")
+        return missing
+
+
+def complete(stage: Stage, endpoint: Endpoint, batch: Batch[R]) -> list[R]:
+    """One record a request, in the order of the requests. Raises UserError as `complete_together` does."""
+    complete_together(stage, endpoint, [batch])
+    return batch.records
+
+
+def complete_together(stage: Stage, endpoint: Endpoint, batches: Sequence[Batch[Any]]) -> None:
+    """Complete batches that ask the same server, all at once: their tails do not wait for one another.
+
+    Records of an earlier attempt are kept by id; only the missing ones are asked for, in the batches' order, at most
+    the largest `concurrency` at a time, and saved under the stage as they come. Raises UserError when work is missing
+    and there is no endpoint, or when the endpoint gives up.
     """
-    kept = stage.load_progress(kind, record)
-    missing = [request for request in requests if request.id not in kept]
-    reused = len(requests) - len(missing)
-    if reused:
-        say(f"{stage.name}: reusing {reused} of {len(requests)} {kind} (same inputs, same settings)")
-    if not missing:
-        return [kept[request.id] for request in requests]
+    missing = {batch.kind: batch.resume(stage) for batch in batches}
+    asked = [(batch, request) for batch in batches for request in missing[batch.kind]]
+    if not asked:
+        return
+    kinds = ", ".join(kind for kind, requests in missing.items() if requests)
     if not endpoint:
         raise UserError(
-            f"{len(missing)} {kind} of {stage.uri} are missing, but no model is served",
+            f"{len(asked)} {kinds} of {stage.uri} are missing, but no model is served",
             "Something was deleted from the store while the run was on: run again.",
         )
-    saver = _Saver(stage, kind)
-    with Progress(kind, len(requests), done=reused) as progress:
+    saver, total = _Saver(stage), sum(len(batch.requests) for batch in batches if missing[batch.kind])
+    with Progress(kinds, total, done=total - len(asked)) as progress:
 
-        def receive(request: Request, completion: Completion) -> None:
-            made = kept[request.id] = make(request, completion)
-            saver.add(made)
+        def receive(batch: Batch[Any], request: Request, completion: Completion) -> None:
+            made = batch.made[request.id] = batch.make(request, completion)
+            saver.add(batch.kind, made)
             progress.advance()
 
         try:
-            asyncio.run(_request_all(endpoint_address(endpoint), concurrency, missing, receive))
+            concurrency = max(batch.concurrency for batch, _ in asked)
+            asyncio.run(_request_all(endpoint_address(endpoint), concurrency, asked, receive))
         finally:
             saver.flush()
-    return [kept[request.id] for request in requests]
 
 
 class _Saver:
     """Saves records under a stage every few seconds."""
 
-    def __init__(self, stage: Stage, kind: str) -> None:
-        self._stage, self._kind = stage, kind
-        self._unsaved: list[Record] = []
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._unsaved: dict[str, list[Record]] = {}
         self._last_save = time.monotonic()
 
-    def add(self, record: Record) -> None:
-        self._unsaved.append(record)
+    def add(self, kind: str, record: Record) -> None:
+        self._unsaved.setdefault(kind, []).append(record)
         if time.monotonic() - self._last_save > SAVE_INTERVAL_S:
             self.flush()
 
     def flush(self) -> None:
-        self._stage.save_progress(self._kind, self._unsaved)
-        self._unsaved = []
+        for kind, records in self._unsaved.items():
+            self._stage.save_progress(kind, records)
+        self._unsaved = {}
         self._last_save = time.monotonic()
 
 
 async def _request_all(
     address: Address,
     concurrency: int,
-    requests: Sequence[Request],
-    receive: Callable[[Request, Completion], None],
+    asked: Sequence[tuple[Batch[Any], Request]],
+    receive: Callable[[Batch[Any], Request, Completion], None],
 ) -> None:
     """Workers that share one queue: the first failure ends them all."""
-    client, queue = Client(address, RetryPolicy(patience=address.patience)), iter(requests)
+    client, queue = Client(address, RetryPolicy(patience=address.patience)), iter(asked)
 
     async def worker() -> None:
-        for request in queue:
-            receive(request, await client.complete(request))
+        for batch, request in queue:
+            receive(batch, request, await client.complete(request))
 
     async def tell() -> None:
         while True:
@@ -122,7 +145,7 @@ async def _request_all(
     telling = asyncio.create_task(tell())
     try:
         async with asyncio.TaskGroup() as workers:
-            for _ in range(min(concurrency, len(requests))):
+            for _ in range(min(concurrency, len(asked))):
                 workers.create_task(worker())
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None  # the first one; the others were cancelled for it

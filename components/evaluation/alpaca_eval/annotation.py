@@ -14,15 +14,15 @@ from components.core.progress import warn
 from components.core.records import Annotation, Candidate, Counts, Instruction, Manifest, Parent
 from components.core.stage import Stage, parent, read_records
 from components.evaluation.alpaca_eval.files import write_alpaca_eval_files
-from components.evaluation.alpaca_eval.head_to_head import compare, tally, undecided
-from components.evaluation.alpaca_eval.preferences import annotate
+from components.evaluation.alpaca_eval.head_to_head import comparisons_of, tally, undecided
+from components.evaluation.alpaca_eval.preferences import annotations_of, with_settled
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
 from components.evaluation.alpaca_eval.template import OWN, Template, annotator_template
 from components.metrics.bootstrap import Resampling
 from components.metrics.labels import LC_FORMS, OFFICIAL_TEMPLATE
 from components.metrics.observations import Values, figures, observations
 from components.serving.answers import unanswered
-from components.serving.completions import Endpoint, answering_model, endpoint_address
+from components.serving.completions import Endpoint, answering_model, complete_together, endpoint_address
 
 OUTCOME_VALUES = {"win": 1.0, "tie": 0.0, "loss": -1.0}
 # An annotator that answers less than this share of the questions says little about any model.
@@ -68,10 +68,12 @@ def make_annotations(
         return stage.manifest
     instruction_set = read_records(instructions, "instructions", Instruction) if instructions else []
     outputs = {output.prompt_id: output for output in read_records(evaluation, "outputs", Candidate)}
-    annotations = annotate(stage, instruction_set, outputs, settings, annotator.endpoint, template)
     both = [read_records(uri, "answers", Candidate) for uri in (evaluation, opponent)] if opponent else [[], []]
     answers, opponents = ([a for a in asked if not unanswered(a.finish_reason)] for asked in both)
-    comparisons = compare(stage, answers, opponents, settings, annotator.endpoint)
+    asked = annotations_of(instruction_set, outputs, settings, template)
+    head_to_head = comparisons_of(answers, opponents, settings)
+    complete_together(stage, annotator.endpoint, [asked, head_to_head])
+    annotations, comparisons = with_settled(instruction_set, outputs, asked.records), head_to_head.records
     outcomes = tally(answers, opponents, comparisons)
     without = undecided({answer.prompt_id for asked in both for answer in asked}, outcomes, comparisons)
     observed = {"win_rate": preferences(annotations), "net_win": net_wins(outcomes)}

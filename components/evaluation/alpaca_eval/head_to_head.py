@@ -10,13 +10,12 @@ from typing import Literal
 
 from components.core.hashing import seed_from
 from components.core.records import Candidate, Comparison
-from components.core.stage import Stage
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
 from components.evaluation.alpaca_eval.verdicts import parse_verdict
 from components.judging.prompt import neutralise, transcript
 from components.serving.answers import unanswered
 from components.serving.client import Completion, Request
-from components.serving.completions import Endpoint, complete
+from components.serving.completions import Batch
 
 TEMPLATE = Path(__file__).with_name("comparison_prompt.txt").read_text()
 Side = Literal["model", "opponent"]
@@ -31,13 +30,9 @@ def comparison_prompt(instruction: str, first: str, second: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda slot: neutralise(slots[slot[1]]), TEMPLATE)
 
 
-def compare(
-    stage: Stage,
-    answers: Sequence[Candidate],
-    opponents: Sequence[Candidate],
-    settings: AnnotationSettings,
-    endpoint: Endpoint,
-) -> list[Comparison]:
+def comparisons_of(
+    answers: Sequence[Candidate], opponents: Sequence[Candidate], settings: AnnotationSettings
+) -> Batch[Comparison]:
     """Both orders of every prompt that both models answered differently."""
     other = {answer.prompt_id: answer.text for answer in opponents}
     contested = [a for a in answers if a.prompt_id in other and a.text != other[a.prompt_id]]
@@ -66,7 +61,7 @@ def compare(
             tokens=answer.tokens,
         )
 
-    return complete(stage, "comparisons", Comparison, requests, make, endpoint, settings.concurrency)
+    return Batch("comparisons", Comparison, requests, make, settings.concurrency)
 
 
 def tally(

@@ -7,38 +7,44 @@ from collections.abc import Mapping, Sequence
 
 from components.core.hashing import seed_from
 from components.core.records import Annotation, Candidate, Instruction
-from components.core.stage import Stage
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
 from components.evaluation.alpaca_eval.template import OWN, Template
 from components.evaluation.alpaca_eval.verdicts import parse_identifier
 from components.serving.answers import unanswered
 from components.serving.client import Completion, Request
-from components.serving.completions import Endpoint, complete
+from components.serving.completions import Batch
 
 FIRST, SECOND = "m", "M"  # AlpacaEval's identifiers
 
 
-def annotate(
-    stage: Stage,
+def annotations_of(
     instructions: Sequence[Instruction],
     outputs: Mapping[str, Candidate],
     settings: AnnotationSettings,
-    endpoint: Endpoint,
     template: Template = OWN,
-) -> list[Annotation]:
-    """One annotation of every instruction; `outputs` are the model's by instruction id.
+) -> Batch[Annotation]:
+    """One of each output that differs from its reference; `outputs` are the model's by instruction id.
 
-    Equal outputs are a draw without a question; where the model gave none, nothing is compared. An output that was cut
-    off by length is judged as it is, as AlpacaEval does.
+    An output that was cut off by length is judged as it is, as AlpacaEval does.
     """
-    missing = {i.id: reason for i in instructions if (reason := unanswered(outputs[i.id].finish_reason))}
-    different = [i for i in instructions if i.id not in missing and outputs[i.id].text != i.reference.strip()]
+    answered = [i for i in instructions if not unanswered(outputs[i.id].finish_reason)]
+    different = [i for i in answered if outputs[i.id].text != i.reference.strip()]
     requests = [_request(i, outputs[i.id].text, settings, template) for i in different]
 
     def make(request: Request, answer: Completion) -> Annotation:
         return _annotation(request, answer, settings)
 
-    made = complete(stage, "annotations", Annotation, requests, make, endpoint, settings.concurrency)
+    return Batch("annotations", Annotation, requests, make, settings.concurrency)
+
+
+def with_settled(
+    instructions: Sequence[Instruction], outputs: Mapping[str, Candidate], made: Sequence[Annotation]
+) -> list[Annotation]:
+    """One annotation of every instruction: those `made`, and what nobody is asked.
+
+    Equal outputs are a draw; where the model gave none, nothing is compared.
+    """
+    missing = {i.id: reason for i in instructions if (reason := unanswered(outputs[i.id].finish_reason))}
     annotations = {annotation.id: annotation for annotation in made}
     draw = Annotation(id="", preference=0.5, form="equal outputs", switched=False, completion="", seed=0, tokens=0)
     none = draw.model_copy(update={"preference": None, "form": "no output"})

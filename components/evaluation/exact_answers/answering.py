@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from components.core.records import Candidate, Prompt, Question
-from components.core.stage import Stage
 from components.evaluation.exact_answers.questions import find_answer
 from components.evaluation.exact_answers.settings import ExactAnswersSettings
 from components.metrics.observations import Values
-from components.sampling.sampling import answer_prompts
+from components.sampling.sampling import answers_to
 from components.serving.answers import NO_ANSWER, NO_TEXT, REFUSAL, unanswered
-from components.serving.completions import Endpoint
+from components.serving.completions import Batch
 from components.serving.settings import Generation
 
 SAMPLED, GREEDY = "exact_answers", "exact_answers_greedy"  # kinds of records, and metrics
@@ -32,17 +31,14 @@ class ExactAnswers:
     shares: dict[str, float] = field(default_factory=dict)
 
 
-def answer_questions(
-    stage: Stage, questions: Sequence[Question], settings: ExactAnswersSettings, answers: Generation, endpoint: Endpoint
-) -> Answers:
-    """The answers by kind, sampled and greedy; all but the temperature is drawn as `answers` says."""
+def answers_to_questions(
+    questions: Sequence[Question], settings: ExactAnswersSettings, answers: Generation
+) -> list[Batch[Candidate]]:
+    """Sampled and greedy ones; all but the temperature is drawn as `answers` says."""
     prompts = [Prompt(id=question.id, text=question.text) for question in questions]
     sampled = answers.model_copy(update={"temperature": settings.temperature})
     greedy = answers.model_copy(update={"temperature": 0.0})
-    return {
-        SAMPLED: answer_prompts(stage, SAMPLED, prompts, settings.samples, sampled, endpoint),
-        GREEDY: answer_prompts(stage, GREEDY, prompts, 1, greedy, endpoint),
-    }
+    return [answers_to(SAMPLED, prompts, settings.samples, sampled), answers_to(GREEDY, prompts, 1, greedy)]
 
 
 def compare(questions: Sequence[Question], answers: Answers, pattern: str) -> ExactAnswers:

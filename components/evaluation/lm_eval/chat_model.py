@@ -14,7 +14,7 @@ from components.core.stage import Stage
 from components.evaluation.lm_eval.settings import BenchmarksSettings
 from components.serving.answers import PROMPT_TOO_LONG, unanswered
 from components.serving.client import Request, Sampling
-from components.serving.completions import Endpoint, complete
+from components.serving.completions import Batch, Endpoint, complete
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -52,17 +52,16 @@ class ChatModel(LM):  # type: ignore[misc]
         A question without an answer gets "", and is noted in `too_long` or, for any other reason, in `unanswered`.
         """
         ours = [self._request(*instance.args) for instance in requests]
-        answers = complete(
-            self._stage,
+        asked = Batch(
             "benchmark_answers",
             HarnessAnswer,
             list({request.id: request for request in ours}.values()),
             lambda request, made: HarnessAnswer(
                 id=request.id, text=made.text, finish_reason=made.finish_reason, tokens=made.tokens
             ),
-            self._endpoint,
             self._settings.concurrency,
         )
+        answers = complete(self._stage, self._endpoint, asked)
         by_id = {answer.id: answer for answer in answers}
         cut = []
         for request, instance in zip(ours, requests, strict=True):

@@ -14,7 +14,7 @@ from components.evaluation.mt_bench.records import Answer
 from components.evaluation.mt_bench.settings import AnswerSettings, MtBenchSettings
 from components.serving.answers import unanswered as why_unanswered
 from components.serving.client import Completion, Request
-from components.serving.completions import Endpoint, complete
+from components.serving.completions import Batch, Endpoint, complete
 
 
 def answer_questions(root: str, settings: MtBenchSettings, model: str, endpoint: Endpoint) -> Manifest:
@@ -82,7 +82,7 @@ def _answer_turn(
             tokens=answer.tokens,
         )
 
-    return complete(stage, kind, Answer, requests, make, endpoint, settings.concurrency)
+    return complete(stage, endpoint, Batch(kind, Answer, requests, make, settings.concurrency))
 
 
 def unanswered(answers: Sequence[Answer]) -> Counter[str]:

@@ -19,7 +19,7 @@ from components.evaluation.mt_bench.settings import GradingSettings, MtBenchSett
 from components.metrics.observations import observations
 from components.serving.answers import unanswered as why_unanswered
 from components.serving.client import Completion, Request
-from components.serving.completions import Endpoint, complete
+from components.serving.completions import Batch, Endpoint, complete
 
 References = Mapping[str, tuple[str, str]]
 
@@ -88,7 +88,7 @@ def rate(
             tokens=completion.tokens,
         )
 
-    return complete(stage, "ratings", Rating, requests, make, endpoint, settings.concurrency)
+    return complete(stage, endpoint, Batch("ratings", Rating, requests, make, settings.concurrency))
 
 
 def _reference(answer: Answer, references: References) -> tuple[str, str] | None:

@@ -18,10 +18,11 @@ from components.base_model.base_model import load_tokenizer
 from components.core.errors import UserError
 from components.core.records import Candidate, Prompt
 from components.core.stage import Stage
-from components.judging.judging import TextToJudge, judge_texts, mean_scores
+from components.judging.judging import TextToJudge, judgements_of, mean_scores
 from components.judging.prompt import transcript
-from components.sampling.sampling import answer_prompts
+from components.sampling.sampling import answers_to
 from components.serving.address import Address
+from components.serving.completions import complete
 from components.serving.embedded.http.server import served_in_process
 from components.serving.embedded.model.loading import load
 from components.serving.embedded.scheduler.engine import Limits
@@ -71,17 +72,15 @@ class JudgedAnswers:
             dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32  # as the engine serves a folder
             model = merged(model).to(device=self.trainer.args.device, dtype=dtype)  # type: ignore[call-arg]
         with _served(model, self.policy) as endpoint:
-            return answer_prompts(self.stage, f"answers-{step}", self.prompts, 1, self.stop.answers, endpoint)
+            return complete(self.stage, endpoint, answers_to(f"answers-{step}", self.prompts, 1, self.stop.answers))
 
     def _judged(self, answers: Sequence[Candidate], step: int) -> dict[str, float]:
         whole = [answer for answer in answers if answer.finish_reason == "stop"]
         texts = [TextToJudge(a.prompt_id, a.prompt_id, transcript(a.history, a.prompt), a.text) for a in whole]
         judging = self.stop.judging
+        asked = judgements_of(texts, judging, judging.samples, judging.judge_prompt(), kind=f"judgements-{step}")
         with self._judge() as endpoint:
-            judgements = judge_texts(
-                self.stage, f"judgements-{step}", texts, judging, judging.samples, judging.judge_prompt(), endpoint
-            )
-        return mean_scores(judgements)
+            return mean_scores(complete(self.stage, endpoint, asked))
 
     @contextmanager
     def _judge(self) -> Iterator[str | Address]:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from components.core.errors import UserError
 from components.core.records import Example, Judgement, Manifest
-from components.core.stage import Stage, read_records
+from components.core.stage import read_records
 from components.core.store import join
 from components.eft import eft
 from components.eft.eft import make_eft
@@ -48,14 +48,14 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[TextToJudge, i
     calls: list[int] = []
 
     def install(write: Callable[[TextToJudge, int], str]) -> list[int]:
-        def judge_texts(
-            stage: Stage, kind: str, texts: Sequence[TextToJudge], generation: EftSettings, samples: int, *where: Any
+        def judgements_of(
+            texts: Sequence[TextToJudge], generation: EftSettings, samples: int, judge_prompt: JudgePrompt, first: int
         ) -> list[Judgement]:
             calls.append(len(texts) * samples)
-            first: int = where[-1]
             return [judgement(text, n, write(text, n)) for text in texts for n in range(first, first + samples)]
 
-        monkeypatch.setattr(eft, "judge_texts", judge_texts)
+        monkeypatch.setattr(eft, "judgements_of", judgements_of)
+        monkeypatch.setattr(eft, "complete", lambda stage, endpoint, made: made)
         return calls
 
     return install

@@ -14,9 +14,10 @@ from components.core.records import Counts, Judgement, Prompt
 from components.core.stage import Stage, read_records
 from components.judging.judging import judge_candidates
 from components.judging.settings import JudgingSettings
-from components.sampling.sampling import answer_prompts, count_candidates
+from components.sampling.sampling import answers_to, count_candidates
 from components.sampling.settings import SamplingSettings
 from components.serving.address import ENDPOINT_KEY, JUDGE_KEY, Address
+from components.serving.completions import complete
 from tests.helpers.scripted_endpoint import Script, said
 
 TOO_LONG = {"error": {"message": "This model's maximum context length is 8192 tokens. However, ...", "code": 400}}
@@ -65,7 +66,7 @@ def test_every_record_is_answered_or_missing_by_its_reason(
     stage = Stage(str(tmp_path), "sampling", SamplingSettings(), {})
     prompts = [Prompt(id=str(n), text=str(n)) for n in range(20)]
     served = Address(serve(policy), key_variable=ENDPOINT_KEY)
-    candidates = answer_prompts(stage, "candidates", prompts, 2, SamplingSettings(concurrency=4), served)
+    candidates = complete(stage, served, answers_to("candidates", prompts, 2, SamplingSettings(concurrency=4)))
     counts = count_candidates(candidates)
     assert counts == Counts(
         kept={"candidates": 20},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from components.core.records import PromptAttempt
 from components.core.stage import Stage
 from components.pairs.settings import PairsSettings
 from components.serving.client import Client, Completion, Request, Sampling
-from components.serving.completions import complete
+from components.serving.completions import Batch, complete, complete_together
 from components.serving.description import endpoint_info
 from components.serving.patience import RetryPolicy
 from tests.helpers.scripted_endpoint import Script, said
@@ -248,6 +249,10 @@ def attempt(request: Request, answer: Completion) -> PromptAttempt:
     return PromptAttempt(id=request.id, text=answer.text, finish_reason=answer.finish_reason, tokens=answer.tokens)
 
 
+def asked(number: int, concurrency: int, kind: str = "attempts") -> Batch[PromptAttempt]:
+    return Batch(kind, PromptAttempt, attempts(range(number)), attempt, concurrency)
+
+
 def echo(number: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     return said(f"echo {body['messages'][0]['content']}")
 
@@ -257,23 +262,38 @@ def test_only_missing_records_are_asked_for_and_in_flight_is_bounded(
 ) -> None:
     stage = Stage(str(tmp_path), "pairs", PairsSettings(), {})
     first = Script(echo)
-    complete(stage, "attempts", PromptAttempt, attempts(range(5)), attempt, serve(first), concurrency=2)
+    complete(stage, serve(first), asked(5, concurrency=2))
     assert first.most_busy <= 2
     second = Script(echo)
-    made = complete(stage, "attempts", PromptAttempt, attempts(range(8)), attempt, serve(second), concurrency=4)
+    made = complete(stage, serve(second), asked(8, concurrency=4))
     assert [record.text for record in made] == [f"echo {n}" for n in range(8)]
     assert sorted(body["messages"][0]["content"] for body in second.bodies) == ["5", "6", "7"]
+
+
+def test_batches_that_ask_one_server_are_under_way_together(serve: Callable[[Script], str], tmp_path: Path) -> None:
+    """3 + 3 questions, none answered before all six are there: one after the other they would never be."""
+    together = threading.Barrier(6)
+
+    def answer(number: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        together.wait(60)
+        return echo(number, body)
+
+    stage = Stage(str(tmp_path), "pairs", PairsSettings(), {})
+    batches = [asked(3, concurrency=2, kind="one"), asked(3, concurrency=6, kind="other")]
+    complete_together(stage, serve(Script(answer)), batches)
+    assert [[made.text for made in batch.records] for batch in batches] == 2 * [[f"echo {n}" for n in range(3)]]
+    assert all(len(stage.load_progress(kind, PromptAttempt)) == 3 for kind in ("one", "other"))
 
 
 def test_what_was_made_before_a_failure_is_kept(serve: Callable[[Script], str], tmp_path: Path) -> None:
     stage = Stage(str(tmp_path), "pairs", PairsSettings(), {})
     broken = Script(lambda number, body: echo(number, body) if number <= 3 else (401, {"error": "no"}))
     with pytest.raises(UserError, match="refused"):
-        complete(stage, "attempts", PromptAttempt, attempts(range(5)), attempt, serve(broken), concurrency=1)
+        complete(stage, serve(broken), asked(5, concurrency=1))
     assert sorted(stage.load_progress("attempts", PromptAttempt)) == ["0", "1", "2"]
 
 
 def test_missing_work_without_an_endpoint_is_an_error(tmp_path: Path) -> None:
     stage = Stage(str(tmp_path), "pairs", PairsSettings(), {})
     with pytest.raises(UserError, match="5 attempts"):
-        complete(stage, "attempts", PromptAttempt, attempts(range(5)), attempt, "", concurrency=1)
+        complete(stage, "", asked(5, concurrency=1))

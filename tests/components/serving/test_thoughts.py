@@ -12,12 +12,13 @@ import pytest
 from components.core.records import Candidate, Instruction
 from components.core.settings import Settings
 from components.core.stage import Stage
-from components.evaluation.alpaca_eval.preferences import annotate
+from components.evaluation.alpaca_eval.preferences import annotations_of
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
-from components.judging.judging import TextToJudge, judge_texts
+from components.judging.judging import TextToJudge, judgements_of
 from components.judging.settings import JudgingSettings
 from components.serving.answers import CUT_IN_THOUGHT
 from components.serving.client import Client, Completion, Request, Sampling
+from components.serving.completions import complete
 from tests.helpers.scripted_endpoint import Script, said
 
 Serve = Callable[[Script], str]
@@ -106,13 +107,13 @@ def test_a_judge_and_an_annotator_that_think_need_no_setting(serve: Serve, tmp_p
     script = thinks(said("<think>", "length", [("<think>", 0.0)]), 9000, answer="<think>Score: 1?</think>\nScore: 4")
     settings = JudgingSettings(max_tokens=200, samples=1)
     text = TextToJudge("p", "p/0", "hi", "ho")
-    [judged] = judge_texts(stage, "judgements", [text], settings, 1, settings.judge_prompt(), serve(script))
+    [judged] = complete(stage, serve(script), judgements_of([text], settings, 1, settings.judge_prompt()))
     assert (judged.score, judged.completion) == (4.0, "Score: 4")
 
     output = Candidate(id="i", prompt_id="i", prompt="hi", text="ho", finish_reason="stop", seed=0, tokens=2)
     instruction = Instruction(id="i", text="hi", dataset="", reference="ha", generator="g")
     script = thinks(said("<think>", "length", [("<think>", 0.0)]), 9000)
-    [annotated] = annotate(stage, [instruction], {"i": output}, AnnotationSettings(), serve(script))
+    [annotated] = complete(stage, serve(script), annotations_of([instruction], {"i": output}, AnnotationSettings()))
     assert (annotated.preference in (0.0, 1.0), annotated.form) == (True, "plain")
     assert [body["max_tokens"] for body in script.bodies] == [1, 4097]
 
@@ -122,6 +123,6 @@ def test_a_judge_that_never_comes_to_an_end_is_counted_by_the_setting(serve: Ser
     settings = JudgingSettings(samples=1)
     text = TextToJudge("p", "p/0", "hi", "ho")
     url = serve(Script(lambda number, body: said("<think>Score: 5", "length")))
-    [judged] = judge_texts(stage, "judgements", [text], settings, 1, settings.judge_prompt(), url)
+    [judged] = complete(stage, url, judgements_of([text], settings, 1, settings.judge_prompt()))
     assert judged.score is None
     assert judged.unparsed == f"judge {CUT_IN_THOUGHT}"

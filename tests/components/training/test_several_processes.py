@@ -289,10 +289,14 @@ def test_two_processes_stop_by_pairs_where_one_does(
 # An untrained model seldom ends an answer by itself; cut answers count here, too.
 WHOLE_ANSWERS = """
 import sys
+from dataclasses import replace
 from components.training.dpo import answers
 from components.training.launch import worker
-real = answers.answer_prompts
-answers.answer_prompts = lambda *a: [answer.model_copy(update={"finish_reason": "stop"}) for answer in real(*a)]
+real = answers.answers_to
+def answers_to(*asked):
+    batch = real(*asked)
+    return replace(batch, make=lambda q, made: batch.make(q, replace(made, finish_reason="stop")))
+answers.answers_to = answers_to
 sys.exit(worker.main(sys.argv[1]))
 """
 

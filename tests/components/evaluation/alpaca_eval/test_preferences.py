@@ -13,9 +13,10 @@ import pytest
 from components.core.records import Annotation, Candidate, Counts, Instruction
 from components.core.stage import Stage
 from components.evaluation.alpaca_eval.annotation import Annotator, make_annotations
-from components.evaluation.alpaca_eval.preferences import annotate, annotator_prompt
+from components.evaluation.alpaca_eval.preferences import annotations_of, annotator_prompt, with_settled
 from components.evaluation.alpaca_eval.settings import AnnotationSettings
 from components.serving.address import ANNOTATOR_KEY, Address
+from components.serving.completions import complete
 from tests.helpers.scripted_endpoint import Script, said, says
 
 Serve = Callable[[Script], str]
@@ -54,7 +55,9 @@ def judged(serve: Serve, tmp_path: Path) -> Judge:
         chosen = AnnotationSettings(**settings)
         folder = tmp_path / str(len(list(tmp_path.iterdir())))  # another run, which finds no work done
         stage = Stage(str(folder), "annotation", chosen, {})
-        return annotate(stage, asked, answers or outputs(asked), chosen, serve(script))
+        given = answers or outputs(asked)
+        made = complete(stage, serve(script), annotations_of(asked, given, chosen))
+        return with_settled(asked, given, made)
 
     return judge
 

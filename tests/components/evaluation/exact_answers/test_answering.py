@@ -11,8 +11,9 @@ import pytest
 from components.core.records import Candidate, Question
 from components.core.settings import Settings
 from components.core.stage import Stage
-from components.evaluation.exact_answers.answering import answer_questions, compare, wrong_because
+from components.evaluation.exact_answers.answering import answers_to_questions, compare, wrong_because
 from components.evaluation.exact_answers.settings import ExactAnswersSettings
+from components.serving.completions import complete_together
 from components.serving.settings import Generation
 from tests.helpers.scripted_endpoint import Script, said
 
@@ -53,12 +54,13 @@ def test_questions_are_asked_at_the_temperature_and_greedily(tmp_path: Path, ser
     script = Script(answer)
     how = ExactAnswersSettings(questions="-", samples=3, temperature=0.9)
     stage = Stage(str(tmp_path), "evaluation", Settings(), {})
-    given = answer_questions(stage, QUESTIONS, how, Generation(max_tokens=7, top_p=0.8, temperature=0.1), serve(script))
+    asked = answers_to_questions(QUESTIONS, how, Generation(max_tokens=7, top_p=0.8, temperature=0.1))
+    complete_together(stage, serve(script), asked)
     temperatures = [body["temperature"] for body in script.bodies]
     assert sorted(temperatures) == [0, 0] + 6 * [0.9]
     assert {(body["max_tokens"], body["top_p"]) for body in script.bodies} == {(7, 0.8)}
     assert len({body["seed"] for body in script.bodies}) == 8
-    exact = compare(QUESTIONS, given, "")
+    exact = compare(QUESTIONS, {batch.kind: batch.records for batch in asked}, "")
     assert exact.observed == {"exact_answers": {"a": (0,), "b": (0,)}, "exact_answers_greedy": {"a": (1,), "b": (0,)}}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from pydantic import ValidationError
 from components.base_model.base_model import import_model
 from components.base_model.settings import BaseModelSettings
 from components.core.errors import UserError
-from components.core.records import CheckpointComparison, Counts, CurvePoint, Manifest, Pair, Parent, Prompt
+from components.core.records import Candidate, CheckpointComparison, Counts, CurvePoint, Manifest, Pair, Parent, Prompt
 from components.core.stage import Stage, read_records
 from components.core.store import join
 from components.judging.settings import JudgingSettings
 from components.pairs.settings import PairsSettings
 from components.seed_data.settings import SeedDataSettings
+from components.serving.completions import Batch
 from components.serving.settings import Generation
 from components.training.checkpoints import CheckpointUploader
 from components.training.dpo.dpo import DpoInputs, dpo_stage, train_dpo
@@ -99,12 +101,13 @@ def judge_of_looks(scores: list[int], answered: int = 0) -> Script:
 def whole_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     import components.training.dpo.answers as module
 
-    real = module.answer_prompts
-    monkeypatch.setattr(
-        module,
-        "answer_prompts",
-        lambda *a: [answer.model_copy(update={"finish_reason": "stop"}) for answer in real(*a)],
-    )
+    real = module.answers_to
+
+    def answers_to(*asked: Any) -> Batch[Candidate]:
+        batch = real(*asked)
+        return replace(batch, make=lambda q, made: batch.make(q, replace(made, finish_reason="stop")))
+
+    monkeypatch.setattr(module, "answers_to", answers_to)
 
 
 @pytest.mark.parametrize("lora", [LoraSettings(rank=4, alpha=8), None], ids=["lora", "full"])
