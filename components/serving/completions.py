@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from components.core.errors import UserError
+from components.core.ledger import spent, waited
 from components.core.progress import Progress, say, warn
 from components.core.records import Parent, Record
 from components.core.stage import Stage, parent
@@ -34,7 +35,8 @@ def answering_model(model: str, endpoint: Endpoint) -> Parent:
 
 def endpoint_address(endpoint: Endpoint) -> Address:
     """Where to ask, with the model's name there; serves the model first where that is still to be done."""
-    return resolve(address_of(endpoint() if callable(endpoint) else endpoint))
+    with spent("starting"):
+        return resolve(address_of(endpoint() if callable(endpoint) else endpoint))
 
 
 def complete(
@@ -73,7 +75,9 @@ def complete(
             progress.advance()
 
         try:
-            asyncio.run(_request_all(endpoint_address(endpoint), concurrency, missing, receive))
+            address = endpoint_address(endpoint)
+            with spent("engine"):
+                asyncio.run(_request_all(address, concurrency, missing, receive))
         finally:
             saver.flush()
     return [kept[request.id] for request in requests]
@@ -128,4 +132,5 @@ async def _request_all(
         raise failures.exceptions[0] from None  # the first one; the others were cancelled for it
     finally:
         telling.cancel()
+        waited(client.circuit.lost)
         await client.close()
