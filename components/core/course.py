@@ -13,12 +13,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from components.core.errors import UserError
 from components.core.journal import CONTEXT, read_journal, write_journal
+from components.core.ledger import Ledger, opened_ledger
 from components.core.progress import STEP_EVENTS, EventFile
 from components.core.store import join, open_store
 
@@ -33,7 +34,8 @@ class Course:
     """A step as its journal entry. Times are in seconds since 1970.
 
     `state` is running, done, failed, or stopped: ended from outside. `stage` is what it makes now, `label` what it
-    counts there (`count` of `total`, since `counting_since`, when it had `first`); `said` is its last line.
+    counts there (`count` of `total`, since `counting_since`, when it had `first`); `said` is its last line. `spent` is
+    what it has taken beside its stages.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Course:
     said: str = ""
     problem: str = ""
     remedy: str = ""
+    spent: dict[str, Any] = field(default_factory=dict)
 
     def after(self, event: dict[str, Any]) -> Course:
         """The course as one more event tells it."""
@@ -96,11 +99,11 @@ def recorded(root: str, run: str, name: str) -> Iterator[None]:
     with contextlib.suppress(UserError):  # the step says it
         open_store(root)  # before there are two threads: it imports its client
     before = os.environ.get(STEP_EVENTS)
-    with tempfile.TemporaryDirectory(prefix="srlm-step-", ignore_cleanup_errors=True) as folder:
+    temporary = tempfile.TemporaryDirectory(prefix="srlm-step-", ignore_cleanup_errors=True)
+    with opened_ledger("unattributed") as ledger, temporary as folder:
         events = Path(folder) / "events.jsonl"
-        recorder = threading.Thread(
-            target=_record, args=(root, run, Course(name, start, start), EventFile(events), over), daemon=True
-        )
+        known = (root, run, Course(name, start, start), EventFile(events), over, ledger)
+        recorder = threading.Thread(target=_record, args=known, daemon=True)
         os.environ[STEP_EVENTS] = str(events)
         recorder.start()
         try:
@@ -111,7 +114,7 @@ def recorded(root: str, run: str, name: str) -> Iterator[None]:
             recorder.join(END_TIMEOUT_S)
 
 
-def _record(root: str, run: str, course: Course, events: EventFile, over: threading.Event) -> None:
+def _record(root: str, run: str, course: Course, events: EventFile, over: threading.Event, ledger: Ledger) -> None:
     written: Course | None = None
     opened = False
     while True:
@@ -124,7 +127,7 @@ def _record(root: str, run: str, course: Course, events: EventFile, over: thread
         since = now - written.updated if written else SILENT_AFTER_S
         changed = written is None or replace(course, updated=written.updated) != written
         if last or since >= SILENT_AFTER_S / 2 or (changed and since >= SECONDS_BETWEEN_WRITES):
-            written = course = replace(course, updated=now)
+            written = course = replace(course, updated=now, spent=ledger.total().model_dump())
             with contextlib.suppress(UserError):
                 opened = opened or open_store(join(root, "runs", run)).read(CONTEXT) is not None
                 if opened:

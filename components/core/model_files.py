@@ -13,11 +13,13 @@ from pathlib import Path
 
 from components.core.errors import UserError
 from components.core.hashing import content_hash, file_hash
+from components.core.ledger import spent
 from components.core.progress import Progress
 from components.core.stage import MANIFEST, damaged, read_manifest
 from components.core.store import DirectoryStore, home, join, open_store
 
 
+@spent("fetching")
 def model_folder(uri: str) -> Path:
     """The files of a finished model stage as a local folder: the store's own where it is one, else a checked copy.
 

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from components.core.spent import Spent
+
 Messages = list[dict[str, str]]
 
 
@@ -297,7 +299,11 @@ class File(BaseModel):
 
 
 class Manifest(BaseModel):
-    """Written last: where it exists, the stage is whole. It is also the lineage."""
+    """Written last: where it exists, the stage is whole. It is also the lineage.
+
+    `spent` is what the attempt that made it took until then, and `earlier` what attempts that did not get as far had
+    noted by the way: at least that. None: not known.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -312,6 +318,8 @@ class Manifest(BaseModel):
     metrics: dict[str, FiniteFloat] = Field(default_factory=dict)
     tokens: int = 0
     seconds: float
+    spent: Spent | None = None
+    earlier: Spent | None = None
     code: str
     created: str
 

@@ -23,9 +23,11 @@ from pydantic import ValidationError
 from components.core.claims import claim, is_old
 from components.core.errors import UserError
 from components.core.hashing import code_version, content_hash, file_hash
+from components.core.ledger import so_far
 from components.core.progress import Progress
 from components.core.records import Counts, File, Manifest, Parent, Record
 from components.core.settings import Settings
+from components.core.spent import Spent
 from components.core.store import join, open_store
 
 MANIFEST = "manifest.json"
@@ -70,6 +72,7 @@ class Stage:
             claim(self.store)
             self.manifest = find_manifest(self.uri)
         self._start = time.monotonic()
+        self._attempt = f"progress/spent/{uuid.uuid4().hex[:8]}.json"
 
     def load_progress(self, kind: str, record: type[R]) -> dict[str, R]:
         """Records of an unfinished earlier attempt, by id."""
@@ -85,6 +88,21 @@ class Stage:
         data = _json_lines(records)
         if data:
             self.store.write(f"progress/{kind}/{time.time_ns()}-{uuid.uuid4().hex[:8]}.jsonl", data)
+            self.note_spent()
+
+    def note_spent(self) -> None:
+        """Leave word of what this attempt has taken until now, should it not come to its end."""
+        if spent := so_far():
+            self.store.write(self._attempt, spent.model_dump_json().encode())
+
+    def _earlier(self) -> Spent | None:
+        """What other attempts have noted; None where there were none, or none that noted something."""
+        total: Spent | None = None
+        for name in self.store.names("progress/spent/"):
+            if name != self._attempt and (noted := self.store.read(name)):
+                attempt = Spent.model_validate_json(noted)
+                total = total.plus(attempt) if total else attempt
+        return total
 
     def publish(
         self,
@@ -119,6 +137,8 @@ class Stage:
             metrics=dict(metrics or {}),
             tokens=tokens,
             seconds=round(time.monotonic() - self._start, 3),
+            spent=so_far(),
+            earlier=self._earlier(),
             code=code_version(),
             created=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )

@@ -9,13 +9,16 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from components.core.errors import UserError
 from components.core.journal import write_journal
+from components.core.ledger import opened_ledger
 from components.core.local_files import FULL, cannot_write
 from components.core.progress import emit
 from components.core.records import Manifest
 from components.core.silence import never_silent
+from components.core.spent import Spent
 from components.core.store import join
 
 
@@ -52,10 +55,14 @@ def report_errors(name: str) -> Iterator[None]:
 
 
 def run_stage(root: str, run: str, name: str, make: Callable[[], Manifest]) -> str:
-    """Make one stage of a run, or find it; returns its URI. `name` is "<model>/<stage>", e.g. "m1/judging"."""
+    """Make one stage of a run, or find it; returns its URI. `name` is "<model>/<stage>", e.g. "m1/judging".
+
+    The journal says what that took in this run (`spent`), before the attempt that did it (`earlier`), and of a stage
+    that was there already what was `saved`: null where that is not known.
+    """
     start = time.time()
     emit("stage_start", stage=name)
-    with report_errors(name):
+    with opened_ledger("computing") as ledger, report_errors(name):
         manifest = make()
         uri = join(root, manifest.stage, manifest.key)
         # By date (in milliseconds), as another process (torchrun's, a TrainJob's) may have made it for this step.
@@ -70,7 +77,18 @@ def run_stage(root: str, run: str, name: str, make: Callable[[], Manifest]) -> s
             "reused": reused,
             "counts": manifest.counts.model_dump(),
             "metrics": manifest.metrics,
+            **_cost(manifest, ledger.total(), reused),
         }
         write_journal(root, run, "stages", name, entry)
     emit("stage_end", stage=name, reused=reused, kept=manifest.counts.kept, dropped=manifest.counts.dropped)
     return uri
+
+
+def _cost(manifest: Manifest, here: Spent, reused: bool) -> dict[str, Any]:
+    """What the journal says of the time of a stage, and of its cost."""
+    made, earlier = manifest.spent, manifest.earlier
+    if reused:
+        saved = made.plus(earlier) if made and earlier else made
+        return {"spent": here.model_dump(), "saved": saved.model_dump() if saved else None}
+    spent = here.made_elsewhere(made) if made and "elsewhere" in here.seconds else here
+    return {"spent": spent.model_dump(), "earlier": earlier.model_dump() if earlier else None}

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from components.core.errors import UserError
+from components.core.ledger import moves
 from components.core.local_files import cannot_write
 from components.core.progress import warn
 from components.core.proxies import ask_directly
@@ -30,6 +31,7 @@ CREATES = 8  # tries of a conditional put that meets others
 # Tries of a request to S3 while it is away, where AWS_MAX_ATTEMPTS says no number, with pauses of up to 20 s: in a pod
 # some four minutes, elsewhere seconds, as a person waits (issue 14).
 TRIES, TRIES_IN_A_POD = 5, 25
+_storing, _fetching = moves("storing", "bytes_up"), moves("fetching", "bytes_down")
 TOLD_AT = (4, 10, 16, 22)  # tries at which a pod's log says that it waits
 
 
@@ -98,17 +100,20 @@ class DirectoryStore:
         self.root = Path(uri.removeprefix("file://")).absolute()
         self.uri = str(self.root)
 
+    @_fetching
     def read(self, name: str) -> bytes | None:
         try:
             return (self.root / name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    @_storing
     def write(self, name: str, data: bytes) -> None:
         with self._renamed_when_written(name) as (draft, final):
             draft.write_bytes(data)
             draft.replace(final)
 
+    @_storing
     def create(self, name: str, data: bytes) -> bool:
         with self._renamed_when_written(name) as (draft, final):
             draft.write_bytes(data)
@@ -136,11 +141,13 @@ class DirectoryStore:
     def delete(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
 
+    @_storing
     def upload(self, path: Path, name: str) -> None:
         with self._renamed_when_written(name) as (draft, final):
             shutil.copyfile(path, draft)
             draft.replace(final)
 
+    @_fetching
     def download(self, name: str, path: Path) -> None:
         shutil.copyfile(self.root / name, path)
 
@@ -173,6 +180,7 @@ class S3Store:
             raise UserError(f"{uri!r} names no bucket", "Use s3://bucket/prefix.")
         self.uri = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
+    @_fetching
     def read(self, name: str) -> bytes | None:
         try:
             with self._translated_errors():
@@ -180,10 +188,12 @@ class S3Store:
         except FileNotFoundError:
             return None
 
+    @_storing
     def write(self, name: str, data: bytes) -> None:
         with self._translated_errors():
             _s3().put_object(Bucket=self.bucket, Key=self._key(name), Body=data)
 
+    @_storing
     def create(self, name: str, data: bytes) -> bool:
         """Of writers that meet at the same moment S3 may refuse all (409): each looks again who was first."""
         for attempt in range(1, CREATES + 1):
@@ -227,10 +237,12 @@ class S3Store:
         with self._translated_errors():
             _s3().delete_object(Bucket=self.bucket, Key=self._key(name))
 
+    @_storing
     def upload(self, path: Path, name: str) -> None:
         with self._translated_errors():
             _s3().upload_file(str(path), self.bucket, self._key(name))
 
+    @_fetching
     def download(self, name: str, path: Path) -> None:
         with self._translated_errors():
             _s3().download_file(self.bucket, self._key(name), str(path))

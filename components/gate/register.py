@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.errors import UserError
 from components.core.journal import read_journal, write_journal
+from components.core.ledger import spent
 from components.core.progress import say, warn
 from components.core.stage import read_manifest
 from components.core.store import join
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Note = dict[str, Any]  # an entry of the run's journal, of kind "models"
 
 
+@spent("registering")
 def apply_verdict(root: str, tracking_uri: str, model: TrainedModel, gate: str = "") -> Note:
     """Register the model, follow the verdict of the stage `gate` ("": none), and note both; returns the note.
 

@@ -13,6 +13,7 @@ from components.core.context import RunContext, RunData, RunState, open_step, re
 from components.core.course import recorded
 from components.core.errors import UserError
 from components.core.journal import read_journal
+from components.core.ledger import spent
 from components.core.page import count_table, write_page
 from components.core.progress import say
 from components.core.stage import read_manifest
@@ -131,5 +132,8 @@ def finish_run(store: str, run: str, page: str) -> None:
         context = read_context(join(store, "runs", run))
         engine_of(context).stop(run)
         end_training(run, context.section("cluster", ClusterSettings).patience)
-        retry_unregistered(store, context.tracking_uri, run)
-        Path(page).write_text(write_report(context, summarise(store, run)))
+        with spent("registering"):
+            retry_unregistered(store, context.tracking_uri, run)
+        summary = summarise(store, run)
+        with spent("reporting"):
+            Path(page).write_text(write_report(context, summary))

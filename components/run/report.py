@@ -13,6 +13,7 @@ from typing import Any
 
 from components.core.journal import read_journal
 from components.core.store import join, open_store
+from components.run.ledger import ledger
 from components.seed_data.contamination import HELD_OUT, TOO_CLOSE
 
 Metrics = Mapping[str, float]
@@ -45,6 +46,7 @@ def summary_of(root: str, run: str) -> dict[str, Any]:
         "contamination": contamination(stages),
         "stopped_by": next((model["name"] for model in models if model["verdict"] == "stop"), None),
         "stages": stages,
+        "ledger": ledger(root, run, stages),
     }
 
 

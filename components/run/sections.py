@@ -27,6 +27,7 @@ from components.run.figures import (
     model_charts,
     score_chart,
 )
+from components.run.ledger_tables import ledger_notes, ledger_tables
 from components.run.outcome import Outcome, outcome
 from components.run.tables import contamination_table, drift_table, model_table
 
@@ -60,7 +61,7 @@ def sections(context: RunContext, summary: Summary) -> tuple[Outcome, list[Secti
     policy = context.section("gate", GatePolicy)
     models, rounds, stages = summary["models"], summary["rounds"], summary["stages"]
     manifests = {stage["name"]: _manifest(stage["uri"]) for stage in stages}
-    funnel = funnel_tables(stages)
+    funnel, spent = funnel_tables(stages), summary.get("ledger") or {}
     measured = [model_table(summary), figure_table(models, policy.confidence), PAPER] if models else []
     drifted = [table for table in (drift_table(summary), contamination_table(summary)) if table]
     histogram, lengths = score_chart(rounds), length_chart(rounds)
@@ -72,7 +73,8 @@ def sections(context: RunContext, summary: Summary) -> tuple[Outcome, list[Secti
         Section("Judge health, drift, contamination", tables=drifted),
         _if_there("Examples", lambda title: _examples(title, stages)),
         _if_there("Rules of the gate", lambda title: _rules(title, models)),
-        Section("Lineage and time", tables=[_lineage(stages, manifests)]),
+        Section("Time and cost", ledger_notes(spent), tables=ledger_tables(spent)),
+        Section("Lineage", tables=[_lineage(stages, manifests)]),
         _settings(context),
         Section("Versions", tables=[_versions(context, manifests)]),
     ]

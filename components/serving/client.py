@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from components.core.errors import UserError
+from components.core.ledger import count
 from components.core.progress import warn
 from components.core.records import Messages
 from components.serving.address import Address, address_of
@@ -145,6 +146,7 @@ class Client:
                 meaning = await self._send(body, request.max_tokens)
                 if meaning.kind in (Kind.BUSY, Kind.BROKEN):
                     self.circuit.failed(number)
+                    count(retries=1)
                     self.circuit.problem = meaning.problem
                     if await self._revived(meaning):
                         continue
@@ -245,6 +247,7 @@ class Client:
         # TGI keeps the stop sequence at the end of the text, OpenAI does not: here it is never part of it.
         text = answer.text[: min((answer.text.find(stop) for stop in stops if stop in answer.text), default=None)]
         tokens = usage.get("completion_tokens") if isinstance(usage, dict) else 0
+        _count_answer(usage)
         reached = text != answer.text and "stop" in self._adjustments.without
         details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
         thought = answer.thought or bool(isinstance(details, dict) and details.get("reasoning_tokens"))
@@ -282,6 +285,13 @@ class Client:
 
     async def close(self) -> None:
         await self._http.aclose()
+
+
+def _count_answer(usage: Any) -> None:
+    """In the ledger: what an answer took is what its server says, and not known where it says nothing."""
+    told = usage if isinstance(usage, dict) else {}
+    tokens = {name: told[name] for name in ("prompt_tokens", "completion_tokens") if isinstance(told.get(name), int)}
+    count(answers=1, **tokens, **({} if len(tokens) == 2 else {"unmetered": 1}))
 
 
 def _within_origin(response: Any) -> Any:

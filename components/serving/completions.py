@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from components.core.errors import UserError
+from components.core.ledger import spent, waited
 from components.core.progress import Progress, say, warn
 from components.core.records import Parent, Record
 from components.core.stage import Stage, parent
@@ -35,7 +36,8 @@ def answering_model(model: str, endpoint: Endpoint) -> Parent:
 
 def endpoint_address(endpoint: Endpoint) -> Address:
     """Where to ask, with the model's name there; serves the model first where that is still to be done."""
-    return resolve(address_of(endpoint() if callable(endpoint) else endpoint))
+    with spent("starting"):
+        return resolve(address_of(endpoint() if callable(endpoint) else endpoint))
 
 
 @dataclass
@@ -95,8 +97,9 @@ def complete_together(stage: Stage, endpoint: Endpoint, batches: Sequence[Batch[
             progress.advance()
 
         try:
-            concurrency = max(batch.concurrency for batch, _ in asked)
-            asyncio.run(_request_all(endpoint_address(endpoint), concurrency, asked, receive))
+            concurrency, address = max(batch.concurrency for batch, _ in asked), endpoint_address(endpoint)
+            with spent("engine"):
+                asyncio.run(_request_all(address, concurrency, asked, receive))
         finally:
             saver.flush()
 
@@ -151,4 +154,5 @@ async def _request_all(
         raise failures.exceptions[0] from None  # the first one; the others were cancelled for it
     finally:
         telling.cancel()
+        waited(client.circuit.lost)
         await client.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -61,6 +62,12 @@ class Circuit:
 
     def __post_init__(self) -> None:
         self._alive = self.now()
+        self._lost, self._failing_since = 0.0, math.inf
+
+    @property
+    def lost(self) -> float:
+        """Seconds between a failure and the next answer: nobody was answered."""
+        return self._lost + max(0.0, self.now() - self._failing_since)
 
     @property
     def silent(self) -> float:
@@ -83,6 +90,7 @@ class Circuit:
         return self._sent
 
     def answered(self) -> None:
+        self._lost, self._failing_since = self.lost, math.inf
         self.answers, self.rounds, self._alive, self.problem = self.answers + 1, 0, self.now(), ""
 
     def revived(self) -> None:
@@ -91,6 +99,7 @@ class Circuit:
 
     def failed(self, number: int) -> None:
         """Note that this request failed; those that were under way together count as one round."""
+        self._failing_since = min(self._failing_since, self.now())
         if number > self._counted:
             self.rounds, self._counted = self.rounds + 1, self._sent
 

@@ -48,6 +48,7 @@ class CheckpointUploader(TrainerCallback):
         if is_main_process():
             marker = {"step": state.global_step, "files": files}
             self.stage.store.write(f"{self.folder}/{checkpoint}.json", json.dumps(marker).encode())
+            self.stage.note_spent()
             self._remove_older()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

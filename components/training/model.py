@@ -11,6 +11,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, Trainer
 
+from components.core.ledger import spent
 from components.training.distributed import is_main_process, world_size
 from components.training.settings import TrainingSettings
 from components.training.sharded import model_without_weights, sharded_frozen, with_untouched_memory
@@ -32,6 +33,7 @@ def in_bf16(settings: TrainingSettings) -> bool:
     return settings.precision == "bf16" or (settings.precision == "auto" and torch.cuda.is_available())
 
 
+@spent("starting")
 def load_policy(folder: Path, settings: TrainingSettings) -> PreTrainedModel:
     """The weights to train: fp32, but bf16 for the frozen ones under LoRA where passes are in bf16.
 
@@ -44,6 +46,7 @@ def load_policy(folder: Path, settings: TrainingSettings) -> PreTrainedModel:
     return _load_weights(folder, settings)
 
 
+@spent("starting")
 def load_reference(folder: Path, settings: TrainingSettings) -> PreTrainedModel | None:
     """The reference of DPO where the policy is sharded; None where TRL needs none (LoRA) or makes it (DDP)."""
     if settings.lora or not is_sharded(settings):
@@ -52,6 +55,7 @@ def load_reference(folder: Path, settings: TrainingSettings) -> PreTrainedModel 
     return sharded_frozen(empty, lambda: _load_weights(folder, settings), in_bf16(settings))
 
 
+@spent("starting")
 def load_saved(folder: Path, start: Path, settings: TrainingSettings) -> PreTrainedModel | None:
     """The model that was saved in `folder` of the main process, frozen, as the next round will load it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -14,6 +15,7 @@ from transformers import PreTrainedTokenizerBase, Trainer
 
 from components.base_model.chat import IN_FIELD, control_tokens
 from components.core.errors import UserError
+from components.core.ledger import count, hold, spent
 from components.core.model_files import prime_model_cache, scratch_folder
 from components.core.records import Counts, CurvePoint, Manifest, Messages, Record
 from components.core.stage import Stage, read_manifest
@@ -104,8 +106,10 @@ def train(trainer: Trainer, stage: Stage, label: str, looks: int | None = None) 
         trainer.add_callback(StepProgress(label))
     seed_per_rank(trainer.args.seed)
     checkpoint = fetch_latest_checkpoint(stage, Path(str(trainer.args.output_dir)))
+    hold_devices()
     try:
-        trainer.train(resume_from_checkpoint=checkpoint)
+        with counted_training(trainer), spent("training"):
+            trainer.train(resume_from_checkpoint=checkpoint)
     except torch.OutOfMemoryError as error:
         held, name = trainer.args.per_device_train_batch_size, stage.name
         raise UserError(
@@ -113,6 +117,31 @@ def train(trainer: Trainer, stage: Stage, label: str, looks: int | None = None) 
             f"Lower {name}.micro_batch_size or {name}.max_length, set {name}.lora, or take more GPUs (resources.gpus), "
             "over which weights are spread. docs/scale.md has the sum.",
         ) from error
+
+
+def hold_devices() -> None:
+    """In the ledger: every process has a GPU of its own, or all of them share the machine's cores."""
+    gpus = world_size() if torch.cuda.is_available() else 0
+    hold(gpus, torch.cuda.get_device_name() if gpus else "", None if gpus else os.cpu_count())
+
+
+@contextmanager
+def counted_training(trainer: Trainer) -> Iterator[None]:
+    """In the ledger: the tokens that this attempt trains on, and what that takes at least: 2 FLOP a token and weight
+    forward, 2 backward, 2 more for each weight that is trained (Kaplan et al. 2020, section 2.1), and DPO's reference 2
+    where it is asked in the steps. Attention over the context is left out: model FLOPs, as in MFU (PaLM, appendix B).
+    In fp32 nobody asks for their share of a GPU's peak, which is that of bf16.
+    """
+    model: Any = trainer.model
+    weights = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    total, trained = sum(number for number, _ in weights), sum(number for number, is_trained in weights if is_trained)
+    in_steps = not getattr(trainer.args, "precompute_ref_log_probs", True)
+    try:
+        yield
+    finally:
+        tokens = float(getattr(trainer, "_total_train_tokens", 0))  # TRL's, which starts anew after a resume
+        flops = tokens * (4 * total + 2 * trained + 2 * total * in_steps) if trainer.args.bf16 else 0.0
+        count(**{name: value for name, value in (("trained_tokens", tokens), ("flops", flops)) if value})
 
 
 def publish_model(

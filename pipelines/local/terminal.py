@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from components.core import page
+from components.run.ledger_tables import ledger_line
 from components.run.tables import contamination_table, drift_table, model_table, verdict_lines
 
 SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal
@@ -109,6 +110,8 @@ def show_summary(console: Console, summary: dict[str, Any]) -> None:
         console.print(rich_table("", table))
     if summary["stopped_by"]:
         console.print(f"[yellow]the gate stopped the run at {summary['stopped_by'].upper()}[/yellow]")
+    if line := ledger_line(summary.get("ledger") or {}):
+        console.print(line, highlight=False, soft_wrap=True)
     stages = summary["stages"]
     reused = sum(stage["reused"] for stage in stages)
     if reused == len(stages):

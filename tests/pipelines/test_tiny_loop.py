@@ -176,6 +176,19 @@ def test_the_summary_says_the_same(through_the_gateway: Run) -> None:
         assert model["metrics"]["instructions_judged"] == annotations
 
 
+def test_the_ledger_tells_where_the_time_went(through_the_gateway: Run) -> None:
+    """At least 95 % of it; the two trainings, every answer with its tokens, and no GPU."""
+    made = through_the_gateway
+    ledger = made.summary["ledger"]
+    assert ledger["attributed"] >= 0.95
+    assert ledger["total"]["wall"] == pytest.approx(ledger["seconds"], rel=0.02)  # one step after the other
+    assert ledger["done"]["training"]["amounts"]["trained_tokens"] > 1000
+    total = ledger["total"]
+    assert total["amounts"]["answers"] >= sum(map(len, made.gateway.answered.values()))
+    assert total["amounts"]["retries"] > 20 and total["seconds"]["waiting"] > 0
+    assert (total["gpu_seconds"], total["mfu"], ledger["saved"]) == (0, None, None)
+
+
 def test_the_last_step_left_a_report_of_it(through_the_gateway: Run, folder: Path) -> None:
     """The same page in the store, in the folder of the run and in the KFP UI; with the summary's figures."""
     page = (folder / "store" / "runs" / RUN / "report.html").read_text()
@@ -183,7 +196,7 @@ def test_the_last_step_left_a_report_of_it(through_the_gateway: Run, folder: Pat
     assert page in [path.read_text() for path in (folder / "home" / "runs" / RUN / "kfp").rglob("finish/page")]
     for model in through_the_gateway.summary["models"]:
         assert f"{100 * model['metrics']['parse_rate']:.1f}\u00a0%" in page
-    assert page.count("<h2") == 10
+    assert page.count("<h2") == 11
 
 
 @contextmanager

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from lm_eval.models.openai_completions import LocalCompletionsAPI
 
+from components.core.ledger import spent
+
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
@@ -31,11 +33,13 @@ class CompletionsModel(LocalCompletionsAPI):  # type: ignore[misc]
         """The endpoint's own: the harness would send OPENAI_API_KEY to whatever endpoint this is."""
         return self._key or "none"
 
+    @spent("engine")
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         self._note(requests, lambda text, continuation: (text + continuation, 0))
         scored: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm)
         return scored
 
+    @spent("engine")
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         self._note(requests, lambda text, how: (text, int(how.get("max_gen_toks", self._max_gen_toks))))
         answers: list[str] = super().generate_until(requests, disable_tqdm)

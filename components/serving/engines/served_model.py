@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 
 from components.core.context import RunContext
+from components.core.ledger import hold
 from components.kubernetes.settings import ClusterSettings
 from components.serving.address import ANNOTATOR_KEY, JUDGE_KEY, Address, address_of
+from components.serving.description import endpoint_info
 from components.serving.engines.engine import Engine, open_engine
+from components.serving.kubernetes.launch import LAUNCHES
 from components.serving.settings import ServingSettings
 
 
@@ -27,7 +31,13 @@ class ServedModel:
         """Where it is served. Raises UserError with the reason where it cannot be."""
         settings = self.context.section("serving", ServingSettings)
         started = engine_of(self.context).start(self.context.run, self.name, self.model, settings)
-        return replace(address_of(started), patience=settings.patience)
+        address = replace(address_of(started), patience=settings.patience)
+        if self.context.engine in LAUNCHES:
+            hold(settings.pod.gpus * settings.replicas)
+        elif self.context.engine == "embedded":
+            on_gpu = endpoint_info(address).get("model_device_type") == "cuda"
+            hold(int(on_gpu), cores=None if on_gpu else os.cpu_count())
+        return address
 
     def stop(self) -> None:
         """Free what the server holds; there may be none."""

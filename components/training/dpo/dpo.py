@@ -15,6 +15,7 @@ from components.base_model.base_model import load_tokenizer
 from components.base_model.chat import answer_message, thought_form
 from components.core.errors import UserError
 from components.core.hashing import content_hash
+from components.core.ledger import spent
 from components.core.model_files import model_folder
 from components.core.records import Counts, Manifest, Messages, Pair, Prompt, conversation
 from components.core.stage import Stage, parent, read_records
@@ -75,7 +76,8 @@ def train_dpo(root: str, settings: DpoSettings, inputs: DpoInputs) -> Manifest:
     stage = dpo_stage(root, settings, inputs)
     if stage.manifest:
         return stage.manifest
-    from components.training.trainer import workspace  # a reused stage starts without torch
+    with spent("starting"):
+        from components.training.trainer import workspace  # a reused stage starts without torch
 
     with workspace() as folder:
         return _train(stage, settings, inputs, folder)
@@ -84,10 +86,12 @@ def train_dpo(root: str, settings: DpoSettings, inputs: DpoInputs) -> Manifest:
 def _train(stage: Stage, settings: DpoSettings, inputs: DpoInputs, folder: Path) -> Manifest:
     from components.metrics.bootstrap import Resampling
     from components.metrics.observations import figures, observations
-    from components.training.dpo.watch import PairWatch
-    from components.training.model import untrained_model
-    from components.training.saving import save_trained
-    from components.training.trainer import publish_model, require_examples, train
+
+    with spent("starting"):
+        from components.training.dpo.watch import PairWatch
+        from components.training.model import untrained_model
+        from components.training.saving import save_trained
+        from components.training.trainer import publish_model, require_examples, train
 
     policy = local_main_process_first(lambda: model_folder(inputs.model))
     tokenizer = load_tokenizer(policy)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.core.context import open_step
+from components.core.ledger import spent
 from components.core.records import Manifest
 from components.core.stage import read_manifest
 from components.kubernetes.settings import ClusterSettings, TrainingPods
@@ -54,12 +55,14 @@ def train_stage(
 
         trained = request.inputs["base" if request.kind == "sft" else "model"]
         wanted = wanted.holding(bytes_to_train(trained, wanted.nodes))
-        follow(TrainJob(request, wanted, ClusterSettings(**cluster), image, run, model))
+        with spent("elsewhere"):
+            follow(TrainJob(request, wanted, ClusterSettings(**cluster), image, run, model))
         return read_manifest(stage.uri)
     require_gpus(wanted.gpus)
     if wanted.gpus <= 1:
         return request.make()
-    on_this_node(request)
+    with spent("elsewhere"):
+        on_this_node(request)
     return read_manifest(stage.uri)
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 
 from components.core.errors import UserError
+from components.core.ledger import opened_ledger
 from components.training.distributed import barrier, require_gpus
 from components.training.launch.request import PROBLEM, TrainingRequest
 
@@ -20,8 +21,9 @@ def run(request: TrainingRequest) -> None:
     from torch import distributed
 
     require_gpus(request.gpus)  # before the others are waited for
-    _join(request.processes)
-    request.make()
+    with opened_ledger("computing"):
+        _join(request.processes)
+        request.make()
     barrier()
     if distributed.is_initialized():
         distributed.destroy_process_group()

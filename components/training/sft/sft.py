@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from components.base_model.base_model import load_tokenizer
 from components.core.hashing import content_hash
+from components.core.ledger import spent
 from components.core.model_files import model_folder
 from components.core.records import Counts, Example, Manifest, Messages, conversation
 from components.core.stage import Stage, parent, read_records
@@ -34,7 +35,8 @@ def fine_tune(root: str, settings: SftSettings, base: str, seed_data: str, eft: 
     stage = sft_stage(root, settings, base, seed_data, eft)
     if stage.manifest:
         return stage.manifest
-    from components.training.trainer import workspace  # a reused stage starts without torch
+    with spent("starting"):
+        from components.training.trainer import workspace  # a reused stage starts without torch
 
     examples = read_records(seed_data, "ift", Example) + (read_records(eft, "eft", Example) if eft else [])
     with workspace() as folder:
@@ -42,9 +44,10 @@ def fine_tune(root: str, settings: SftSettings, base: str, seed_data: str, eft: 
 
 
 def _train(stage: Stage, settings: SftSettings, base: Path, examples: Sequence[Example], folder: Path) -> Manifest:
-    from components.training.model import untrained_model
-    from components.training.saving import save_trained
-    from components.training.trainer import publish_model, require_examples, train
+    with spent("starting"):
+        from components.training.model import untrained_model
+        from components.training.saving import save_trained
+        from components.training.trainer import publish_model, require_examples, train
 
     tokenizer = load_tokenizer(base)
     rows, counts = training_rows(examples, tokenizer, settings)

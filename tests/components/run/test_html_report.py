@@ -27,7 +27,8 @@ SECTIONS = [
     "Judge health, drift, contamination",
     "Examples",
     "Rules of the gate",
-    "Lineage and time",
+    "Time and cost",
+    "Lineage",
     "Settings",
     "Versions",
 ]
