@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
 from components.core.errors import UserError
+from components.core.pace import duration
+from pipelines.watch.reading import Reading
 
 RECENT = 20  # runs of a kind in a table
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -51,6 +54,9 @@ class Kind(Protocol):
 
     def with_steps(self, runs: list[Run]) -> list[Run]:
         """Runs of this kind at the step that they are at, or with why they failed, as far as it has to be asked for."""
+
+    def watched(self, run: Run) -> AbstractContextManager[Callable[[], Reading]]:
+        """What tells, each time that it is called, what is known of the run then; may be used in the context."""
 
     def details(self, run: Run) -> list[str]:
         """What is known of it beyond its state, in lines; on clusters the state of its pods."""
@@ -114,15 +120,6 @@ def _query(kinds: Sequence[Kind], query: Callable[[Kind], list[Run]]) -> Answers
 def age(since: datetime | None) -> str:
     """How long ago, in the largest unit that counts at least two: 95 s, 12 min, 30 h, 4 d."""
     return "?" if since is None else duration((datetime.now(UTC) - since).total_seconds())
-
-
-def duration(seconds: float) -> str:
-    """In the largest unit that counts at least two."""
-    seconds = max(0.0, seconds)
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def is_label_value(text: str) -> bool:

@@ -63,6 +63,8 @@ LAYERS: list[list[str]] = [
     ["components/run"],
     # what a person writes down, and what becomes of it: one package for Kubeflow Pipelines
     ["pipelines/plan"],
+    # a run that goes on, shown
+    ["pipelines/watch"],
     ["pipelines/recipe.py", "pipelines/lint.py", "pipelines/runs.py"],
     ["pipelines/scale.py"],
     ["pipelines/graph"],

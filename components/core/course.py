@@ -11,7 +11,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,21 +20,36 @@ from typing import Any
 from components.core.errors import UserError
 from components.core.journal import CONTEXT, read_journal, write_journal
 from components.core.ledger import Ledger, opened_ledger
+from components.core.pace import Pace, Sample
 from components.core.progress import STEP_EVENTS, EventFile
 from components.core.store import join, open_store
 
+FIRST_STEP = "open the run, import data"  # with it an attempt begins
 SECONDS_BETWEEN_READS = 1.0
-SECONDS_BETWEEN_WRITES = 5.0  # each is a request to the store
+SECONDS_BETWEEN_WRITES = 3.0  # each is a request to the store
 SILENT_AFTER_S = 60.0  # a step that goes on writes at least every half of it
+WARNINGS = 20  # of a step that are kept
 END_TIMEOUT_S = 15.0  # for a store that does not take the last word
+
+
+@dataclass(frozen=True)
+class Made:
+    """A stage that a step has made, or found again: how long it took, what it kept and dropped of its records."""
+
+    name: str
+    seconds: float
+    reused: bool
+    kept: dict[str, int]
+    dropped: dict[str, int]
 
 
 @dataclass(frozen=True)
 class Course:
     """A step as its journal entry. Times are in seconds since 1970.
 
-    `state` is running, done, failed, or stopped: ended from outside. `stage` is what it makes now, `label` what it
-    counts there (`count` of `total`, since `counting_since`, when it had `first`); `said` is its last line. `spent` is
+    `state` is running, done, failed, or stopped: ended from outside. `stage` is what it makes now, since `stage_since`,
+    `label` what it counts there (`count` of `total`, since `counting_since`, when it had `first`; `samples` are its
+    pace); `made` are its finished stages; `said` is its last line, `warnings` are the last that it gave. `spent` is
     what it has taken beside its stages.
     """
 
@@ -43,46 +58,69 @@ class Course:
     updated: float
     state: str = "running"
     stage: str = ""
+    stage_since: float = 0.0
     label: str = ""
     count: int = 0
     total: int = 0
     counting_since: float = 0.0
     first: int = 0
+    samples: Sequence[Sample] = ()
+    made: tuple[Made, ...] = ()
     said: str = ""
+    warnings: tuple[str, ...] = ()
     problem: str = ""
     remedy: str = ""
     spent: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_entry(cls, entry: dict[str, Any]) -> Course:
+        """Of a journal entry; what another version of this program wrote into it beside is passed over."""
+        known = {name: value for name, value in entry.items() if name in cls.__dataclass_fields__}
+        made = tuple(Made(**one) for one in entry.get("made", ()))
+        samples = tuple((time, count) for time, count in entry.get("samples", ()))
+        return cls(**known | {"made": made, "samples": samples, "warnings": tuple(entry.get("warnings", ()))})
 
     def after(self, event: dict[str, Any]) -> Course:
         """The course as one more event tells it."""
         match event["kind"]:
             case "stage_start":
-                return replace(self, stage=event["stage"])
-            case "stage_end" | "progress_end":
-                return replace(self, label="", count=0, total=0)
+                return replace(self, stage=event["stage"], stage_since=event["time"])
+            case "stage_end":
+                seconds = event["time"] - (self.stage_since if event["stage"] == self.stage else event["time"])
+                made = Made(event["stage"], round(seconds, 1), event["reused"], event["kept"], event["dropped"])
+                return replace(self, stage="", label="", count=0, total=0, samples=(), made=(*self.made, made))
+            case "progress_end":
+                return replace(self, label="", count=0, total=0, samples=())
             case "progress" if event["label"] == self.label:
-                return replace(self, count=event["done"], total=event["total"])
+                pace = self.pace.after(event["time"], event["done"]) if event["done"] > self.count else self.pace
+                return replace(self, count=event["done"], total=event["total"], samples=pace.samples)
             case "progress":
-                counted = {"label": event["label"], "count": event["done"], "total": event["total"]}
+                counted = {"label": event["label"], "count": event["done"], "total": event["total"], "samples": ()}
                 return replace(self, **counted, counting_since=event["time"], first=event["done"])
-            case "say" | "warn":
+            case "say":
                 return replace(self, said=event["text"])
+            case "warn":
+                kept = (*self.warnings, event["text"])[-WARNINGS:]
+                return replace(self, said=event["text"], warnings=kept)
             case "error" if self.state == "running":
                 return replace(self, state="failed", problem=event["problem"], remedy=event["remedy"])
-            case "step_end":
+            case "step_end" if self.state == "running":
                 return replace(self, state="done")
         return self
 
     @property
+    def pace(self) -> Pace:
+        return Pace(self.samples)
+
+    @property
     def text(self) -> str:
-        """As a person reads it: "judge M1: judging 60/64, 12 s left"; of a failed step problem and remedy."""
+        """As a person reads it: "judge M1: judging 60/64, 2.1/s, 12 s left"; of a failed step problem and remedy."""
         if self.state == "failed":
             return f"{self.name}: {self.problem}. {self.remedy}"
         if self.state != "running" or not self.label:
             return f"{self.name}: {self.state}" if self.state != "running" else self.name
-        made, seconds = self.count - self.first, self.updated - self.counting_since
-        left = f", {(self.total - self.count) * seconds / made:.0f} s left" if made > 0 and seconds > 0 else ""
-        return f"{self.name}: {self.label} {self.count}/{self.total}{left}"
+        pace = self.pace.text(self.total, self.updated)
+        return f"{self.name}: {self.label} {self.count}/{self.total}" + (f", {pace}" if pace else "")
 
     @property
     def silent_s(self) -> float:
@@ -143,4 +181,4 @@ def _file_name(step: str) -> str:
 
 def read_courses(root: str, run: str) -> list[Course]:
     """The courses of a run's steps, in the order in which they started; none of a run that no step has begun."""
-    return [Course(**entry) for entry in read_journal(root, run, "steps")]
+    return [Course.from_entry(entry) for entry in read_journal(root, run, "steps")]

@@ -17,10 +17,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from components.core.pace import Pace
+
 RUN_EVENTS, STEP_EVENTS = "SRLM_EVENTS", "SRLM_STEP_EVENTS"
 SECONDS_BETWEEN_LINES = 10.0
 _CONTROLS = dict.fromkeys({*range(32), *range(127, 160), *range(0xD800, 0xE000)} - {ord("\n"), ord("\t")}, "\ufffd")
-PROGRESS_LINE = re.compile(r"(.+): (\d+)/(\d+), [\d.]+/s, ")  # as Progress writes it where nobody takes events
+# as Progress writes it where nobody takes events
+PROGRESS_LINE = re.compile(r"(.+): (\d+)/(\d+), (?:starting$|[\d.]+/(?:s|min|h), )")
 
 
 _told = 0.0  # when this process said something last
@@ -84,12 +87,12 @@ class Progress:
 
     def __init__(self, label: str, total: int, done: int = 0) -> None:
         self.label, self.total, self.done = label, total, done
-        self._start, self._first = time.monotonic(), done
-        self._last_line = self._start
+        self._pace, self._last_line = Pace(), time.monotonic()
         self._show(force=True)
 
     def advance(self, count: int = 1) -> None:
         self.done += count
+        self._pace = self._pace.after(time.monotonic(), self.done)
         self._show(force=self.done >= self.total)
 
     def __enter__(self) -> Progress:
@@ -106,7 +109,5 @@ class Progress:
         now = time.monotonic()
         if force or now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            seconds = now - self._start
-            rate = (self.done - self._first) / seconds if seconds > 0 else 0.0
-            left = f"{(self.total - self.done) / rate:.0f} s left" if rate > 0 else "starting"
-            print(f"{self.label}: {self.done}/{self.total}, {rate:.2f}/s, {left}", file=sys.stderr, flush=True)
+            pace = self._pace.text(self.total, now) or "starting"
+            print(f"{self.label}: {self.done}/{self.total}, {pace}", file=sys.stderr, flush=True)

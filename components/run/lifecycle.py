@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.context import RunContext, RunData, RunState, open_step, read_context
-from components.core.course import recorded
+from components.core.course import FIRST_STEP, recorded
 from components.core.errors import UserError
 from components.core.journal import read_journal
 from components.core.ledger import spent
@@ -46,10 +46,9 @@ def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
     Returns the run's state, without models, as a KFP parameter. Raises UserError where store, registry, engine or an
     endpoint cannot be used.
     """
-    name = "open the run, import data"
-    context = replace(context, store=place_of("store", context.store, name))
-    context = replace(context, tracking_uri=place_of("tracking_uri", context.tracking_uri, name))
-    with recorded(context.store, context.run, name), step(name):
+    context = replace(context, store=place_of("store", context.store, FIRST_STEP))
+    context = replace(context, tracking_uri=place_of("tracking_uri", context.tracking_uri, FIRST_STEP))
+    with recorded(context.store, context.run, FIRST_STEP), step(FIRST_STEP):
         check_store(open_store(context.store))
         engine_of(context).check()
         check_engine(context.optional("benchmarks", BenchmarksSettings), context.engine)

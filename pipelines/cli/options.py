@@ -27,6 +27,10 @@ Store = Annotated[
     str, typer.Option(envvar="SRLM_STORE", help="s3://bucket/prefix or a folder; default: a local S3 server.")
 ]
 TrackingUri = Annotated[str, typer.Option(envvar="SRLM_TRACKING_URI", help="An MLflow server; default: a local one.")]
+RunStore = Annotated[
+    str,
+    typer.Option("--store", help="Read the run's records there (s3://bucket/prefix, a folder); ask nobody else."),
+]
 Endpoint = Annotated[str, typer.Option(help="URL for --engine endpoint; {model} stands for sft, m1, ...")]
 JudgeEndpoint = Annotated[str, typer.Option(envvar="SRLM_JUDGE_ENDPOINT", help="URL of another judge than the policy.")]
 AnnotatorEndpoint = Annotated[

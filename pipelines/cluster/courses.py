@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from components.core.course import Course, read_courses
 from components.core.errors import UserError
+from components.core.pace import duration
 from components.kubernetes.client import Cluster
 from components.kubernetes.settings import ClusterSettings
 from pipelines.cluster.reach import store_of_runs
-from pipelines.runs import Run, duration
-
-ENDED_WELL = ("finished", "succeeded", "skipped")
+from pipelines.local.records import Records
+from pipelines.runs import Run
+from pipelines.watch.reading import ENDED_WELL, Reading, of_this_attempt
 
 
 def with_steps(cluster: Cluster, runs: Sequence[Run]) -> list[Run]:
@@ -29,6 +31,17 @@ def with_steps(cluster: Cluster, runs: Sequence[Run]) -> list[Run]:
         return [not_told(run, error) for run in runs]
 
 
+@contextmanager
+def watched(cluster: Cluster, run: Run, state: Callable[[], str]) -> Iterator[Callable[[], Reading]]:
+    """What tells how far a run is, by its own records; `state` is what its system says of it. Raises UserError where
+    the store cannot be read from here."""
+    with store_of_runs(cluster, ClusterSettings()) as store:
+        if not (run.store or store):
+            raise UserError("the namespace's config map names no store", "Set SRLM_STORE, or give --store.")
+        records = Records(run.store or store, (*run.labels, run.name))
+        yield lambda: records.read(state())
+
+
 def not_told(run: Run, error: UserError) -> Run:
     """A run with a note of why its record cannot be read."""
     return replace(run, notes=(*run.notes, f"what its steps say in the store is not known: {error.problem}"))
@@ -37,7 +50,7 @@ def not_told(run: Run, error: UserError) -> Run:
 def _with_step(run: Run, store: str) -> Run:
     """The step of a run by its own record, where a store is named and a step has begun."""
     names = dict.fromkeys((*run.labels, run.name))
-    courses = next(filter(None, (read_courses(store, name) for name in names)), []) if store else []
+    courses = of_this_attempt(next(filter(None, (read_courses(store, name) for name in names)), []) if store else [])
     at = {state: [one for one in courses if one.state == state] for state in ("running", "failed")}
     if run.state == "failed" and at["failed"]:
         return replace(run, step="; ".join(course.text for course in at["failed"]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
@@ -11,9 +12,10 @@ from components.kubernetes.client import Cluster, connect
 from components.kubernetes.diagnosis import last_log_lines
 from components.kubernetes.objects import COMPONENT, RUN, selector
 from components.kubernetes.removal import free_servers, remove_job
-from pipelines.cluster.courses import with_steps
+from pipelines.cluster.courses import watched, with_steps
 from pipelines.cluster.pod_states import OLDEST, creation_failure, describe, follow_pods, pods_of
 from pipelines.runs import RECENT, Run, is_label_value
+from pipelines.watch.reading import Reading
 
 STEP = re.compile(r"^\[(\d+/\d+)\] (.+)")  # as the terminal shows the start of a step
 LOG_LINES = 500
@@ -43,6 +45,12 @@ class JobRuns:
 
     def with_steps(self, runs: list[Run]) -> list[Run]:
         return with_steps(self.cluster, runs)
+
+    def watched(self, run: Run) -> AbstractContextManager[Callable[[], Reading]]:
+        def state() -> str:
+            return next((_state(job)[0] for job in self._jobs(run.name)), "gone")
+
+        return watched(self.cluster, run, state)
 
     def _orphaned(self, run: str) -> list[Run]:
         """Servers and recipes of a run that has no Job here: Kubeflow's, or one whose Job is gone."""

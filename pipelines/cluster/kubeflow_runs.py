@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -12,11 +13,12 @@ from components.core.errors import UserError
 from components.kubernetes.client import Cluster, connect
 from components.kubernetes.objects import selector
 from components.kubernetes.removal import free_servers
-from pipelines.cluster.courses import not_told, with_steps
+from pipelines.cluster.courses import not_told, watched, with_steps
 from pipelines.cluster.job_runs import creation_failures
 from pipelines.cluster.kubeflow import KubeflowError, kfp_client, named
 from pipelines.cluster.pod_states import describe, follow_pods, pods_of
 from pipelines.runs import RECENT, Run, is_label_value
+from pipelines.watch.reading import Reading
 
 RUN_ID = "pipeline/runid"  # the label that Kubeflow gives to the pods of a run
 OVER = ("succeeded", "failed", "canceled", "skipped")
@@ -62,6 +64,10 @@ class KubeflowRuns:
             return [not_told(run, error) for run in runs]
         told = [replace(run, step=self._word_of_argo(run)) if run.state == "failed" else run for run in runs]
         return with_steps(cluster, told)
+
+    def watched(self, run: Run) -> AbstractContextManager[Callable[[], Reading]]:
+        """A long run goes on in another Kubeflow run of its name: the newest one counts."""
+        return watched(self.cluster, run, lambda: next(iter(self.find(run.name)), self._get(run.id)).state)
 
     def _word_of_argo(self, run: Run) -> str:
         """Why a Workflow failed that no step could fail: too large, past its deadline."""

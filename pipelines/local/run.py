@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from components.core.errors import UserError
@@ -27,9 +26,12 @@ from components.run.html_report import REPORT
 from pipelines.compile import compile_recipe
 from pipelines.graph.self_rewarding import parts
 from pipelines.local.services import BUCKET, services
-from pipelines.local.terminal import Screen, show_summary
+from pipelines.local.terminal import show_summary
 from pipelines.recipe import Recipe, require_local_files
 from pipelines.runs import check_run_name
+from pipelines.watch.outline import read_outline
+from pipelines.watch.reading import Steps
+from pipelines.watch.screen import Screen
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,9 @@ def execute(compiled: Path, parameters: dict[str, str], console: Console, debug:
         "SRLM_OWNER_PID": str(os.getpid()),
     }
     command = [sys.executable, "-m", "pipelines.local.execute", str(compiled), json.dumps(parameters)]
-    with (folder / "log.txt").open("ab") as log, Screen(console, count_steps(compiled)) as screen:
+    steps, error = Steps(), None
+    screen = Screen(console, folder.name, read_outline([compiled]))
+    with (folder / "log.txt").open("ab") as log, screen:
         process = subprocess.Popen(
             command, stdout=log, stderr=log, env=os.environ | environment, start_new_session=True
         )
@@ -145,30 +149,20 @@ def execute(compiled: Path, parameters: dict[str, str], console: Console, debug:
             while running:
                 running = process.poll() is None  # seen before the events are read for the last time
                 for event in events.new():
-                    screen.show(event)
+                    steps.add(event)
+                    screen.update(steps.courses())
+                    error = error or (event if event["kind"] == "error" else None)
                 if running:
                     time.sleep(0.1)
         finally:
             end(process.pid, group=True)
+            screen.update(steps.courses(running=False))
     if process.returncode:
-        raise _failure(screen, folder, debug)
+        raise _failure(error, folder, debug)
 
 
-def _failure(screen: Screen, folder: Path, debug: bool) -> UserError:
-    if screen.error is None:
+def _failure(error: dict[str, Any] | None, folder: Path, debug: bool) -> UserError:
+    if error is None:
         return UserError("the run ended before its time", f"Its log is {folder / 'log.txt'}; run again to continue.")
-    problem = f"{screen.error['step']}: {screen.error['problem']}"
-    if debug:
-        problem = f"{screen.error['trace']}\n{problem}"
-    return UserError(problem, screen.error["remedy"])
-
-
-def count_steps(compiled: Path) -> int:
-    """Steps that the compiled pipeline will run, nested pipelines included."""
-    spec = next(yaml.safe_load_all(compiled.read_text()))
-
-    def count(dag: dict[str, Any]) -> int:
-        names = [task["componentRef"]["name"] for task in dag["tasks"].values()]
-        return sum(count(spec["components"][n]["dag"]) if "dag" in spec["components"][n] else 1 for n in names)
-
-    return count(spec["root"]["dag"])
+    problem = f"{error['step']}: {error['problem']}"
+    return UserError(f"{error['trace']}\n{problem}" if debug else problem, error["remedy"])

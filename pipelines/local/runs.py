@@ -6,7 +6,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 from components.core.processes import alive, processes
 from components.core.store import home
 from pipelines.runs import RECENT, Run
+from pipelines.watch.outline import read_outline
+from pipelines.watch.reading import Reading, Steps
 
 EXECUTE = "pipelines.local.execute"  # the module that `srlm run` starts for each run
 END_TIMEOUT_S = 20.0  # for a run to end after SIGTERM
@@ -37,6 +40,19 @@ class LocalRuns:
     def with_steps(self, runs: list[Run]) -> list[Run]:
         """They have them from their events."""
         return runs
+
+    @contextmanager
+    def watched(self, run: Run) -> Iterator[Callable[[], Reading]]:
+        """By its events; its packages tell what is still to come."""
+        folder = _root() / run.name
+        outline = read_outline(sorted(folder.glob("pipeline*.yaml"), key=lambda path: (len(path.name), path.name)))
+
+        def read() -> Reading:
+            found = self.find(run.name)  # before its events are read for the last time
+            state = found[0].state if found else "gone"
+            return Reading(state, outline, Steps(events(folder)).courses(running=state == "running"))
+
+        yield read
 
     def details(self, run: Run) -> list[str]:
         errors = [event for event in events(_root() / run.name) if event["kind"] == "error"]
@@ -89,21 +105,9 @@ def _run(folder: Path, running: dict[str, int]) -> Run:
         state = "finished"
     else:
         state = "failed" if any(event["kind"] == "error" for event in emitted) else "stopped"
-    step = _step(emitted) if state in ("running", "stopped") else ""
+    going = [course for course in Steps(emitted).courses() if course.state == "running"]
+    step = ", ".join(course.text for course in going) if state in ("running", "stopped") else ""
     return Run("local", folder.name, state, datetime.fromtimestamp(since, UTC), step)
-
-
-def _step(emitted: list[dict[str, Any]]) -> str:
-    """The step that was started and not ended yet, with how far it is."""
-    step, progress = "", ""
-    for event in emitted:
-        if event["kind"] == "step_start":
-            step, progress = event["step"], ""
-        elif event["kind"] == "step_end":
-            step = progress = ""
-        elif event["kind"] == "progress":
-            progress = f" ({event['label']} {event['done']}/{event['total']})"
-    return step + (progress if step else "")
 
 
 def owners() -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from components.core import course
 from components.core.course import Course, read_courses, recorded
 from components.core.errors import UserError
-from components.core.progress import STEP_EVENTS, Progress, say
+from components.core.progress import STEP_EVENTS, Progress, emit, say, warn
 from components.core.step import step
 from components.core.store import DirectoryStore
 from components.training.launch.logs import Log
@@ -49,7 +50,7 @@ def test_a_running_step_says_how_far_it_is(tmp_path: Path) -> None:
             running = seen(tmp_path, lambda one: one.count == 60)
         assert (running.state, running.label, running.total, running.first) == ("running", "judging", 64, 4)
         assert running.said == "the judge is the policy itself"
-        assert running.text.startswith("judge M1: judging 60/64, ")
+        assert running.text == "judge M1: judging 60/64", "after a moment nothing is known of what is left"
         assert seen(tmp_path, lambda one: not one.label).text == "judge M1"  # nothing is counted any more
     (ended,) = read_courses(str(tmp_path), "run")
     assert ended.text == "judge M1: done"
@@ -57,10 +58,32 @@ def test_a_running_step_says_how_far_it_is(tmp_path: Path) -> None:
 
 
 def test_what_is_left_follows_from_the_rate() -> None:
-    """20 of 80 in 10 s after an earlier attempt's 20: 2 a second, so the 40 that are left take 20 s."""
-    running = Course("judge M1", 0.0, 30.0, label="judging", count=40, total=80, counting_since=20.0, first=20)
-    assert running.text == "judge M1: judging 40/80, 20 s left"
-    assert Course("judge M1", 0.0, 30.0, label="judging", count=20, total=80, first=20).text.endswith("20/80")
+    """After an earlier attempt's 20 and a wait for the server one every half a second: 39 in the 19.5 s after the
+    first, so the 20 that are left of 80 take 10 s."""
+    running = Course("judge M1", 0.0, 59.5).after(
+        {"kind": "progress", "label": "judging", "done": 20, "total": 80, "time": 20.0}
+    )
+    for number in range(40):
+        event = {"kind": "progress", "label": "judging", "done": 21 + number, "total": 80}
+        running = running.after(event | {"time": 40.0 + number / 2})
+    assert running.text == "judge M1: judging 60/80, 2/s, 10 s left"
+    early = Course("judge M1", 0.0, 30.0, label="judging", count=20, total=80, counting_since=20.0, first=20)
+    assert early.text.endswith("20/80")
+
+
+def test_a_course_keeps_what_was_made_dropped_and_warned_of(tmp_path: Path) -> None:
+    """And what another version has written beside is passed over."""
+    with recorded(str(tmp_path), "run", "judge M1"), step("judge M1"):
+        emit("stage_start", stage="m1/judging")
+        warn("3 of 64 judgements have no score")
+        emit("stage_end", stage="m1/judging", reused=False, kept={"judgements": 61}, dropped={"unparsed": 3})
+    entry = json.loads((tmp_path / "runs/run/steps/judge-m1.json").read_text())
+    course = Course.from_entry(entry | {"of_another_version": 1})
+    assert [(made.name, made.reused, made.kept, made.dropped) for made in course.made] == [
+        ("m1/judging", False, {"judgements": 61}, {"unparsed": 3})
+    ]
+    assert course.warnings == ("3 of 64 judgements have no score",)
+    assert course == read_courses(str(tmp_path), "run")[0]
 
 
 def test_processes_of_the_step_count_too(tmp_path: Path) -> None:
