@@ -12,6 +12,7 @@ from pathlib import Path
 
 from components.core.errors import UserError
 from components.core.hashing import file_hash
+from components.core.looking import looking
 from components.core.records import Parent
 from components.core.store import open_store
 
@@ -105,7 +106,7 @@ def _from_hub(name: str) -> Source:
     repo = f"{owner}/{data_set}"
     try:
         file = "/".join(path) or _ready_trees(repo)
-        local = hf_hub_download(repo, file, repo_type="dataset")
+        local = hf_hub_download(repo, file, repo_type="dataset", local_files_only=looking())
     except (HTTPError, EntryNotFoundError, OSError, ValueError) as error:
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
