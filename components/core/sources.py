@@ -117,9 +117,14 @@ def _from_hub(name: str) -> Source:
 
 
 def _ready_trees(repo: str) -> str:
-    from huggingface_hub import HfApi
+    """The file's name there; who only looks takes it from what was fetched before."""
+    from huggingface_hub import HfApi, snapshot_download
 
-    files = HfApi().list_repo_files(repo, repo_type="dataset")
+    if looking():
+        folder = Path(snapshot_download(repo, repo_type="dataset", local_files_only=True))
+        files = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    else:
+        files = HfApi().list_repo_files(repo, repo_type="dataset")
     trees = [file for file in files if file.endswith(_READY_TREES)]
     if len(trees) != 1:
         data = [file for file in files if _DATA_FILE.search(file)]

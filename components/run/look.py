@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from components.core.context import LOOKED_AT, RunContext, RunState
@@ -83,6 +83,10 @@ class LookedAt(RunContext):
         """The stage that another one waits for."""
         unknown = join(self.uri, "unknown", "")
         return next((one.name for one in self.found.values() if one.uri == uri), uri.removeprefix(unknown))
+
+    def plain(self) -> RunContext:
+        """The same run as one that makes its stages."""
+        return RunContext(**{one.name: getattr(self, one.name) for one in fields(RunContext)})
 
     @property
     def finished(self) -> bool:
