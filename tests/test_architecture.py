@@ -69,6 +69,8 @@ LAYERS: list[list[str]] = [
     ["pipelines/scale.py"],
     ["pipelines/graph"],
     ["pipelines/compile.py"],
+    # what a run would find in a store, and what it would take
+    ["pipelines/forecast"],
     # where it runs, and how it is asked for
     ["pipelines/compiled", "pipelines/local"],
     ["pipelines/cluster"],

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
+from components.core.looking import looking
 from components.core.progress import say
 from components.core.store import Store, StoredObject
 
@@ -35,8 +36,11 @@ def is_old(created: str) -> bool:
 
 
 def claim(store: Store) -> None:
-    """Mark the folder as used; returns once nobody removes it. What is in it is to be looked at afterwards."""
-    while True:
+    """Mark the folder as used; returns once nobody removes it. What is in it is to be looked at afterwards.
+
+    Who only looks relies on nothing, and marks nothing.
+    """
+    while not looking():
         store.write(USED, datetime.now(UTC).isoformat(timespec="seconds").encode())
         announced = store.read(REMOVAL)
         if announced is None:

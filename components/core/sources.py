@@ -12,6 +12,7 @@ from pathlib import Path
 
 from components.core.errors import UserError
 from components.core.hashing import file_hash
+from components.core.looking import looking
 from components.core.records import Parent
 from components.core.store import open_store
 
@@ -105,7 +106,7 @@ def _from_hub(name: str) -> Source:
     repo = f"{owner}/{data_set}"
     try:
         file = "/".join(path) or _ready_trees(repo)
-        local = hf_hub_download(repo, file, repo_type="dataset")
+        local = hf_hub_download(repo, file, repo_type="dataset", local_files_only=looking())
     except (HTTPError, EntryNotFoundError, OSError, ValueError) as error:
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
@@ -116,9 +117,14 @@ def _from_hub(name: str) -> Source:
 
 
 def _ready_trees(repo: str) -> str:
-    from huggingface_hub import HfApi
+    """The file's name there; who only looks takes it from what was fetched before."""
+    from huggingface_hub import HfApi, snapshot_download
 
-    files = HfApi().list_repo_files(repo, repo_type="dataset")
+    if looking():
+        folder = Path(snapshot_download(repo, repo_type="dataset", local_files_only=True))
+        files = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    else:
+        files = HfApi().list_repo_files(repo, repo_type="dataset")
     trees = [file for file in files if file.endswith(_READY_TREES)]
     if len(trees) != 1:
         data = [file for file in files if _DATA_FILE.search(file)]

@@ -24,6 +24,7 @@ from components.core.claims import claim, is_old
 from components.core.errors import UserError
 from components.core.hashing import code_version, content_hash, file_hash
 from components.core.ledger import so_far
+from components.core.looking import UnmadeStageError, looking
 from components.core.progress import Progress
 from components.core.records import Counts, File, Manifest, Parent, Record
 from components.core.settings import Settings
@@ -57,6 +58,16 @@ VERSIONS = {
 R = TypeVar("R", bound=Record)
 
 
+class UnfinishedStageError(UserError):
+    """What should be a finished stage, at `uri`, is none."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(
+            f"{uri} holds no finished stage (no {MANIFEST})", "Run the pipeline again: it makes what is missing."
+        )
+        self.uri = uri
+
+
 class Stage:
     """One stage directory, finished or in the making."""
 
@@ -71,6 +82,8 @@ class Stage:
         if self.manifest is None or is_old(self.manifest.created):
             claim(self.store)
             self.manifest = find_manifest(self.uri)
+        if self.manifest is None and looking():
+            raise UnmadeStageError(self)
         self._start = time.monotonic()
         self._attempt = f"progress/spent/{uuid.uuid4().hex[:8]}.json"
 
@@ -186,12 +199,10 @@ def require_finite(metrics: Mapping[str, float], stage: str) -> None:
 
 
 def read_manifest(uri: str) -> Manifest:
-    """The manifest of a stage that must be finished."""
+    """The manifest of a stage that must be finished; raises UnfinishedStageError where it is not."""
     manifest = find_manifest(uri)
     if manifest is None:
-        raise UserError(
-            f"{uri} holds no finished stage (no {MANIFEST})", "Run the pipeline again: it makes what is missing."
-        )
+        raise UnfinishedStageError(uri)
     return manifest
 
 

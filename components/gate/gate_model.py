@@ -32,16 +32,11 @@ def gate_model(
 
     `made` are the fields of the state that the phase made, `measured_by` is what `measure` returned.
     """
-    previous, state = RunState.from_dict(before), _state_after(before, made, measured_by)
+    state = state_after(before, made, measured_by)
     with open_step(state.run, f"gate and register {state.name.upper()}") as context:
-        settings = GateSettings(**context.recipe["gate"], registered_name=context.recipe["name"])
-        # the training itself observed something, too: DPO its held-out pairs
-        measured = [*measured_by["stages"], *filter(None, [state.judgements]), state.model]
-        candidate = GatedModel(state.model, measured, previous.measurements(), state.baselines)
-        gate = context.make(
-            f"{state.name}/gate", lambda: pass_gate(context.store, settings, candidate, context.tracking_uri)
-        )
-        _show_and_apply(context, state, measured, gate, page, metrics)
+        candidate = gated(before, state, measured_by)
+        gate = make_gate(context, state.name, candidate)
+        _show_and_apply(context, state, candidate.measured, gate, page, metrics)
         write_journal(context.store, context.run, "states", state.name, state.to_dict())  # for `resume`
         return read_decision(gate).decision, state.to_dict()
 
@@ -53,9 +48,7 @@ def register_model(
 
     Without a model in `made` it is M0.
     """
-    made = {**made, "model": made["model"] or before["data"]["base"]}
-    state = _state_after(before, made, measured_by)
-    state.baselines[state.name] = measured_by["stages"]
+    state = baseline_after(before, made, measured_by)
     with open_step(state.run, f"register {state.name.upper()}") as context:
         _show_and_apply(context, state, measured_by["stages"], "", page, metrics)
         return state.to_dict()
@@ -79,10 +72,30 @@ def compare(
     return decision.decision
 
 
-def _state_after(before: dict[str, Any], made: dict[str, Any], measured_by: dict[str, Any]) -> RunState:
+def state_after(before: dict[str, Any], made: dict[str, Any], measured_by: dict[str, Any]) -> RunState:
+    """The run's state after a model's phase; `made` and `measured_by` are as for gate_model."""
     kept = {"run": before["run"], "data": RunData(**before["data"]), "baselines": dict(before["baselines"])}
     measured = {name: measured_by[name] for name in ("evaluation", "annotation")}
     return RunState(**kept, **measured, **made | {"prompts": tuple(made.get("prompts", ()))})
+
+
+def baseline_after(before: dict[str, Any], made: dict[str, Any], measured_by: dict[str, Any]) -> RunState:
+    """The same of a model that the run starts from, M0 where `made` has none: the others are held against it, too."""
+    state = state_after(before, {**made, "model": made["model"] or before["data"]["base"]}, measured_by)
+    state.baselines[state.name] = measured_by["stages"]
+    return state
+
+
+def gated(before: dict[str, Any], state: RunState, measured_by: dict[str, Any]) -> GatedModel:
+    """The model of the state with all that measured it: its training observed something, too (DPO held-out pairs)."""
+    measured = [*measured_by["stages"], *filter(None, [state.judgements]), state.model]
+    return GatedModel(state.model, measured, RunState.from_dict(before).measurements(), state.baselines)
+
+
+def make_gate(context: RunContext, name: str, candidate: GatedModel) -> str:
+    """Returns the URI of the gate's stage."""
+    settings = GateSettings(**context.recipe["gate"], registered_name=context.recipe["name"])
+    return context.make(f"{name}/gate", lambda: pass_gate(context.store, settings, candidate, context.tracking_uri))
 
 
 def _show_and_apply(

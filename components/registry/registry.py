@@ -51,6 +51,12 @@ def register(client: MlflowClient, model: TrainedModel) -> ModelVersion:
     return client.get_model_version(model.registered_name, version.version)
 
 
+def is_registered(client: MlflowClient, model: TrainedModel) -> bool:
+    """Whether the model is there with these measurements, so that to register it would add nothing."""
+    version = _find_version(client, model)
+    return version is not None and version.tags.get(MEASURED) == json.dumps(list(model.measured))
+
+
 def source_uri(uri: str) -> str:
     """Where the model folder lies inside its stage: what `models:/name@alias` gives back.
 

@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,9 +23,10 @@ from components.core.processes import end
 from components.core.progress import RUN_EVENTS, EventFile
 from components.core.store import home, join, open_store
 from components.run.html_report import REPORT
-from pipelines.compile import compile_recipe
-from pipelines.graph.self_rewarding import parts
-from pipelines.local.services import BUCKET, services
+from pipelines.compile import write_documents
+from pipelines.forecast.look import compiled_parts
+from pipelines.local.reuse import reuse
+from pipelines.local.services import BUCKET, registry_file, services
 from pipelines.local.terminal import show_summary
 from pipelines.recipe import Recipe, require_local_files
 from pipelines.runs import check_run_name
@@ -70,16 +71,16 @@ def run_recipe(
     check_run_name(run)
     for name in ("events.jsonl", "summary.json"):  # an earlier run of this name ended otherwise
         (run_folder(run) / name).unlink(missing_ok=True)
-    packages = [run_folder(run) / f"pipeline{f'-{part}' * (part > 1)}.yaml" for part in range(1, parts(recipe) + 1)]
-    for part, path in enumerate(packages, 1):
-        compile_recipe(recipe, path, part)
-    with servers(options, console) as addresses:
-        for path in packages:
-            execute(path, options.parameters() | addresses | {"run": run}, console, debug)
-            left = open_store(join(addresses["store"], "runs", run))
-            summary, report = left.read("summary.json"), left.read(REPORT)
-            if summary is None or json.loads(summary)["stopped_by"]:
-                break
+    packages = compiled_parts(recipe)
+    compiled = [run_folder(run) / f"pipeline{f'-{part}' * (part > 1)}.yaml" for part in range(1, len(packages) + 1)]
+    for path, documents in zip(compiled, packages, strict=True):
+        write_documents(path, documents)
+    with servers(options, console, registry=False) as addresses:
+        left = open_store(join(addresses["store"], "runs", run))
+        found = options.parameters() | addresses | {"run": run}
+        if not reuse(packages, found, run_folder(run), console):
+            _execute_all(compiled, options, run, console, debug)
+        summary, report = left.read("summary.json"), left.read(REPORT)
     if summary is None:
         raise UserError(f"the run {run} left no summary", f"Its log is {run_folder(run) / 'log.txt'}.")
     write_whole(run_folder(run) / "summary.json", summary.decode())
@@ -94,6 +95,16 @@ def run_recipe(
     return result
 
 
+def _execute_all(compiled: Sequence[Path], options: RunOptions, run: str, console: Console, debug: bool) -> None:
+    """Each part of the run, until a gate stops it."""
+    with servers(options, console) as addresses:
+        for path in compiled:
+            execute(path, options.parameters() | addresses | {"run": run}, console, debug)
+            summary = open_store(join(addresses["store"], "runs", run)).read("summary.json")
+            if summary is None or json.loads(summary)["stopped_by"]:
+                break
+
+
 def new_run(name: str) -> str:
     """The name of a run that starts now; two that start in one second differ all the same."""
     return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -105,21 +116,20 @@ def run_folder(run: str) -> Path:
 
 
 @contextmanager
-def servers(options: RunOptions, console: Console) -> Iterator[dict[str, str]]:
+def servers(options: RunOptions, console: Console, registry: bool = True) -> Iterator[dict[str, str]]:
     """The pipeline parameters `store` and `tracking_uri`; local servers are started for what is not given.
 
-    The environment of this process and its children gets the local store's keys.
+    Without the `registry` no MLflow server is started for it: its URI is that of its file. The environment of this
+    process and its children gets the local store's keys.
     """
-    if options.store and options.tracking_uri:
-        yield {"store": options.store, "tracking_uri": options.tracking_uri}
+    if options.store and (options.tracking_uri or not registry):
+        yield {"store": options.store, "tracking_uri": options.tracking_uri or registry_file()}
         return
-    console.print("starting the local store (SeaweedFS) and model registry (MLflow)")
-    with services() as local:
+    console.print(f"starting the local store (SeaweedFS){' and model registry (MLflow)' * registry}")
+    with services(registry=registry) as local:
         os.environ.update({} if options.store else local.environment())
-        yield {
-            "store": options.store or f"s3://{BUCKET}/artifacts",
-            "tracking_uri": options.tracking_uri or local.tracking_uri,
-        }
+        tracking_uri = options.tracking_uri or (local.tracking_uri if registry else registry_file())
+        yield {"store": options.store or f"s3://{BUCKET}/artifacts", "tracking_uri": tracking_uri}
 
 
 def execute(compiled: Path, parameters: dict[str, str], console: Console, debug: bool) -> None:

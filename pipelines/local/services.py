@@ -32,6 +32,7 @@ BUCKET = "srlm"
 START_TIMEOUT_S = 120
 VOLUME_GRPC_OFFSET = 10000  # weed derives the volume server's second port
 STORE_HEALTH, MLFLOW_HEALTH = "/healthz", "/health"
+REGISTRY = "sqlite:///"  # and the path of the registry's file
 WEED_PORTS = (
     *("master.port", "master.port.grpc", "filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc"),
     *("admin.port", "admin.port.grpc", "debug.port"),
@@ -57,11 +58,10 @@ class Services:
     def tracking_uri(self) -> str:
         return f"http://127.0.0.1:{self.mlflow_port}"
 
-    def running(self) -> bool:
-        servers = (
-            (self.store_pid, self.store_url + STORE_HEALTH),
-            (self.mlflow_pid, self.tracking_uri + MLFLOW_HEALTH),
-        )
+    def running(self, registry: bool = True) -> bool:
+        servers = [(self.store_pid, self.store_url + STORE_HEALTH)]
+        if registry:
+            servers.append((self.mlflow_pid, self.tracking_uri + MLFLOW_HEALTH))
         return all(pid and alive(pid) and _answers(health) for pid, health in servers)
 
     def environment(self) -> dict[str, str]:
@@ -70,23 +70,27 @@ class Services:
 
 
 @contextmanager
-def services(keep: bool = False) -> Iterator[Services]:
+def services(keep: bool = False, registry: bool = True) -> Iterator[Services]:
     """The two servers, running; stopped on the way out when nobody else uses them and nobody asked to keep them.
 
-    Raises UserError where one does not start.
+    Without the `registry` the store alone, which answers in a fifth of the time. Raises UserError where one does not
+    start.
     """
     ask_directly()
     with _state() as state:
-        if not state.running() or _key() is None:
-            _stop(state)
-            _start(state)
+        if not state.running(registry) or _key() is None:
+            store_alone = not state.mlflow_pid and state.running(registry=False) and _key() is not None
+            if not store_alone:
+                _stop(state)
+            _start(state, registry)
         state.keep = state.keep or keep
         state.users.append(os.getpid())
     try:
         yield state
     finally:
         with _state() as state:
-            state.users = [pid for pid in state.users if pid != os.getpid()]
+            with suppress(ValueError):  # srlm down --force has forgotten its users
+                state.users.remove(os.getpid())  # once: who has the store may have taken the registry, too
             if not state.users and not state.keep:
                 _stop(state)
 
@@ -124,10 +128,13 @@ def _state() -> Iterator[Services]:
             write_whole(path, json.dumps(asdict(state)))
 
 
-def _start(state: Services) -> None:
+def _start(state: Services, registry: bool) -> None:
+    """What does not run yet."""
     try:
-        state.store_pid, state.store_port = _launch("store", _store_server)
-        state.mlflow_pid, state.mlflow_port = _launch("mlflow", lambda: _mlflow_server(state.environment()))
+        if not state.store_pid:
+            state.store_pid, state.store_port = _launch("store", _store_server)
+        if registry:
+            state.mlflow_pid, state.mlflow_port = _launch("mlflow", lambda: _mlflow_server(state.environment()))
     except UserError:
         _stop(state)
         raise
@@ -146,7 +153,7 @@ def _stop(state: Services) -> bool:
 
 def _left_running() -> list[int]:
     """The process groups of servers whose data lie in this folder: a killed starter has told nobody of them."""
-    ours = {_backend(), f"-dir={_data()}"}
+    ours = {registry_file(), f"-dir={_data()}"}
     groups = []
     for pid, _, command in processes():
         if not ours.isdisjoint(command):
@@ -218,7 +225,7 @@ def _mlflow_server(store: dict[str, str]) -> Server:
     """MLflow's tracking server and registry, with its artifacts in the store, which this environment describes."""
     port = free_ports(1)[0]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", _backend()]
+    command += ["--backend-store-uri", registry_file()]
     command += ["--artifacts-destination", f"s3://{BUCKET}/mlflow"]
     # Job execution would start a dozen more processes (2.9 GB instead of 0.6) that nothing here uses.
     return Server(command, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **store}, port, MLFLOW_HEALTH)
@@ -228,8 +235,9 @@ def _data() -> Path:
     return home().absolute() / "store"
 
 
-def _backend() -> str:
-    return f"sqlite:///{home().absolute()}/mlflow.db"
+def registry_file() -> str:
+    """Where the local registry keeps its data, as a URI that MLflow's client reads as it reads its server."""
+    return f"{REGISTRY}{home().absolute()}/mlflow.db"
 
 
 def _program(name: str) -> str:

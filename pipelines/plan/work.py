@@ -42,12 +42,15 @@ class Training:
         return min(whole, self.settings.max_steps or whole)
 
     @property
+    def seen(self) -> int:
+        """Examples of all steps together."""
+        steps = self.settings.max_steps
+        return int(self.steps * self.settings.batch_size if steps else self.examples * self.settings.epochs)
+
+    @property
     def total_tokens(self) -> int:
         """Of all steps together."""
-        seen = self.examples * self.settings.epochs
-        if self.settings.max_steps:
-            seen = self.steps * self.settings.batch_size
-        return int(seen * self.tokens * self.texts)
+        return int(self.seen * self.tokens * self.texts)
 
     def hours(self, shape: Shape, nodes: int, gpus: int) -> float:
         """A step lasts as long as its longest text is computed with, or as the weights are on their way."""
@@ -92,8 +95,12 @@ def generation_tokens(recipe: Recipe) -> tuple[int, int]:
 
 
 def generation_hours(recipe: Recipe, shape: Shape) -> float:
-    """Of one round: reading is bound by operations; writing by operations or by reading the weights for each token."""
-    read, written = generation_tokens(recipe)
+    """Of one round."""
+    return answering_hours(recipe, shape, *generation_tokens(recipe))
+
+
+def answering_hours(recipe: Recipe, shape: Shape, read: int, written: int) -> float:
+    """Of so many tokens: reading is bound by operations; writing by operations or by reading the weights for each."""
     replicas, gpus = recipe.serving.replicas, max(1, recipe.serving.pod.gpus)
     operation = 2 * shape.parameters / (gpus * FLOPS * UTILISATION)
     together = max(1, recipe.sampling.concurrency // replicas)

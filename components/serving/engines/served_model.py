@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from components.core.context import RunContext
 from components.core.ledger import hold
+from components.core.looking import looking
 from components.kubernetes.settings import ClusterSettings
 from components.serving.address import ANNOTATOR_KEY, JUDGE_KEY, Address, address_of
 from components.serving.description import endpoint_info
@@ -41,7 +42,8 @@ class ServedModel:
 
     def stop(self) -> None:
         """Free what the server holds; there may be none."""
-        engine_of(self.context).stop(self.context.run, self.name)
+        if not looking():
+            engine_of(self.context).stop(self.context.run, self.name)
 
 
 def engine_of(context: RunContext) -> Engine:
