@@ -39,6 +39,7 @@ LARGEST = 100_000  # values of a recipe
 SHIPPED = Path(__file__).parent / "recipes"
 PATHS = (
     "data.messages",
+    "data.demonstrations",
     "eft.file",
     "prompts.file",
     "instructions.reference",

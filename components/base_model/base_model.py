@@ -64,7 +64,7 @@ def import_model(root: str, settings: BaseModelSettings, trained: bool = True, t
     if thinks:
         _require_thoughts(settings.base, stage)
     elif trained:
-        _require_one_text(settings.base, read_records(stage.uri, "chat", ChatProblem))
+        require_one_text(settings.base, read_records(stage.uri, "chat", ChatProblem))
     return stage.manifest
 
 
@@ -77,9 +77,9 @@ def _import(stage: Stage, settings: BaseModelSettings, source: Parent, one_text:
             _convert_gguf(smollm2_gguf(), folder)
         else:
             _copy(fetch(settings, source.digest, scratch), folder)
-        problems = _set_up_chat(folder, settings)
+        problems = set_up_chat(folder, settings)
         if one_text:
-            _require_one_text(settings.base, problems)
+            require_one_text(settings.base, problems)
         counts = Counts(kept={"parameters": _count_parameters(folder)})
         manifest = stage.publish(counts, {"chat": problems} if problems else {}, folder=folder)
         prime_model_cache(stage.uri, folder)
@@ -111,7 +111,7 @@ def _copy(source: Path, folder: Path) -> None:
         shutil.copytree(source / MORE_TEMPLATES, folder / MORE_TEMPLATES)
 
 
-def _set_up_chat(folder: Path, settings: BaseModelSettings) -> list[ChatProblem]:
+def set_up_chat(folder: Path, settings: BaseModelSettings) -> list[ChatProblem]:
     """Give the model its chat template and what old readers need; returns what speaks against training with it:
     nothing, or one problem.
 
@@ -129,7 +129,8 @@ def _set_up_chat(folder: Path, settings: BaseModelSettings) -> list[ChatProblem]
     return [ChatProblem(id="chat", problem=problem)] if problem else []
 
 
-def _require_one_text(base: str, problems: Sequence[ChatProblem]) -> None:
+def require_one_text(base: str, problems: Sequence[ChatProblem]) -> None:
+    """Raises UserError where a model would be trained on another text than it is asked with."""
     if problems:
         raise UserError(
             f"what {base} would be trained on is not what it would be asked: {problems[0].problem}",

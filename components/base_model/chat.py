@@ -123,6 +123,12 @@ def _shows(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> bool:
     return all(message["content"] in text for message in messages)
 
 
+def roles_not_shown(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """What a conversation may hold that this template refuses, or leaves out without a word."""
+    asked = {"several turns": TWO_TURNS, "a system message": WITH_SYSTEM, "one role twice in a row": TWICE}
+    return [what for what, messages in asked.items() if not _shows(tokenizer, messages)]
+
+
 def answer_message(text: str, thought: str = "", form: str = "") -> dict[str, str]:
     """An answer to train on, with its thought in the `form` that `thought_form` found; without one the answer alone."""
     if form == IN_TEXT and thought:

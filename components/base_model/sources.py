@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
 from components.base_model.settings import BaseModelSettings
-from components.core.errors import UserError
+from components.core.errors import UnreachableError, UserError
 from components.core.hashing import content_hash, file_hash
 from components.core.records import Parent
 from components.core.store import S3Store
@@ -39,19 +40,48 @@ def fetch(settings: BaseModelSettings, commit: str, work: Path) -> Path:
     """A local folder with the files of a hub model or a folder's own; what S3 holds is copied below `work`."""
     folder = Path(settings.base)
     if settings.base.startswith("s3://"):
-        folder = work / "source"
-        folder.mkdir()
-        for name in _in_s3(settings.base):
-            S3Store(settings.base).download(name, folder / name)
+        folder = _from_s3(settings.base, MODEL_FILES, work / "source")
     elif not folder.is_dir():
         from huggingface_hub import snapshot_download
 
         folder = Path(snapshot_download(settings.base, revision=commit, allow_patterns=MODEL_FILES))
-    if not any(folder.glob("*.safetensors")):
+    _require_safetensors(settings.base, [path.name for path in folder.iterdir()])
+    return folder
+
+
+def fetch_descriptions(settings: BaseModelSettings, work: Path) -> Path:
+    """The same without the weights, of which no more than the names are looked at: a matter of seconds.
+
+    A folder of this machine is given as it is, weights included. Raises UserError as `identify` and `fetch` do.
+    """
+    folder = Path(settings.base)
+    if settings.base.startswith("s3://"):
+        _require_safetensors(settings.base, _in_s3(settings.base))
+        return _from_s3(settings.base, DESCRIPTIONS, work / "source")
+    if not folder.is_dir():
+        from huggingface_hub import HfApi, snapshot_download
+
+        commit = identify(settings).digest
+        _require_safetensors(settings.base, HfApi().list_repo_files(settings.base, revision=commit))
+        return Path(snapshot_download(settings.base, revision=commit, allow_patterns=DESCRIPTIONS))
+    _require_safetensors(settings.base, [path.name for path in folder.iterdir()])
+    return folder
+
+
+def _require_safetensors(base: str, names: Iterable[str]) -> None:
+    if not any(fnmatch(name, "*.safetensors") for name in names):
         raise UserError(
-            f"{settings.base} holds no safetensors weights",
+            f"{base} holds no safetensors weights",
             "Only safetensors are loaded, because pickled weights can run code: convert them first.",
         )
+
+
+def _from_s3(uri: str, patterns: Sequence[str], folder: Path) -> Path:
+    """Copies those of the model's files to `folder`, which it makes."""
+    folder.mkdir()
+    for name in _in_s3(uri):
+        if any(fnmatch(name, pattern) for pattern in patterns):
+            S3Store(uri).download(name, folder / name)
     return folder
 
 
@@ -85,7 +115,8 @@ def _hub_commit(settings: BaseModelSettings) -> str:
         if not isinstance(error, HfHubHTTPError | OSError) and not type(error).__module__.startswith("httpx"):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
+        kind = UserError if getattr(error, "response", None) is not None else UnreachableError
+        raise kind(
             f"the hub does not give {settings.base!r} ({reason})",
             "Check the id, the network and HF_TOKEN for gated models, or name a folder with the model's files.",
         ) from error

@@ -25,7 +25,22 @@ from components.core.errors import UserError
 LONGEST_LINE = 32 * 1024 * 1024
 LONGEST_ARRAY = 1024 * 1024 * 1024  # bytes of a file that is one JSON array: it is parsed in memory
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
-
+# First bytes of files that are told from JSON, and what to do about them; {name} is the file's.
+_PANDAS = (
+    "Write it as JSON Lines: "
+    "python -c \"import pandas; pandas.{read}.to_json('rows.jsonl', orient='records', lines=True)\""
+)
+_OTHERS = {
+    _PARQUET: ("a Parquet table, which is read for messages alone", _PANDAS.format(read="read_parquet({name!r})")),
+    b"PK\x03\x04": ("an Excel workbook, or another zip archive", _PANDAS.format(read="read_excel({name!r})")),
+    b"\xd0\xcf\x11\xe0": ("an old Excel workbook", _PANDAS.format(read="read_excel({name!r})")),
+    b"ARROW1": ("an Arrow table", _PANDAS.format(read="read_feather({name!r})")),
+    b"(\xb5/\xfd": ("compressed by zstd", "Unpack it (zstd -d), or compress it by gzip."),
+    b"BZh": ("compressed by bzip2", "Unpack it (bunzip2), or compress it by gzip."),
+    b"\xfd7zXZ": ("compressed by xz", "Unpack it (unxz), or compress it by gzip."),
+    b"SQLite format 3": ("an SQLite database", "Write the rows as JSON Lines: one object a line."),
+}
+_COLUMN = re.compile(r"[\w .:/()-]{1,60}")
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 # Escapes in JSON: a surrogate pair, a half of one, any other.
@@ -46,6 +61,7 @@ def read_json_lines(path: Path, name: str) -> Iterator[tuple[int, dict[str, Any]
     LONGEST_LINE bytes, or the file is damaged.
     """
     number = blank = 0
+    _refuse_others(path, name)
     try:
         with _opened(path) as stream:
             while line := stream.readline(LONGEST_LINE + 1):
@@ -53,10 +69,32 @@ def read_json_lines(path: Path, name: str) -> Iterator[tuple[int, dict[str, Any]
                 if number == 1 + blank and line.lstrip().startswith(b"["):
                     yield from _array(line + stream.read(LONGEST_ARRAY), name, number)
                 elif line.strip():
+                    if number == 1 + blank:
+                        _refuse_csv(line, name)
                     yield number, _object(line, f"{name}, line {number}")
                 blank += not line.strip()
     except (EOFError, zlib.error, OSError, UnicodeError) as error:
         raise UserError(f"{name} cannot be read beyond line {number}: {error}", "Fetch the file again.") from error
+
+
+def _refuse_others(path: Path, name: str) -> None:
+    """Raises UserError where the file's first bytes are those of a known kind that is no JSON."""
+    with path.open("rb") as stream:
+        begin = stream.read(16)
+    for magic, (kind, remedy) in _OTHERS.items():
+        if begin.startswith(magic):
+            raise UserError(f"{name} is no JSON, but {kind}", remedy.format(name=name))
+
+
+def _refuse_csv(line: bytes, name: str) -> None:
+    """Raises UserError where the first line is that of a table's columns: two or more short names, and no JSON."""
+    text = line[:10_000].decode(errors="replace").strip()
+    for separator in (",", ";", "\t", "|"):
+        columns = [column.strip().strip('"') for column in text.split(separator)]
+        if len(columns) > 1 and all(map(_COLUMN.fullmatch, columns)):
+            read = _PANDAS.format(read=f"read_csv({name!r}, sep={separator!r})")
+            listed = ", ".join(columns[:8]) + (", ..." if len(columns) > 8 else "")
+            raise UserError(f"{name} is a CSV table (its columns: {listed}), and JSON Lines are read", read)
 
 
 @contextmanager

@@ -17,3 +17,7 @@ class UserError(Exception):
     def __str__(self) -> str:
         end = "" if self.problem.endswith("\n") else ". "
         return f"{self.problem.rstrip('.')}{end}{self.remedy}"
+
+
+class UnreachableError(UserError):
+    """What was asked for may be right: who would know did not answer, from this machine and now."""

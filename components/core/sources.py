@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.core.errors import UserError
+from components.core.errors import UnreachableError, UserError
 from components.core.hashing import file_hash
 from components.core.looking import looking
 from components.core.records import Parent
@@ -109,7 +109,8 @@ def _from_hub(name: str) -> Source:
         local = hf_hub_download(repo, file, repo_type="dataset", local_files_only=looking())
     except (HTTPError, EntryNotFoundError, OSError, ValueError) as error:
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
+        kind = UserError if getattr(error, "response", None) is not None else UnreachableError
+        raise kind(
             f"{name!r} is no file here, and as a data set of the Hugging Face hub it cannot be fetched: {why}",
             "Check its name, the network and HF_TOKEN, or fetch the file by other means and give its path.",
         ) from error

@@ -30,6 +30,7 @@ from components.core.records import Counts, File, Manifest, Parent, Record
 from components.core.settings import Settings
 from components.core.spent import Spent
 from components.core.store import join, open_store
+from components.core.wrong_values import first_mistake
 
 MANIFEST = "manifest.json"
 # Part of every key. Raise a stage's number when a change of its code changes what it makes.
@@ -179,10 +180,8 @@ def find_manifest(uri: str) -> Manifest | None:
     try:
         return Manifest.model_validate_json(data) if data is not None else None
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
         raise UserError(
-            f"{join(uri, MANIFEST)} is no valid manifest: {place}: {first['msg']}",
+            f"{join(uri, MANIFEST)} is no valid manifest: {first_mistake(error)}",
             "Delete that stage's folder and run again: it is made anew.",
         ) from error
 

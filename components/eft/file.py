@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from components.core.data_files import read_json_lines
 from components.core.errors import UserError
 from components.core.hashing import short_id
+from components.core.wrong_values import first_mistake
 from components.eft.targets import Target
 from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat, parse_score
 from components.seed_data.contamination import TOO_CLOSE, EvaluationTexts
@@ -36,10 +37,8 @@ def read_judgements(path: Path, name: str) -> list[WrittenJudgement]:
         try:
             judgements.append(WrittenJudgement.model_validate(line))
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
             raise UserError(
-                f"{name}, line {number}: {field}: {first['msg']}",
+                f"{name}, line {number}: {first_mistake(error)}",
                 "Give one object a line with the texts instruction, response and judgement.",
             ) from error
     return judgements

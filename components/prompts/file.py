@@ -20,6 +20,7 @@ from components.core.hashing import short_id
 from components.core.records import Counts, Manifest, Messages, Prompt
 from components.core.sources import fetch
 from components.core.stage import Stage, parent, read_records
+from components.core.wrong_values import first_mistake
 from components.prompts.settings import PromptsSettings
 from components.seed_data.contamination import TOO_CLOSE, EvaluationTexts, read_evaluation_texts
 
@@ -108,9 +109,7 @@ def _conversation(messages: Any, where: str) -> Messages:
     try:
         read = CONVERSATION.validate_python(messages)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, ("messages", *first["loc"])))
-        raise UserError(f"{where}: {place}: {first['msg']}", FORM) from error
+        raise UserError(f"{where}: {first_mistake(error, ['messages'])}", FORM) from error
     roles = " ".join(message.role for message in read)
     if not re.fullmatch("(system )?user( assistant user)*", roles):
         raise UserError(f"{where}: its messages are by {roles.replace(' ', ', ') or 'nobody'}", FORM)

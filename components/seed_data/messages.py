@@ -1,7 +1,7 @@
-"""OpenAssistant's published forms, as one stream of messages.
+"""Human messages of every form that is read, as one stream: OpenAssistant's, and rows of chat fine-tuning.
 
-Releases come as message trees (one tree a line: `prompt` with nested `replies`) and as a flat table of messages (JSON
-Lines or Parquet). Which one a file is shows in its content and not in its name. Fields without a value may be absent.
+OpenAssistant's releases come as message trees (one tree a line: `prompt` with nested `replies`) and as a flat table of
+messages. Which form a file is of shows in its content and not in its name. Fields without a value may be absent.
 """
 
 from __future__ import annotations
@@ -14,11 +14,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from components.core.data_files import NO_UNICODE, is_parquet, read_json_lines, read_parquet_rows
 from components.core.errors import UserError
-
-PUBLISHED_FORMS = (
-    "Give OpenAssistant's message trees (*.trees.jsonl) or its flat table of messages (*.messages.jsonl or Parquet) "
-    "with message_id, parent_id, role, text, lang and rank."
-)
+from components.core.wrong_values import first_mistake
+from components.seed_data.chat_rows import COLUMNS, KNOWN_FORMS, OPEN_ASSISTANT, form_of, messages_of
 
 
 def _without_nul(text: str) -> str:
@@ -58,6 +55,7 @@ class Message(BaseModel):
     review_result: bool | None = None
     synthetic: bool | None = None
     tree_state: str | None = None
+    unusable: str | None = None  # why; no field of a file's
 
     @model_validator(mode="before")
     @classmethod
@@ -66,19 +64,43 @@ class Message(BaseModel):
         return {name: None if value != value else value for name, value in fields.items()}
 
 
-def read_messages(path: Path, name: str) -> Iterator[Message]:
+def read_messages(path: Path, name: str, language: str = "en") -> Iterator[Message]:
     """Every message of the file, each tree's root before its replies where the file holds trees.
 
-    Raises UserError, naming the file as `name` and the line or row, where something is of neither published form.
+    Rows of chat fine-tuning name no language: they are in `language`. Raises UserError, naming the file as `name` and
+    the line or row, where something is of no known form, or of another one than the first.
     """
+    form = ""
+    for where, row in _rows(path, name):
+        found = form_of(row)
+        if not (form or found):
+            problem = f"{where} is not a message of a known form: it has the fields {', '.join(row) or 'of none'}"
+            raise UserError(problem[:500], KNOWN_FORMS)
+        form = form or found
+        if found != form and (found or form != OPEN_ASSISTANT):
+            other = found or f"fields {', '.join(row)[:200]}"
+            raise UserError(f"{where} has {other}, and the rows before it {form}", "Give files of one form each.")
+        for fields in _fields(row, form, language, where):
+            yield _message(fields, where)
+
+
+def _rows(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each row with its place, as messages name it."""
     if is_parquet(path):
-        for number, row in read_parquet_rows(path, name, Message.model_fields):
-            yield _message(row, f"{name}, row {number}")
+        for number, row in read_parquet_rows(path, name, {*Message.model_fields, *COLUMNS}):
+            yield f"{name}, row {number}", row
         return
     for number, line in read_json_lines(path, name):
-        where = f"{name}, line {number}"
-        for fields in _tree_messages(line, where) if "prompt" in line else (line,):
-            yield _message(fields, where)
+        yield f"{name}, line {number}", line
+
+
+def _fields(row: dict[str, Any], form: str, language: str, where: str) -> Iterator[dict[str, Any]]:
+    """The messages of a row, with the fields of OpenAssistant's flat table."""
+    if form != OPEN_ASSISTANT:
+        yield from messages_of(row, form, language, where)
+        return
+    for fields in _tree_messages(row, where) if row.get("prompt") is not None else (row,):
+        yield fields | {"unusable": None}
 
 
 def _tree_messages(tree: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:
@@ -87,11 +109,11 @@ def _tree_messages(tree: dict[str, Any], where: str) -> Iterator[dict[str, Any]]
     while waiting:
         node, parent_id = waiting.pop()
         if not isinstance(node, dict):
-            raise UserError(f"{where}: a message of the tree is not an object", PUBLISHED_FORMS)
+            raise UserError(f"{where}: a message of the tree is not an object", KNOWN_FORMS)
         yield node | {"parent_id": parent_id, "tree_state": tree.get("tree_state")}
         replies = node.get("replies") or []
         if not isinstance(replies, list):
-            raise UserError(f"{where}: the replies of a message are not a list", PUBLISHED_FORMS)
+            raise UserError(f"{where}: the replies of a message are not a list", KNOWN_FORMS)
         waiting += [(reply, node["message_id"]) for reply in reversed(replies)]
 
 
@@ -99,8 +121,4 @@ def _message(fields: dict[str, Any], where: str) -> Message:
     try:
         return Message.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise UserError(
-            f"{where} is not a message of a published form: {field}: {first['msg']}", PUBLISHED_FORMS
-        ) from error
+        raise UserError(f"{where} is not a message of a known form: {first_mistake(error)}", KNOWN_FORMS) from error

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from components.core.errors import UserError
@@ -11,7 +14,7 @@ from components.core.records import Counts, Manifest
 from components.core.sources import Source, fetch
 from components.core.stage import Stage, parent
 from components.seed_data.contamination import read_evaluation_texts
-from components.seed_data.messages import read_messages
+from components.seed_data.messages import Message, read_messages
 from components.seed_data.settings import SeedDataSettings
 from components.seed_data.splits import Splits, split
 from components.seed_data.turns import Turns, read_turns
@@ -28,14 +31,18 @@ def make_seed_data(root: str, settings: SeedDataSettings, evaluation_texts: str 
     Splits that come out smaller than asked for are warned about. Raises UserError when the data cannot be read or a
     split is empty.
     """
-    with fetch(settings.messages, BUILT_IN) as source:
-        inputs = {"messages": source.parent()}
+    with ExitStack() as stack:
+        sources = _fetch(settings, stack)
+        inputs = {role: source.parent() for role, source in sources.items()}
         inputs |= {"evaluation_texts": parent(evaluation_texts)} if evaluation_texts else {}
         stage = Stage(root, "seed_data", settings, inputs)
         if stage.manifest:
             return stage.manifest
-        turns, splits = _select(source, settings, evaluation_texts)
-    _check_sizes(source.name, turns, splits, settings)
+        turns, splits = _select(sources.values(), settings, evaluation_texts)
+    if problem := _too_few(sources["messages"].name, turns, splits, settings):
+        raise problem
+    if short := _short(splits, settings):
+        warn(f"seed data: fewer prompts than asked for: {'; '.join(short)}")
     requested = {f"{name}_asked": size for name, size in _requested(settings).items()}
     return stage.publish(
         _counts(turns, splits),
@@ -44,18 +51,47 @@ def make_seed_data(root: str, settings: SeedDataSettings, evaluation_texts: str 
     )
 
 
-def describe(messages: str, settings: SeedDataSettings) -> Counts:
-    """What the stage would make of `messages`, without writing anything; `kept` holds the splits' sizes, 0 included."""
-    with fetch(messages, BUILT_IN) as source:
-        return _counts(*_select(source, settings))
+@dataclass(frozen=True)
+class Description:
+    """What the stage would make: `counts.kept` holds the splits' sizes, 0 included, `requested` those that the recipe
+    asks for; `problem` is the error with which a run would end here."""
+
+    counts: Counts
+    requested: dict[str, int]
+    short: list[str]
+    problem: UserError | None
 
 
-def _select(source: Source, settings: SeedDataSettings, evaluation_texts: str = "") -> tuple[Turns, Splits]:
-    turns = read_turns(read_messages(source.path, source.name), settings.language, settings.turns)
-    if not turns.read:
-        raise UserError(f"{source.name} holds no messages", "Check that it is the right file and that it is whole.")
+def describe(settings: SeedDataSettings) -> Description:
+    """What the stage would make, without writing anything. Raises UserError where the data cannot be read."""
+    with ExitStack() as stack:
+        sources = _fetch(settings, stack)
+        turns, splits = _select(sources.values(), settings)
+        problem = _too_few(sources["messages"].name, turns, splits, settings)
+    requested = _requested(settings) | {"eft": settings.eft_prompts or 0}
+    return Description(_counts(turns, splits), requested, _short(splits, settings), problem)
+
+
+def _fetch(settings: SeedDataSettings, stack: ExitStack) -> dict[str, Source]:
+    """The data files by their role among the stage's inputs, there until the stack is closed."""
+    names = {"messages": settings.messages, "demonstrations": settings.demonstrations}
+    return {role: stack.enter_context(fetch(name, BUILT_IN)) for role, name in names.items() if name}
+
+
+def _select(sources: Iterable[Source], settings: SeedDataSettings, evaluation_texts: str = "") -> tuple[Turns, Splits]:
+    turns = read_turns(_messages(sources, settings.language), settings.language, settings.turns)
     evaluation = read_evaluation_texts(evaluation_texts) if evaluation_texts else None
     return turns, split(turns.prompts, settings, evaluation, turns.conversations)
+
+
+def _messages(sources: Iterable[Source], language: str) -> Iterator[Message]:
+    for source in sources:
+        empty = True
+        for message in read_messages(source.path, source.name, language):
+            empty = False
+            yield message
+        if empty:
+            raise UserError(f"{source.name} holds no messages", "Check that it is the right file and that it is whole.")
 
 
 def _counts(turns: Turns, splits: Splits) -> Counts:
@@ -77,19 +113,25 @@ def _requested(settings: SeedDataSettings) -> dict[str, int]:
     }
 
 
-def _check_sizes(file: str, turns: Turns, splits: Splits, settings: SeedDataSettings) -> None:
-    """Warns where a split is smaller than asked for; raises UserError where one is empty."""
-    sizes, requested = Counter(splits.sizes()), _requested(settings)
-    short = [f"{sizes[name]} of {size} for {name}" for name, size in requested.items() if sizes[name] < size]
-    if any(size and not sizes[name] for name, size in requested.items()):
-        reasons = ", ".join(f"{count} {reason}" for reason, count in turns.dropped.most_common(3)) or "none"
-        raise UserError(
-            f"{file} gives {len(turns.prompts)} usable prompts out of {turns.read} messages, and with them "
-            f"{'; '.join(short)} (most messages dropped: {reasons})",
-            _remedy(turns, settings),
-        )
-    if short:
-        warn(f"seed data: fewer prompts than asked for: {'; '.join(short)}")
+def _short(splits: Splits, settings: SeedDataSettings) -> list[str]:
+    """Splits that come out smaller than asked for, e.g. "16 of 3,200 for ift"."""
+    sizes = Counter(splits.sizes())
+    return [
+        f"{sizes[name]:,} of {size:,} for {name}" for name, size in _requested(settings).items() if sizes[name] < size
+    ]
+
+
+def _too_few(file: str, turns: Turns, splits: Splits, settings: SeedDataSettings) -> UserError | None:
+    """Why nothing can be trained on, or measured with, these data: a split is empty."""
+    sizes = Counter(splits.sizes())
+    if all(sizes[name] or not size for name, size in _requested(settings).items()):
+        return None
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in turns.dropped.most_common(3)) or "none"
+    return UserError(
+        f"{file} gives {len(turns.prompts):,} usable prompts out of {turns.read:,} messages, and with them "
+        f"{'; '.join(_short(splits, settings))} (most messages dropped: {reasons})",
+        _remedy(turns, settings),
+    )
 
 
 def _remedy(turns: Turns, settings: SeedDataSettings) -> str:
@@ -97,7 +139,8 @@ def _remedy(turns: Turns, settings: SeedDataSettings) -> str:
     if ranked < 2:
         return (
             f"{ranked} prompts in {settings.language!r} have {settings.min_replies} ranked replies: use a file with "
-            "human ranks (such as OpenAssistant's ready trees), or change data.language or data.min_replies."
+            "human ranks (OpenAssistant's ready trees, or prompt, chosen and rejected) as data.messages and this one "
+            "as data.demonstrations, or change data.language or data.min_replies."
         )
     if settings.eft_prompts is None:
         return (

@@ -11,9 +11,12 @@ class SeedDataSettings(Settings):
     """Which human data starts the run, and how much of it (the sizes are those of Yuan et al. 2024, section 3.1.1)."""
 
     # The content counts, by its digest, and not the place from which it was read.
-    non_key_fields: ClassVar[frozenset[str]] = frozenset({"messages"})
+    non_key_fields: ClassVar[frozenset[str]] = frozenset({"messages", "demonstrations"})
 
     messages: str = Field(description="path, s3://bucket/key, builtin:demo, or hub data set owner/name[/path/in/repo]")
+    demonstrations: str | None = Field(
+        None, description="more prompts, with an answer each that nobody ranked, for IFT; a file as for messages"
+    )
     language: str = Field("en", min_length=1, description="OpenAssistant's code of the language to keep")
     turns: Literal["first", "all"] = Field(
         "first",

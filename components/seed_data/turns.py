@@ -77,6 +77,8 @@ def read_turns(messages: Iterable[Message], language: str, which: str = "first")
 
 def _unusable(message: Message, language: str) -> str | None:
     """Why the message can be no part of a conversation, as far as it shows by itself."""
+    if message.unusable:
+        return message.unusable
     root = message.parent_id is None
     says_language = message.role != "system" or message.lang is not None
     reasons = {

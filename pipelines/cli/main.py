@@ -17,7 +17,7 @@ from rich.table import Table
 from components.core.errors import UserError
 from components.core.hashing import code_version
 from components.core.progress import visible
-from pipelines.cli import deploy, garbage, init, report, runs, submit, use, watch
+from pipelines.cli import check, deploy, garbage, init, report, runs, submit, use, watch
 from pipelines.cli.options import (
     AnnotatorEndpoint,
     AnnotatorModel,
@@ -152,13 +152,14 @@ def compile_(
 @app.command()
 def data(
     messages: Annotated[
-        str, typer.Argument(help="OpenAssistant messages: a path, s3://, hub id; default: the recipe's own.")
+        str, typer.Argument(help="Human messages: a path, s3://, hub id; default: the recipe's own.")
     ] = "",
     recipe: Annotated[str, typer.Option(help="The recipe whose sizes and language count.")] = "demo",
     overrides: Overrides = [],  # noqa: B006
     debug: Debug = False,
 ) -> None:
-    """Show what a recipe would take from a file of human messages, with everything dropped by reason.
+    """Show what a recipe would take from a file of human messages, with everything dropped by reason. Exit code 2
+    where a run would end for want of data.
 
     Example: srlm data messages.jsonl.gz --recipe llama3-8b
     """
@@ -166,16 +167,19 @@ def data(
     from pipelines.recipe import load_recipe
 
     settings = load_recipe(recipe, overrides).data
-    messages = messages or settings.messages
-    counts = describe(messages, settings)
-    table = Table(title=messages, title_justify="left")
+    settings = settings.model_copy(update={"messages": messages or settings.messages})
+    found = describe(settings)
+    table = Table(title=settings.messages, title_justify="left")
     table.add_column("what")
     table.add_column("count", justify="right")
-    for name, count in counts.kept.items():
-        table.add_row(f"kept: {name}", f"{count:,}")
-    for reason, count in counts.dropped.items():
+    for name, count in found.counts.kept.items():
+        wanted = found.requested.get(name)
+        table.add_row(f"kept: {name}", f"{count:,} of {wanted:,}" if wanted else f"{count:,}")
+    for reason, count in found.counts.dropped.items():
         table.add_row(f"dropped: {reason}", f"{count:,}")
     console.print(table)
+    if found.problem:
+        raise found.problem
 
 
 @app.command()
@@ -307,6 +311,7 @@ def down(
 
 
 app.add_typer(init.commands)
+app.add_typer(check.commands)
 app.add_typer(submit.commands)
 app.add_typer(use.commands)
 app.add_typer(deploy.commands)

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 RunName = Annotated[str, typer.Argument(help="The run's name, or Kubeflow's id of it.")]
-MARKS = {"ok": "[green]ok[/green]    ", "broken": "[red]BROKEN[/red]", "unknown": "[yellow]?[/yellow]     "}
+MARKS = {
+    "ok": "[green]ok[/green]    ",
+    "warning": "[yellow]lacks[/yellow] ",
+    "broken": "[red]BROKEN[/red]",
+    "unknown": "[yellow]?[/yellow]     ",
+}
 
 
 @commands.command()

@@ -18,11 +18,10 @@ from components.kubernetes.removal import TRAIN_JOBS
 from components.kubernetes.settings import ClusterSettings
 from components.registry.client import check_tracking
 from components.serving.address import Address
-from components.serving.conformance import NEEDED, examine
 from pipelines.cluster.kubeflow import ENDPOINT, NoKubeflowError, kfp_client
 from pipelines.cluster.named_objects import CHART, check_named_objects
 from pipelines.cluster.permissions import PERSON, PERSON_TRAINING, RUN, TRAINING, missing_of, own_missing
-from pipelines.local.doctor import Finding, broken, check_machine, ok, unknown
+from pipelines.local.doctor import Finding, broken, check_machine, check_server, ok, unknown
 
 ON_CLUSTER = ("cluster", "permissions", "gpus", "trainer", "images")
 
@@ -74,14 +73,7 @@ class Doctor:
         if not self.endpoint:
             yield unknown("no endpoint is given", "Give it with --endpoint URL.")
             return
-        for ability in examine(self.endpoint):
-            text = f"{ability.name}{f': {ability.seen}' if ability.seen else ''}"
-            if ability.state == "yes":
-                yield ok(text)
-            else:
-                lacking = f"{'does not: ' if ability.state == 'no' else ''}{text}"
-                needed = ability.state == "no" and ability.name in NEEDED
-                yield Finding("broken" if needed else "unknown", lacking, ability.without)
+        yield from check_server(self.endpoint)
 
     def _check_cluster(self) -> Iterator[Finding]:
         from kubernetes.client import VersionApi

@@ -1,4 +1,5 @@
-"""What a check of `srlm doctor` finds, and the checks of this machine: they serve who has no cluster yet."""
+"""What a check of `srlm doctor` or `srlm check` finds; the checks of this machine, which serve who has no cluster yet,
+and of a server of models."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from components.core.store import home
+from components.serving.address import Address
+from components.serving.conformance import NEEDED, examine
 
 INSTALL = "pip install 'self-rewarding-pipelines[local]'"
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "fastapi", "uvicorn", "mlflow")
@@ -22,7 +25,7 @@ GB = 10**9
 class Finding:
     """One line: `unknown` is what could not be queried or is not used here; a remedy says what to do."""
 
-    state: Literal["ok", "broken", "unknown"]
+    state: Literal["ok", "warning", "broken", "unknown"]
     text: str
     remedy: str = ""
 
@@ -33,6 +36,10 @@ def ok(text: str) -> Finding:
 
 def broken(text: str, remedy: str) -> Finding:
     return Finding("broken", text, remedy)
+
+
+def warning(text: str, remedy: str = "") -> Finding:
+    return Finding("warning", text, remedy)
 
 
 def unknown(text: str, remedy: str = "") -> Finding:
@@ -49,20 +56,44 @@ def check_machine() -> Iterator[Finding]:
     yield _memory()
 
 
-def _disk() -> Finding:
+def check_server(address: Address) -> Iterator[Finding]:
+    """What a server of models can do of what runs ask. Raises UserError where it answers nothing."""
+    for ability in examine(address):
+        text = f"{ability.name}{f': {ability.seen}' if ability.seen else ''}"
+        if ability.state == "yes":
+            yield ok(text)
+        elif ability.state == "unknown":
+            yield unknown(text, ability.without)
+        else:
+            state: Literal["broken", "warning"] = "broken" if ability.name in NEEDED else "warning"
+            yield Finding(state, f"does not: {text}", ability.without)
+
+
+def free_disk() -> tuple[float, Path]:
+    """GB that are free where runs leave their files, and where that is."""
     target = home().absolute()
     existing = next(folder for folder in (target, *target.parents) if folder.exists())
-    free = shutil.disk_usage(existing).free / GB
+    return shutil.disk_usage(existing).free / GB, target
+
+
+def free_memory() -> float | None:
+    """GB of the machine, of which a container may have less; None where it is not told."""
+    path = Path("/proc/meminfo")
+    if not path.exists():
+        return None
+    lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    return int(lines["MemAvailable"].split()[0]) * 1024 / GB
+
+
+def _disk() -> Finding:
+    free, target = free_disk()
     text = f"{free:.0f} GB free for {target}"
     return ok(text) if free >= DISK else broken(f"only {text}", f"Free {DISK} GB, or set SRLM_HOME to another disk.")
 
 
 def _memory() -> Finding:
-    """Of the machine; a container may have less."""
-    path = Path("/proc/meminfo")
-    if not path.exists():
+    free = free_memory()
+    if free is None:
         return unknown("how much memory is free is not known here")
-    lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
-    free = int(lines["MemAvailable"].split()[0]) * 1024 / GB
     text = f"{free:.1f} GB of memory available"
     return ok(text) if free >= MEMORY else broken(f"only {text}", f"Close something: the demo takes about {MEMORY} GB.")

@@ -19,9 +19,11 @@ CHARACTERS = 4  # of English in a token, about; a recipe has no tokenizer
 GB = 1e9
 
 
-def mistakes(recipe: Recipe) -> list[str]:
-    """Each with the settings that do not fit, and what would; else they show days after the run has begun."""
-    shape = shape_of(recipe.model.base)
+def mistakes(recipe: Recipe, shape: Shape | None = None) -> list[str]:
+    """Each with the settings that do not fit, and what would; else they show days after the run has begun.
+
+    `shape` is the model's, where it is known better than by the name of its base."""
+    shape = shape or shape_of(recipe.model.base)
     found = [*_batches(recipe), *_contexts(recipe, shape), *_judge_prompts(recipe), *_training_texts(recipe)]
     found += [*_pods(recipe), *_gate(recipe), *_without_ift(recipe)]
     return found + (list(_sizes(recipe, shape)) if shape else [])

@@ -40,8 +40,11 @@ def training_disk(recipe: Recipe) -> float:
     return training_bytes(FP32 * parameters, parameters, recipe.resources.nodes)
 
 
-def run_disk(recipe: Recipe) -> float:
-    """Of a pod that does all of a run: it keeps what is imported and each model that it trains."""
-    parameters = parameters_of(recipe)
+def run_disk(recipe: Recipe, parameters: int = 0) -> float:
+    """Of a pod (or a machine) that does all of a run: it keeps what is imported and each model that it trains.
+
+    `parameters` are M0's where they are known by other means; then it is taken to be all that is imported.
+    """
+    imported = 2 * FP32 * parameters or import_disk(recipe)
     models = recipe.rounds + (2 if recipe.data.ift else 1)
-    return (import_disk(recipe) + parameters * (FP32 * models + CHECKPOINT)) if import_disk(recipe) else 0
+    return imported + (parameters or parameters_of(recipe)) * (FP32 * models + CHECKPOINT) if imported else 0

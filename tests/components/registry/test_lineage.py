@@ -107,7 +107,7 @@ def test_a_stage_that_is_no_longer_what_the_model_was_made_from_says_so(chain: d
     )
     open_store(chain["prompts"]).write("manifest.json", b"{}")
     problems = {one.role: one.problem for one in lineage(chain["m2"]) if one.problem}
-    broken = f"{chain['prompts']}/manifest.json is no valid manifest: stage: Field required"
+    broken = f"{chain['prompts']}/manifest.json is no valid manifest: stage: is missing"
     assert problems == {"pairs": "is now other", "prompts": broken}
     assert lineage(chain["m2"], "registered")[0].problem.startswith("is now ")
 

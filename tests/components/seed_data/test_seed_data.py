@@ -97,7 +97,7 @@ def test_identity_is_the_content_and_not_the_place(ten, tmp_path):
 
 
 def test_describe_counts_the_same_and_writes_nothing(ten, tmp_path):
-    described = describe(ten, settings(ten))
+    described = describe(settings(ten)).counts
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.jsonl"]
     assert described == make_seed_data(str(tmp_path / "store"), settings(ten)).counts
 
@@ -106,7 +106,7 @@ def test_fewer_than_asked_for_is_a_warning(ten, tmp_path, capsys):
     """Ten prompts, 2 + 3 reserved: 5 are left for the 3,200 of IFT."""
     manifest = make_seed_data(str(tmp_path), settings(ten, ift=3200))
     assert (manifest.counts.kept["ift"], manifest.metrics["ift_asked"]) == (5, 3200)
-    assert "5 of 3200 for ift" in capsys.readouterr().err
+    assert "5 of 3,200 for ift" in capsys.readouterr().err
 
 
 def test_an_empty_split_says_what_to_lower(ten, tmp_path):
@@ -140,7 +140,7 @@ def test_an_empty_file_is_one_error(content, tmp_path):
 
 def test_the_data_that_ships_with_the_package_is_clean():
     """64 prompts, 3 or 4 replies each, all ranked: nothing but IFT's unused replies is dropped."""
-    counts = describe("builtin:demo", settings("builtin:demo", ift=40, eft_prompts=16, eval_prompts=8))
+    counts = describe(settings("builtin:demo", ift=40, eft_prompts=16, eval_prompts=8)).counts
     assert {name: counts.kept[name] for name in ("ift", "eft", "eval")} == {"ift": 40, "eft": 16, "eval": 8}
     assert set(counts.dropped) == {"reply: IFT takes the best one alone"}
 
@@ -148,7 +148,7 @@ def test_the_data_that_ships_with_the_package_is_clean():
 @pytest.mark.skipif(not FLAT.exists(), reason="the OpenAssistant sample is not beside this checkout")
 def test_a_released_table_of_ranked_prompts():
     """604 prompts with 1,989 replies, all ranked: 400 + 150 + 54 = 604."""
-    counts = describe(str(FLAT), settings(str(FLAT), ift=400, eft_prompts=150, eval_prompts=54))
+    counts = describe(settings(str(FLAT), ift=400, eft_prompts=150, eval_prompts=54)).counts
     assert [counts.kept[name] for name in ("ift", "eft", "eval")] == [400, 150, 54]
     assert messages_in(counts) == 604 + 1989
 
@@ -156,6 +156,6 @@ def test_a_released_table_of_ranked_prompts():
 @pytest.mark.skipif(not TREES.exists(), reason="the OpenAssistant sample is not beside this checkout")
 def test_released_trees_of_all_states_and_languages():
     """1,552 messages, 52 of them second copies; 48 finished English trees have ranks: 20 + 20 + 8 = 48."""
-    counts = describe(str(TREES), settings(str(TREES), ift=20, eft_prompts=20, eval_prompts=8))
+    counts = describe(settings(str(TREES), ift=20, eft_prompts=20, eval_prompts=8)).counts
     assert [counts.kept[name] for name in ("ift", "eft", "eval")] == [20, 20, 8]
     assert messages_in(counts) == 1552
