@@ -9,8 +9,8 @@ from components.core.context import RunContext, RunData, RunState, open_step
 from components.core.journal import write_journal
 from components.core.page import Table, write_page
 from components.core.records import Check
-from components.core.stage import read_records
-from components.gate.gate import GatedModel, compare_models, pass_gate, read_decision
+from components.core.stage import read_manifest, read_records
+from components.gate.gate import GatedModel, compare_models, labels_of, pass_gate, read_decision
 from components.gate.register import apply_verdict
 from components.gate.settings import GatePolicy, GateSettings
 from components.gate.verdict import verdict_lines, verdict_table
@@ -37,7 +37,10 @@ def gate_model(
         settings = GateSettings(**context.recipe["gate"], registered_name=context.recipe["name"])
         # the training itself observed something, too: DPO its held-out pairs
         measured = [*measured_by["stages"], *filter(None, [state.judgements]), state.model]
-        candidate = GatedModel(state.model, measured, previous.measurements(), state.baselines)
+        if read_manifest(state.model).stage != "dpo":
+            settings = settings.of_first_model()
+        labels = labels_of(context.store, context.run, state.name) if settings.asks_people() else []
+        candidate = GatedModel(state.model, measured, previous.measurements(), state.baselines, labels)
         gate = context.make(
             f"{state.name}/gate", lambda: pass_gate(context.store, settings, candidate, context.tracking_uri)
         )

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.metrics.statistics import Metric, Rows, divided
+from components.metrics.wilson import wilson
 
 Observed = Mapping[str, tuple[float, ...]]  # a metric's values by item
 Floats = NDArray[np.float64]
@@ -49,6 +50,8 @@ def interval(metric: Metric, observed: Observed, how: Resampling) -> Estimate:
     if metric.published:
         return _published([observed], how)
     rows = _rows(observed, sorted(observed))
+    if metric.labelled:
+        return Estimate(*wilson(rows.reshape(-1, 2), how.confidence))
     resampled = metric.resampled or metric.statistic
     return _estimate(
         lambda drawn: metric.statistic(rows[drawn]),

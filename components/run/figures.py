@@ -10,12 +10,13 @@ from components.metrics.statistics import HEADLINE, METRICS
 from components.run.charts import Chart, Point, with_interval
 
 SHARES = {"parse_rate", "pairwise_accuracy", "exact_match", "win_rate", "lc_win_rate", "net_win", "exact_answers"}
-SHARES |= {"round_parse_rate", "round_score_tie_rate", "held_out_accuracy"}
+SHARES |= {"round_parse_rate", "round_score_tie_rate", "held_out_accuracy", "human_agreement"}
 HELD_OUT = ("held_out_margin", "held_out_accuracy", "held_out_loss")
 BY_MODEL = {
     "win_rate": "win rate",
     "lc_win_rate": "length-controlled win rate",
     "pairwise_accuracy": "accuracy as a judge",
+    "human_agreement": "agreement with people's labels",
     "exact_answers": "right answers",
     "answer_length": "length of answers",
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.context import RunContext
+from components.core.page import PAGE_STYLE
 from components.core.store import join, open_store
 from components.run.charts import Chart, draw
 from components.run.sections import sections
@@ -41,4 +42,5 @@ def render(context: RunContext, summary: Mapping[str, Any]) -> str:
     outcome, parts = sections(context, summary)
     shown = [part for part in parts if part.notes or part.charts or part.tables or part.examples]
     template = environment.from_string(TEMPLATE.read_text())
-    return template.render(run=context.run, recipe=context.recipe, outcome=outcome, sections=shown, svg=svg)
+    said = {"run": context.run, "recipe": context.recipe, "outcome": outcome, "sections": shown}
+    return template.render(said, svg=svg, style=PAGE_STYLE)

@@ -69,9 +69,16 @@ def report(
 @contextmanager
 def store_of(run: str, store: str) -> Iterator[str]:
     """The root of the store that has the run; the local one is started. Raises UserError where it has no such run."""
+    with addresses_of(run, store, "not asked" if store else "") as addresses:
+        yield addresses["store"]
+
+
+@contextmanager
+def addresses_of(run: str, store: str, tracking_uri: str) -> Iterator[dict[str, str]]:
+    """The same with the registry: `store` and `tracking_uri`; local ones are started for what is not given."""
     from pipelines.local.run import RunOptions, servers
 
-    with servers(RunOptions(store, tracking_uri="not asked" if store else ""), console) as addresses:
+    with servers(RunOptions(store, tracking_uri), console) as addresses:
         root = addresses["store"]
         runs = open_store(join(root, "runs"))
         if runs.read(f"{run}/{CONTEXT}") is None:
@@ -80,4 +87,4 @@ def store_of(run: str, store: str) -> Iterator[str]:
                 f"the store {root} has no run {run!r}" + (f" (did you mean {close[0]}?)" if close else ""),
                 "srlm status lists the runs; --store names another store.",
             )
-        yield root
+        yield addresses
