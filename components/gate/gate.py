@@ -106,7 +106,8 @@ def pass_gate(
     if stage.manifest:
         return stage.manifest
     verdict = _decide_against(champion, candidate, settings)
-    if verdict.decision == "promote" and settings.sign_off == "required":
+    passes = verdict.decision == "promote" and digest != read_manifest(candidate.model).digest
+    if passes and settings.sign_off == "required":
         verdict = replace(verdict, reasons=[*verdict.reasons, WAITS])
     return _publish(stage, candidate, verdict, digest)
 

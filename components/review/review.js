@@ -56,7 +56,7 @@
     keep();
     if (focus) {
       items[kept.at].focus({ preventScroll: true });
-      window.scrollTo(0, 0);
+      items[kept.at].scrollIntoView();
     }
   }
 
