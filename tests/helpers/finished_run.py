@@ -42,8 +42,8 @@ class Number(Settings):
     number: int
 
 
-def make_finished_run(store: Path, **changes: Any) -> RunContext:
-    """The run's context; `changes` are fields of it."""
+def make_finished_run(store: Path, gain: int = 10, **changes: Any) -> RunContext:
+    """The run's context; `changes` are fields of it. M2 wins `gain` instructions more than M1."""
     recipe = {"name": "toy", "description": HOSTILE, "gate": {"improve": {"win_rate": 0.0}, "resamples": 200}}
     where = dict.fromkeys(("tracking_uri", "endpoint", "judge_endpoint", "annotator_endpoint"), "")
     fields = {"engine": "embedded", "worker_image": "w", "trainer_image": "t", "engine_image": ""} | where | changes
@@ -70,7 +70,7 @@ def make_finished_run(store: Path, **changes: Any) -> RunContext:
     models = {"m1": "m1/sft", "m2": "m2/dpo"}
     for number, (name, stage) in enumerate(models.items(), 1):
         uri = made(context, stage, {"curve": curve}, Counts(kept={"pairs": number}))
-        _note_model(context, name, uri, wins=10 + 10 * number, gate=_gate(context, name))
+        _note_model(context, name, uri, wins=20 + gain * (number - 1), gate=_gate(context, name))
     return context
 
 
