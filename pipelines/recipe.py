@@ -287,20 +287,20 @@ def changes(recipe: Recipe) -> dict[str, list[str]]:
         return {}
     raw = yaml.safe_load((SHIPPED / f"{recipe.name}.yaml").read_text())
     _read_files(raw, SHIPPED)
-    shipped, here = (_flat(one.to_dict()) for one in (Recipe.model_validate(raw), recipe))
+    shipped, here = (flat(one.to_dict()) for one in (Recipe.model_validate(raw), recipe))
     both = {name: (shipped.get(name), here.get(name)) for name in sorted(shipped | here)}
     differ = {name: values for name, values in both.items() if not _same(name, *values)}
-    told = {name: values for name, values in differ.items() if differ.get(_taken_from(name)) != values}
+    told = {name: values for name, values in differ.items() if differ.get(taken_from(name)) != values}
     return {name: ["-" if one is None else str(one) for one in values] for name, values in told.items()}
 
 
-def _flat(section: dict[str, Any], before: str = "") -> dict[str, Any]:
+def flat(section: dict[str, Any], before: str = "") -> dict[str, Any]:
     """Values by dotted name."""
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, value in section.items():
         inside = isinstance(value, dict) and value
-        flat |= _flat(value, f"{before}{name}.") if inside else {f"{before}{name}": value}
-    return flat
+        found |= flat(value, f"{before}{name}.") if inside else {f"{before}{name}": value}
+    return found
 
 
 def _same(name: str, shipped: Any, here: Any) -> bool:
@@ -310,7 +310,7 @@ def _same(name: str, shipped: Any, here: Any) -> bool:
     return bool(shipped == here)
 
 
-def _taken_from(name: str) -> str:
+def taken_from(name: str) -> str:
     """The setting that this one follows unless it is set itself; "" where it follows none."""
     if name.endswith(".seed"):
         return "seed"

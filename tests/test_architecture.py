@@ -58,8 +58,8 @@ LAYERS: list[list[str]] = [
     # a model measured, a model trained
     ["components/evaluation", "components/training/sft", "components/training/dpo"],
     ["components/training/launch"],
-    # what its figures decide; how a run begins, ends, and is reported
-    ["components/gate"],
+    # what people say of it, what its figures decide; how a run begins, ends, and is reported
+    ["components/review", "components/gate"],
     ["components/run"],
     # what a person writes down, and what becomes of it: one package for Kubeflow Pipelines
     ["pipelines/plan"],

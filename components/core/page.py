@@ -9,6 +9,7 @@ from pathlib import Path
 
 from components.core.records import Counts
 
+PAGE_STYLE = Path(__file__).with_name("page.css").read_text()  # of whole pages: the report and its like
 STYLE = """
 :root { color-scheme: light dark }
 body { font: 14px/1.4 system-ui, sans-serif; margin: 12px; overflow-wrap: anywhere }

@@ -182,7 +182,7 @@ class Observation(Record):
 class Check(Record):
     """One rule of the gate on one model. `outcome` is unknown where too little was measured to prove anything."""
 
-    rule: Literal["floor", "ceiling", "regression", "growth", "improvement", "baseline"]
+    rule: Literal["floor", "ceiling", "regression", "growth", "improvement", "baseline", "demand"]
     metric: str
     outcome: Literal["pass", "fail", "unknown"]
     value: float | None
@@ -256,6 +256,15 @@ class EvaluationText(Record):
 
     set: str = Field(description="which evaluation it belongs to, as the report names it")
     text: str
+
+
+class Label(Record):
+    """What a person said of one item of a review: a choice between two answers, or a score; `id` is item and person."""
+
+    item: str
+    labeller: str
+    choice: Literal["first", "second", "tie"] | None = None
+    score: FiniteFloat | None = None
 
 
 class CurvePoint(Record):

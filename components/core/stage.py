@@ -55,6 +55,7 @@ VERSIONS = {
     "gate": 3,
     "comparison": 1,
     "training_noise": 1,
+    "review": 1,
 }
 R = TypeVar("R", bound=Record)
 

@@ -10,7 +10,7 @@ from components.core.records import Check
 from components.gate.settings import GatePolicy
 from components.metrics.bootstrap import Estimate, Observed, difference, growth, interval
 from components.metrics.observations import Measured
-from components.metrics.statistics import METRICS
+from components.metrics.statistics import HUMAN, METRICS
 
 LENGTH, BETTER = "answer_length", "lc_win_rate"
 
@@ -36,29 +36,34 @@ def decide(
     Floors and ceilings are absolute; regressions and growth are measured against `previous`, the model before it in its
     run (None: against the champion; empty: there is none); promotion needs an improvement over the champion. Without
     a champion, what nothing speaks against is promoted, unless it is proven worse than the policy's baseline, one of
-    the models that the run started from (`baselines`, by name).
+    the models that the run started from (`baselines`, by name). What the policy demands must be proven in either case:
+    what was not measured holds the model.
     """
     before = champion if previous is None else previous
     checks = list(_limits(candidate, policy))
     if before:
         checks += [*_regressions(candidate, before, policy), _growth(candidate, before, policy)]
     improvements = list(_improvements(candidate, champion, policy)) if champion is not None else []
+    demands = list(_demands(candidate, policy))
+    unmet = [check.reason for check in demands if check.outcome != "pass"]
     failed = [check.reason for check in checks if check.outcome == "fail"]
     if failed:
-        return Verdict("stop", failed, checks + improvements)
+        return Verdict("stop", failed, checks + improvements + demands)
     if champion is None:
         against = list(_against_baseline(candidate, baselines or {}, policy))
         checks += against
-        if worse := [check.reason for check in against if check.outcome == "fail"]:
-            return Verdict("hold", worse, checks)
+        if worse := [check.reason for check in against if check.outcome == "fail"] + unmet:
+            return Verdict("hold", worse, checks + demands)
         reason = "there is no champion yet, and nothing speaks against this model"
         if unknown := sum(check.outcome == "unknown" for check in checks):
             reason += f"; {unknown} of {len(checks)} rules had too little to go by"
-        return Verdict("promote", [reason], checks)
+        return Verdict("promote", [reason], checks + demands)
     missing = [check.reason for check in improvements if check.outcome != "pass"]
-    if missing or not improvements:
-        return Verdict("hold", missing or ["the policy names no metric to improve"], checks + improvements)
-    return Verdict("promote", [check.reason for check in improvements], checks + improvements)
+    missing += [] if improvements else ["the policy names no metric to improve"]
+    if missing + unmet:
+        return Verdict("hold", missing + unmet, checks + improvements + demands)
+    proven = [check.reason for check in (*improvements, *demands)]
+    return Verdict("promote", proven, checks + improvements + demands)
 
 
 def _limits(candidate: Measured, policy: GatePolicy) -> Iterator[Check]:
@@ -99,6 +104,15 @@ def _improvements(candidate: Measured, champion: Measured, policy: GatePolicy) -
         yield _check("improvement", name, estimate, policy, failed=not proven, rule_text=text)
 
 
+def _demands(candidate: Measured, policy: GatePolicy) -> Iterator[Check]:
+    """The lower end of the interval must reach what is asked: no label, like too few of them, is no agreement."""
+    for name, least in policy.demand.items():
+        estimate = interval(METRICS[name], candidate.get(name, {}), policy.resampling())
+        reached = estimate.low is not None and estimate.low >= least
+        text = f"at least {least:g} must be proven" + (" (srlm review)" if name.startswith(HUMAN) else "")
+        yield _check("demand", name, estimate, policy, failed=not reached, rule_text=text)
+
+
 def _against_baseline(candidate: Measured, baselines: Mapping[str, Measured], policy: GatePolicy) -> Iterator[Check]:
     """What makes a model better or worse is what the policy names in `improve` and `regress`."""
     name = choose_baseline(baselines, policy)
@@ -137,10 +151,11 @@ def _both(name: str, one: Measured, other: Measured) -> tuple[Observed, Observed
     return one.get(name, {}), other.get(name, {})
 
 
-RuleName = Literal["floor", "ceiling", "regression", "growth", "improvement", "baseline"]
+RuleName = Literal["floor", "ceiling", "regression", "growth", "improvement", "baseline", "demand"]
 WHAT = {
     "floor": "{metric} is {value}",
     "ceiling": "{metric} is {value}",
+    "demand": "{metric} is {value}",
     "regression": "{metric} changed by {value} against the model before",
     "growth": "answers are {value} times as long as those of the model before",
     "improvement": "{metric} changed by {value} against the champion",
@@ -169,7 +184,7 @@ def _known(estimate: Estimate, policy: GatePolicy) -> bool:
 
 
 def _what(rule: RuleName, metric: str, estimate: Estimate, policy: GatePolicy) -> str:
-    compared = rule not in ("floor", "ceiling")
+    compared = rule not in ("floor", "ceiling", "demand")
     if estimate.items == 0:
         return f"{metric} was not measured" + (" on items of both models" if compared else "")
     if estimate.value is None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from components.core.errors import UserError
+from components.core.journal import read_journal
 from components.core.progress import warn
 from components.core.records import Counts, Decision, Manifest, Parent
 from components.core.stage import Stage, parent, read_manifest, read_records
@@ -17,6 +18,7 @@ from components.metrics.observations import Measured, read_measured
 from components.registry.champion import RegisteredModel, find_champion
 from components.registry.client import RegistryError, registry
 
+WAITS = "waits for sign-off: srlm promote makes it champion"
 OUTCOMES = {"pass": "passed", "fail": "failed", "unknown": "undecided: too little measured"}
 
 
@@ -24,13 +26,19 @@ OUTCOMES = {"pass": "passed", "fail": "failed", "unknown": "undecided: too littl
 class GatedModel:
     """A model to decide about: its stage, the stages that measured it, and those that measured the model before it.
 
-    `baselines` are the stages that measured what its run started from, by the model's name (m0, sft).
+    `baselines` are the stages that measured what its run started from, by the model's name (m0, sft), `labels` those
+    of what people said of it (srlm review).
     """
 
     model: str
     measured: Sequence[str]
     previous: Sequence[str] = ()
     baselines: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    labels: Sequence[str] = ()
+
+    def observed(self) -> Measured:
+        """All that was measured of it, by servers and by people."""
+        return read_measured([*self.measured, *self.labels])
 
     def parents(self) -> dict[str, Parent]:
         measured = {f"measured_{n}": parent(uri) for n, uri in enumerate(self.measured, 1)}
@@ -40,15 +48,21 @@ class GatedModel:
             for name, stages in self.baselines.items()
             for n, uri in enumerate(stages, 1)
         }
-        return {"model": parent(self.model), **measured, **previous, **baselines}
+        labels = {f"labels_{n}": parent(uri) for n, uri in enumerate(self.labels, 1)}
+        return {"model": parent(self.model), **measured, **previous, **baselines, **labels}
 
     @classmethod
     def from_parents(cls, parents: Mapping[str, Parent]) -> GatedModel:
         """The candidate of a gate stage."""
-        measured, previous = (_numbered(parents, prefix) for prefix in ("measured_", "previous_"))
+        measured, previous, labels = (_numbered(parents, prefix) for prefix in ("measured_", "previous_", "labels_"))
         names = dict.fromkeys(role.split("_")[1] for role in parents if role.startswith("baseline_"))
         baselines = {name: _numbered(parents, f"baseline_{name}_") for name in names}
-        return cls(parents["model"].uri, measured, previous, baselines)
+        return cls(parents["model"].uri, measured, previous, baselines, labels)
+
+
+def labels_of(root: str, run: str, name: str) -> list[str]:
+    """Stages of what people said of the run's model `name` so far: one, or none."""
+    return [stage["uri"] for stage in read_journal(root, run, "stages") if stage["name"] == f"{name}/review"]
 
 
 def _numbered(parents: Mapping[str, Parent], prefix: str) -> list[str]:
@@ -82,14 +96,20 @@ def pass_gate(
         if stage.manifest:
             return stage.manifest
         warn(f"the gate does not know the champion: {error.problem}")
-        verdict = decide(read_measured(candidate.measured), None, settings, _read_previous(candidate))
+        verdict = decide(candidate.observed(), None, settings, _read_previous(candidate))
         reason = "the champion is unknown, as the registry did not answer"
         return _publish(stage, candidate, _unless_stopped(verdict, "hold", reason), None)
     digest = champion.digest if champion else ""
     if stage.manifest and digest not in (read_decision(stage.uri).champion, read_manifest(candidate.model).digest):
         uri = champion.stage if champion else "no champion"
         stage = Stage(root, "gate", settings, inputs | {"champion": Parent(uri=uri, digest=digest)})
-    return stage.manifest or _publish(stage, candidate, _decide_against(champion, candidate, settings), digest)
+    if stage.manifest:
+        return stage.manifest
+    verdict = _decide_against(champion, candidate, settings)
+    passes = verdict.decision == "promote" and digest != read_manifest(candidate.model).digest
+    if passes and settings.sign_off == "required":
+        verdict = replace(verdict, reasons=[*verdict.reasons, WAITS])
+    return _publish(stage, candidate, verdict, digest)
 
 
 def compare_models(root: str, policy: GatePolicy, candidate: GatedModel, against: GatedModel) -> Manifest:
@@ -114,7 +134,7 @@ def read_decision(gate: str) -> Decision:
 
 
 def _decide_against(champion: RegisteredModel | None, candidate: GatedModel, settings: GateSettings) -> Verdict:
-    measured, previous = read_measured(candidate.measured), _read_previous(candidate)
+    measured, previous = candidate.observed(), _read_previous(candidate)
     if champion is None:
         baselines = {
             name: read_measured(stages)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from components.core.context import RunContext, RunData, RunState, open_step
 from components.core.journal import write_journal
 from components.core.page import Table, write_page
-from components.core.records import Check
-from components.core.stage import read_records
-from components.gate.gate import GatedModel, compare_models, pass_gate, read_decision
+from components.core.records import Check, Manifest
+from components.core.stage import read_manifest, read_records
+from components.gate.gate import GatedModel, compare_models, labels_of, pass_gate, read_decision
 from components.gate.register import apply_verdict
 from components.gate.settings import GatePolicy, GateSettings
 from components.gate.verdict import verdict_lines, verdict_table
@@ -94,8 +95,15 @@ def gated(before: dict[str, Any], state: RunState, measured_by: dict[str, Any]) 
 
 def make_gate(context: RunContext, name: str, candidate: GatedModel) -> str:
     """Returns the URI of the gate's stage."""
-    settings = GateSettings(**context.recipe["gate"], registered_name=context.recipe["name"])
-    return context.make(f"{name}/gate", lambda: pass_gate(context.store, settings, candidate, context.tracking_uri))
+
+    def make() -> Manifest:
+        settings = GateSettings(**context.recipe["gate"], registered_name=context.recipe["name"])
+        if read_manifest(candidate.model).stage != "dpo":
+            settings = settings.of_first_model()
+        labels = labels_of(context.store, context.run, name) if settings.asks_people() else []
+        return pass_gate(context.store, settings, replace(candidate, labels=labels), context.tracking_uri)
+
+    return context.make(f"{name}/gate", make)
 
 
 def _show_and_apply(

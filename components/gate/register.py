@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import UserError
@@ -12,11 +13,11 @@ from components.core.ledger import spent
 from components.core.progress import say, warn
 from components.core.stage import read_manifest
 from components.core.store import join
-from components.gate.gate import GatedModel, pass_gate, read_decision
+from components.gate.gate import GatedModel, labels_of, pass_gate, read_decision
 from components.gate.settings import GateSettings
-from components.registry.champion import nominate, promote_against, registered
+from components.registry.champion import await_sign_off, nominate, promote_against, registered
 from components.registry.client import GATE, LONGEST_TAG, REASONS, VERDICT, RegistryError, registry, write
-from components.registry.registry import TrainedModel, register
+from components.registry.registry import TrainedModel, log_figures, register
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,6 +54,34 @@ def decide_again(root: str, tracking_uri: str, gate: str) -> str:
     candidate = GatedModel.from_parents(manifest.parents)
     decided = pass_gate(root, GateSettings(**manifest.settings), candidate, tracking_uri, anew=True)
     return join(root, decided.stage, decided.key)
+
+
+def decide_with_labels(root: str, tracking_uri: str, run: str, name: str) -> Note | None:
+    """The verdict on the run's model `name` with what people have said of it since, followed as any other.
+
+    None where the model has no verdict yet, or no rule of its gate asks people. Returns the note.
+    """
+    notes = [note for note in read_journal(root, run, "models") if note["name"] == name and note["gate"]]
+    settings = GateSettings(**read_manifest(notes[0]["gate"]).settings) if notes else None
+    if settings is None or not settings.asks_people():
+        return None
+    note, parents = notes[0], read_manifest(notes[0]["gate"]).parents
+    candidate = replace(GatedModel.from_parents(parents), labels=labels_of(root, run, name))
+    decided = pass_gate(root, settings, candidate, tracking_uri, anew=True)
+    model = TrainedModel(note["registered_name"], name, note["uri"], note["measured"], run)
+    return _apply(root, tracking_uri, model, join(root, decided.stage, decided.key), note["started"])
+
+
+def log_labels(root: str, tracking_uri: str, run: str, name: str, figures: Mapping[str, float]) -> None:
+    """Add what people said to the metrics of the model's version; warns where the registry does not take it."""
+    notes = [note for note in read_journal(root, run, "models") if note["name"] == name and note["version"]]
+    if not notes:
+        return
+    try:
+        with registry(tracking_uri) as client:
+            log_figures(client, notes[0]["registered_name"], notes[0]["version"], figures)
+    except RegistryError as error:
+        warn(f"MLflow did not take what people said of {name.upper()}: {error.problem}")
 
 
 def _unregistered(root: str, run: str, besides: str = "") -> list[Note]:
@@ -94,8 +123,11 @@ def _version_and_aliases(client: MlflowClient, model: TrainedModel, gate: str) -
     for name, value in tags.items():
         write(client.set_model_version_tag, model.registered_name, number, name, value)
     nominate(client, registered(version))
-    promoted = decision.decision == "promote" and promote_against(client, registered(version), decision.champion)
-    return {"version": number, "promoted": promoted}
+    if decision.decision != "promote":
+        return {"version": number, "promoted": False}
+    if read_manifest(gate).settings.get("sign_off") == "required":
+        return {"version": number, "promoted": await_sign_off(client, registered(version))}
+    return {"version": number, "promoted": promote_against(client, registered(version), decision.champion)}
 
 
 def _note(model: TrainedModel, gate: str, started: float | None = None) -> Note:

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from components.core.settings import Settings
 from components.metrics.bootstrap import Resampling
-from components.metrics.statistics import BENCHMARK, METRICS
+from components.metrics.statistics import BENCHMARK, HUMAN, METRICS
 
 
 class GatePolicy(Settings):
@@ -44,6 +44,16 @@ class GatePolicy(Settings):
         },
         description="stop above this",
     )
+    demand: dict[str, float] = Field(
+        default={},
+        exclude_if=lambda rules: not rules,  # so that recipes without it keep the keys of their stages
+        description="promote only where this is reached by proof; human_agreement and its like need srlm review",
+    )
+    sign_off: Literal["none", "required"] = Field(
+        "none",
+        exclude_if=lambda sign_off: sign_off == "none",
+        description="required: a model that passes waits as candidate until somebody runs srlm promote",
+    )
     longest_growth: float = Field(
         1.5, gt=1, description="stop when answers are this many times as long as the model before's, and no better"
     )
@@ -61,7 +71,7 @@ class GatePolicy(Settings):
         """Who raises one floor keeps the others."""
         return cls.model_fields[str(info.field_name)].default | rules if isinstance(rules, dict) else rules
 
-    @field_validator("improve", "regress", "floors", "ceilings")
+    @field_validator("improve", "regress", "floors", "ceilings", "demand")
     @classmethod
     def _known(cls, rules: dict[str, float]) -> dict[str, float]:
         for name in rules:
@@ -79,6 +89,11 @@ class GatePolicy(Settings):
                 raise ValueError(f"the loss of {name} that is allowed is written without a sign")
         return rules
 
+    def asks_people(self) -> bool:
+        """Whether a rule rests on people's labels."""
+        rules = (self.improve, self.regress, self.floors, self.ceilings, self.demand)
+        return any(name.startswith(HUMAN) for named in rules for name in named)
+
     def resampling(self) -> Resampling:
         return Resampling(self.confidence, self.resamples, self.seed)
 
@@ -87,3 +102,8 @@ class GateSettings(GatePolicy):
     """The policy for the models of one name in the registry."""
 
     registered_name: str
+
+    def of_first_model(self) -> GateSettings:
+        """Those for a model that learnt from no judge: people's labels say nothing of its training data."""
+        demand = {name: least for name, least in self.demand.items() if not name.startswith(HUMAN)}
+        return self.model_copy(update={"demand": demand})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.metrics.statistics import Metric, Rows, divided
+from components.metrics.wilson import wilson
 
 Observed = Mapping[str, tuple[float, ...]]  # a metric's values by item
 Floats = NDArray[np.float64]
@@ -49,6 +50,8 @@ def interval(metric: Metric, observed: Observed, how: Resampling) -> Estimate:
     if metric.published:
         return _published([observed], how)
     rows = _rows(observed, sorted(observed))
+    if metric.labelled:
+        return Estimate(*wilson(rows.reshape(-1, 2), how.confidence))
     resampled = metric.resampled or metric.statistic
     return _estimate(
         lambda drawn: metric.statistic(rows[drawn]),
@@ -60,10 +63,42 @@ def interval(metric: Metric, observed: Observed, how: Resampling) -> Estimate:
 
 
 def difference(metric: Metric, one: Observed, other: Observed, how: Resampling) -> Estimate:
-    """The metric of `one` less that of `other`, on the items of both."""
+    """The metric of `one` less that of `other`, on the items of both.
+
+    Of shares that rest on labels the items are drawn anew for each model: see separate_difference.
+    """
     if metric.published:
         return _published([one, other], how)
+    if metric.labelled:
+        return separate_difference(metric, one, other, how)
     return _compare(metric, one, other, how, lambda first, second: first - second)
+
+
+def separate_difference(metric: Metric, one: Observed, other: Observed, how: Resampling) -> Estimate:
+    """The metric of `one` less that of `other`, measured on other items each: both are resampled by themselves.
+
+    Shares that rest on labels have Newcombe's interval, from the two of Wilson's (Newcombe 1998, method 10).
+    """
+    first, second = interval(metric, one, how), interval(metric, other, how)
+    if metric.published:
+        return _published([one, other], how)
+    if first.value is None or second.value is None:
+        return Estimate(None, None, None, min(first.items, second.items))
+    value, items = first.value - second.value, min(first.items, second.items)
+    if None in (first.low, first.high, second.low, second.high):
+        return Estimate(value, None, None, items)
+    if metric.labelled:
+        low = math.hypot(first.value - float(first.low or 0), float(second.high or 0) - second.value)
+        high = math.hypot(float(first.high or 0) - first.value, second.value - float(second.low or 0))
+        return Estimate(value, value - low, value + high, items)
+    ours = _resample_alone(metric, one, how)
+    theirs = _resample_alone(metric, other, replace(how, seed=how.seed + 1))
+    return _between(value, ours - theirs, items, how)
+
+
+def _resample_alone(metric: Metric, observed: Observed, how: Resampling) -> Floats:
+    rows, resampled = _rows(observed, sorted(observed)), metric.resampled or metric.statistic
+    return _resample(lambda drawn: resampled(rows[drawn]), len(rows), how)
 
 
 def growth(metric: Metric, one: Observed, other: Observed, how: Resampling) -> Estimate:
@@ -114,9 +149,18 @@ def _estimate(statistic: OnItems, resampled_by: OnItems, items: int, weighing: i
     value = float(statistic(np.arange(items)))
     if math.isnan(value):
         return Estimate(None, None, None, items)
+    return _between(value, _resample(resampled_by, items, how), weighing, how)
+
+
+def _resample(resampled_by: OnItems, items: int, how: Resampling) -> Floats:
+    """The figure of each resample [resamples]."""
     draws, most = np.random.default_rng(how.seed), max(1, DRAWN_AT_ONCE // items)
     batches = [min(most, how.resamples - start) for start in range(0, how.resamples, most)]
-    resampled = np.concatenate([resampled_by(draws.integers(items, size=(batch, items))) for batch in batches])
+    return np.concatenate([resampled_by(draws.integers(items, size=(batch, items))) for batch in batches])
+
+
+def _between(value: float, resampled: Floats, weighing: int, how: Resampling) -> Estimate:
+    """The value with the interval that its resamples span; without one where too many of them are undefined."""
     defined = resampled[~np.isnan(resampled)]
     if len(defined) < (1 - MOST_UNDEFINED) * how.resamples:
         return Estimate(value, None, None, weighing)

@@ -80,6 +80,7 @@ class Metric:
     """A measured figure; `meaning` is for people who read a verdict or a report.
 
     `resampled` is its statistic on resamples, where what is chosen once for the figure is chosen anew on each of them.
+    A `labelled` one is a share of items that people labelled, weighted by what each stands for (components/review).
     A `published` metric comes as one item (figure, standard error, questions) from a tool that has computed it.
     """
 
@@ -88,6 +89,7 @@ class Metric:
     meaning: str
     resampled: Statistic | None = None
     published: bool = False
+    labelled: bool = False
 
     def weighing(self, rows: Rows) -> int:
         """How many items weigh in: of a share, those that have something to count; else those that have a value."""
@@ -125,6 +127,12 @@ _ALL = (
     Metric("net_win", mean, "prompts won less prompts lost against the model before, both orders"),
     Metric("exact_answers", mean, "answers equal to the reference answer"),
     Metric("exact_answers_greedy", mean, "greedy answers equal to the reference answer"),
+    # what people say of the preferences that it was trained on, and of those by which it won (srlm review)
+    Metric("human_agreement", ratio, "pairs that people order as the judge did, people's ties left out", labelled=True),
+    Metric("human_agreement_with_ties", ratio, "the same with ties, of people and of the judge", labelled=True),
+    Metric("human_within_one", ratio, "answers that people give the judge's score, within one point", labelled=True),
+    Metric("human_annotator_agreement", ratio, "answers that people order as the annotator did", labelled=True),
+    Metric("human_annotator_agreement_with_ties", ratio, "the same with ties of both", labelled=True),
     # what DPO did to pairs of its round that it was not trained on (held out)
     Metric("held_out_margin", mean, "DPO's implicit reward of the chosen answer less that of the rejected"),
     Metric("held_out_accuracy", mean, "pairs whose margin is above 0"),
@@ -133,6 +141,7 @@ _ALL = (
     Metric("held_out_rejected_drift", mean, "log-probability of the rejected answer less the model before's, in nats"),
 )
 ROUND = "round_"  # prefix of the same health figures on the candidates of a round
+HUMAN = "human_"  # prefix of what rests on people's labels
 BENCHMARK = "benchmark_"  # prefix of the lm-eval harness's figures, whose names depend on the tasks
 
 
@@ -153,13 +162,14 @@ METRICS |= {
 METRICS["round_candidate_length"] = Metric("round_candidate_length", mean, "characters of a round's candidate")
 
 
-# The dozen figures that count, by which the KFP UI compares runs: of the model as a judge, of its answers, of its
+# The figures that count, by which the KFP UI compares runs: of the model as a judge, of its answers, of its
 # round as the policy. Intervals, item counts and the rest are in the manifests, in MLflow and in the run's summary.
 HEADLINE = (
     "parse_rate",
     "pairwise_accuracy",
     "spearman",
     "exact_match",
+    "human_agreement",
     "win_rate",
     "lc_win_rate",
     "net_win",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from components.core.errors import UserError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 CHAMPION, PREVIOUS, CANDIDATE = "champion", "previous", "candidate"
 ROLLED_BACK = "srlm.rolled_back"
+SIGN_OFF, WAITS = "srlm.sign_off", "waits"
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,26 @@ def promote_against(client: MlflowClient, model: RegisteredModel, compared_with:
         return False
     promote(client, model)
     return True
+
+
+def await_sign_off(client: MlflowClient, model: RegisteredModel) -> bool:
+    """Mark a version that passed the gate as one that waits for a person; returns whether it is champion already.
+
+    One that somebody has signed off keeps that mark, whatever became champion since.
+    """
+    champion = find_champion(client, model.name)
+    is_champion = champion is not None and champion.digest == model.digest
+    if not is_champion and SIGN_OFF not in client.get_model_version(model.name, model.version).tags:
+        write(client.set_model_version_tag, model.name, model.version, SIGN_OFF, WAITS)
+        say(f"version {model.version} waits for sign-off: srlm promote models:/{model.name}/{model.version}")
+    return is_champion
+
+
+def sign_off(client: MlflowClient, model: RegisteredModel, person: str) -> None:
+    """Note who promoted a version that waited for it, and when (UTC)."""
+    if SIGN_OFF in client.get_model_version(model.name, model.version).tags:
+        signed = f"by {person}, {datetime.now(UTC):%Y-%m-%d %H:%M}"
+        write(client.set_model_version_tag, model.name, model.version, SIGN_OFF, signed)
 
 
 def roll_back(client: MlflowClient, name: str) -> tuple[RegisteredModel, RegisteredModel]:

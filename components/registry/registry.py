@@ -6,7 +6,8 @@ Every request may be the last that MLflow answers: what was begun is found and f
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -55,6 +56,16 @@ def is_registered(client: MlflowClient, model: TrainedModel) -> bool:
     """Whether the model is there with these measurements, so that to register it would add nothing."""
     version = _find_version(client, model)
     return version is not None and version.tags.get(MEASURED) == json.dumps(list(model.measured))
+
+
+def log_figures(client: MlflowClient, name: str, version: str, figures: Mapping[str, float]) -> None:
+    """Add figures that came later to the metrics of a version's run in MLflow; nothing where it has no run."""
+    from mlflow.entities import Metric
+
+    run = client.get_model_version(name, version).tags.get(MLFLOW_RUN)
+    if run:
+        now = int(1000 * time.time())
+        write(client.log_batch, run, metrics=[Metric(figure, value, now, 0) for figure, value in figures.items()])
 
 
 def source_uri(uri: str) -> str:

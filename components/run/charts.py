@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -63,9 +63,35 @@ class Chart:
         return Table(self.title, (self.x, *self.series), rows, note)
 
 
-def with_interval(value: float | None, low: float | None, high: float | None, share: bool) -> str:
+@dataclass(frozen=True)
+class Stack:
+    """Charts of one kind and title, one above the other on equal axes; `charts` are by what they show, a run say."""
+
+    charts: Mapping[str, Chart]
+
+    @property
+    def title(self) -> str:
+        return next(iter(self.charts.values())).title
+
+    @property
+    def note(self) -> str:
+        return next(iter(self.charts.values())).note
+
+    def table(self) -> Table:
+        """The rows of all, each behind whose it is; series that one of them lacks are dashes there."""
+        tables = {name: chart.table() for name, chart in self.charts.items()}
+        columns = list(dict.fromkeys(column for table in tables.values() for column in table.columns))
+        rows = [
+            (name, *(dict(zip(table.columns, row, strict=True)).get(column, "-") for column in columns))
+            for name, table in tables.items()
+            for row in table.rows
+        ]
+        return Table(self.title, ("run", *columns), rows, next(iter(tables.values())).note)
+
+
+def with_interval(value: float | None, low: float | None, high: float | None, share: bool, sign: str = "") -> str:
     """A figure as people write it; it and its interval are not broken into lines."""
-    told = [format_figure(one, share).replace(" ", "\u00a0") for one in (value, low, high)]
+    told = [format_figure(one, share, sign).replace(" ", "\u00a0") for one in (value, low, high)]
     return told[0] if low is None or high is None else f"{told[0]} ({told[1]}\u00a0to\u00a0{told[2]})"
 
 
@@ -76,8 +102,8 @@ def thinned(points: Sequence[Any], most: int) -> list[Any]:
     return [points[round(number * (len(points) - 1) / (most - 1))] for number in range(most)]
 
 
-def draw(chart: Chart, name: str) -> str:
-    """The chart as an `svg` element; `name` is unique on its page."""
+def draw(chart: Chart | Stack, name: str) -> str:
+    """The chart, or charts one above the other, as an `svg` element; `name` is unique on its page."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -85,22 +111,34 @@ def draw(chart: Chart, name: str) -> str:
     colours: Any = {f"{part}.color": INK for part in ("text", "xtick", "ytick")}
     colours |= {"axes.edgecolor": INK, "axes.labelcolor": INK, "figure.facecolor": "none", "axes.facecolor": "none"}
     how: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 10, "axes.spines.top": False}
+    panels = chart.charts if isinstance(chart, Stack) else {"": chart}
     with matplotlib.rc_context({**how, **colours, "axes.spines.right": False, "legend.frameon": False}):
-        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-        axes = figure.add_subplot()
-        _DRAWN[chart.kind](axes, chart)
-        axes.set_xlabel(chart.x)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %" if chart.share else f"{value:g}")
-        axes.grid(axis="y", color=INK, alpha=0.15)
-        if len(chart.series) > 1:
-            figure.legend(loc="outside upper left", ncols=3, fontsize=9)
+        figure = Figure(figsize=(WIDTH, HEIGHT * (0.25 + 0.75 * len(panels))), layout="constrained")
+        stacked = figure.subplots(len(panels), sharex=True, sharey=True, squeeze=False)[:, 0]
+        one = max(panels.values(), key=lambda panel: len(panel.series))
+        places = _places(panels.values())
+        for axes, (title, panel) in zip(stacked, panels.items(), strict=True):
+            _DRAWN[panel.kind](axes, panel, places)
+            axes.set_title(title, loc="left", fontsize=9)
+            axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %" if one.share else f"{value:g}")
+            axes.grid(axis="y", color=INK, alpha=0.15)
+        stacked[-1].set_xlabel(one.x)
+        if len(one.series) > 1:
+            handles, labels = stacked[list(panels.values()).index(one)].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside upper left", ncols=3, fontsize=9)
         output = io.StringIO()
         FigureCanvasSVG(figure).print_svg(output, metadata={"Date": None})
     return _inline(output.getvalue(), name, chart.title)
 
 
-def _points(axes: Axes, chart: Chart) -> None:
-    places = list(dict.fromkeys(point.x for points in chart.series.values() for point in points))
+def _places(charts: Iterable[Chart]) -> list[str | float]:
+    """What stands on the axis of charts with labels: the places of all of them, scores in their order."""
+    found = dict.fromkeys(point.x for chart in charts for points in chart.series.values() for point in points)
+    numbers = all(str(place).replace(".", "", 1).isdigit() for place in found)
+    return sorted(found, key=float) if numbers else list(found)
+
+
+def _points(axes: Axes, chart: Chart, places: Sequence[str | float]) -> None:
     for number, (name, points) in enumerate(chart.series.items()):
         style: dict[str, Any] = {"color": SERIES[number % len(SERIES)], "marker": MARKS[number % len(MARKS)]}
         x = [places.index(point.x) + 0.12 * number for point in points]
@@ -112,8 +150,7 @@ def _points(axes: Axes, chart: Chart) -> None:
     axes.margins(x=0.15)
 
 
-def _bars(axes: Axes, chart: Chart) -> None:
-    places = list(dict.fromkeys(point.x for points in chart.series.values() for point in points))
+def _bars(axes: Axes, chart: Chart, places: Sequence[str | float]) -> None:
     width = 0.8 / len(chart.series)
     for number, (name, points) in enumerate(chart.series.items()):
         x = [places.index(point.x) + width * (number - (len(chart.series) - 1) / 2) for point in points]
@@ -124,7 +161,7 @@ def _bars(axes: Axes, chart: Chart) -> None:
     axes.set_xticks(range(len(places)), [str(place) for place in places])
 
 
-def _curves(axes: Axes, chart: Chart) -> None:
+def _curves(axes: Axes, chart: Chart, _: Sequence[str | float]) -> None:
     for number, (name, points) in enumerate(chart.series.items()):
         drawn = thinned(points, DRAWN_POINTS)
         style: dict[str, Any] = {"color": SERIES[number % len(SERIES)], "linestyle": LINES[number % len(LINES)]}

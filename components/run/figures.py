@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.core.page import Table
-from components.metrics.statistics import HEADLINE, METRICS
+from components.metrics.statistics import HEADLINE, HUMAN, METRICS
 from components.run.charts import Chart, Point, with_interval
+from components.run.tables import format_figure
 
 SHARES = {"parse_rate", "pairwise_accuracy", "exact_match", "win_rate", "lc_win_rate", "net_win", "exact_answers"}
-SHARES |= {"round_parse_rate", "round_score_tie_rate", "held_out_accuracy"}
+SHARES |= {"round_parse_rate", "round_score_tie_rate", "held_out_accuracy", "human_agreement"}
 HELD_OUT = ("held_out_margin", "held_out_accuracy", "held_out_loss")
 BY_MODEL = {
     "win_rate": "win rate",
     "lc_win_rate": "length-controlled win rate",
     "pairwise_accuracy": "accuracy as a judge",
+    "human_agreement": "agreement with people's labels",
     "exact_answers": "right answers",
     "answer_length": "length of answers",
 }
@@ -43,6 +45,34 @@ def figure_table(models: Sequence[Model], confidence: float) -> Table:
         rows.append((label, *(_with_interval(model["metrics"], name) for model in models)))
     columns = ("figure", *(model["name"].upper() for model in models))
     return Table("figures", columns, rows, f"In brackets: {confidence * 100:g} % intervals.")
+
+
+def people_table(stages: Sequence[Mapping[str, Any]]) -> Table | None:
+    """What people said of each model that they labelled; None where nobody has."""
+    reviewed = {stage["name"].partition("/")[0]: stage for stage in stages if stage["name"].endswith("/review")}
+    if not reviewed:
+        return None
+    rows = []
+    for name in [name for name in METRICS if name.startswith(HUMAN)]:
+        cells = [_labelled(stage["metrics"], name) for stage in reviewed.values()]
+        if set(cells) != {"-"}:
+            rows.append((METRICS[name].meaning, *cells))
+    people = [f"{stage['metrics']['human_labellers']:.0f}" for stage in reviewed.values()]
+    between = [stage["metrics"].get("human_between_people") for stage in reviewed.values()]
+    rows.append(("people who labelled", *people))
+    rows.append(("people who say the same of one item", *(format_figure(one, share=True) for one in between)))
+    note = (
+        "Labels on what the model was trained on (the judge is the model before it) and on how it was compared. Items "
+        "in dispute are asked more often than they occur and weigh less. In brackets: 95 % intervals (Wilson's)."
+    )
+    return Table("people's labels", ("share of", *(name.upper() for name in reviewed)), rows, note)
+
+
+def _labelled(metrics: Mapping[str, float], name: str) -> str:
+    if name not in metrics:
+        return "-"
+    told = with_interval(metrics[name], metrics[f"{name}_low"], metrics[f"{name}_high"], share=True)
+    return f"{told}, {metrics[f'{name}_items']:.0f} items"
 
 
 def _with_interval(metrics: Mapping[str, float], name: str) -> str:

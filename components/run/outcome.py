@@ -58,12 +58,12 @@ def _compared(last: Model, first: Model, policy: GatePolicy) -> str:
     values = f"{first['metrics'][metric]:.3f} to {last['metrics'][metric]:.3f}"
     interval = f"{policy.confidence * 100:g} % interval {change.low:+.3f} to {change.high:+.3f}, {change.items} items"
     return (
-        f"{_name(last)} {_how_sure(change, policy)} {_name(first)}: {metric} went from {values}, "
+        f"{_name(last)} {how_sure(change, policy)} {_name(first)}: {metric} went from {values}, "
         f"a change of {change.value:+.3f} ({interval}). "
     )
 
 
-def _how_sure(change: Estimate, policy: GatePolicy) -> str:
+def how_sure(change: Estimate, policy: GatePolicy) -> str:
     if change.items < policy.min_items:
         return "cannot be told from"
     if change.low is not None and change.low > 0:

@@ -36,6 +36,9 @@ def summary_of(root: str, run: str) -> dict[str, Any]:
         [{key: value for key, value in entry.items() if key != "started"} for entry in read_journal(root, run, kind)]
         for kind in ("models", "stages")
     )
+    reviewed = {stage["name"]: stage["metrics"] for stage in stages}
+    for model in models:  # people may have said something of it since it was measured
+        model["metrics"] = model["metrics"] | reviewed.get(f"{model['name']}/review", {})
     models.sort(key=lambda model: _order(model["name"]))
     judged = rounds(stages)
     return {
@@ -115,6 +118,7 @@ def _score_deviation(metrics: Metrics) -> float | None:
 # Known failure modes of the method, each with where it shows first: figure, value, whether it is a share.
 FIGURES: tuple[tuple[str, Callable[[Metrics], float | None], bool], ...] = (
     ("agreement with people", _metric("pairwise_accuracy"), True),
+    ("agreement with people's labels (srlm review)", _metric("human_agreement"), True),
     ("judgements parsed (human replies)", _metric("parse_rate"), True),
     ("judgements parsed (own candidates)", _metric("round_parse_rate"), True),
     ("entropy of its scores, bits", _metric("round_score_entropy"), False),

@@ -16,7 +16,7 @@ from components.core.stage import find_manifest, read_records
 from components.gate.gate import read_decision
 from components.gate.settings import GatePolicy
 from components.gate.verdict import verdict_lines, verdict_table
-from components.run.charts import Chart, Point
+from components.run.charts import Chart, Point, Stack
 from components.run.examples import Example, examples
 from components.run.figures import (
     PAPER,
@@ -25,6 +25,7 @@ from components.run.figures import (
     funnel_tables,
     length_chart,
     model_charts,
+    people_table,
     score_chart,
 )
 from components.run.ledger_tables import ledger_notes, ledger_tables
@@ -37,6 +38,7 @@ CURVES = {  # what is shown of what the trainer logged, by the name it has there
     "held_out/loss": "loss, held-out pairs",
     "held_out/margin": "margin, held-out pairs",
 }
+NOBODY = "Nobody has labelled any of it: whether people would judge as the models did is not known. See srlm review"
 Summary = Mapping[str, Any]
 
 
@@ -46,7 +48,7 @@ class Section:
 
     title: str
     notes: Sequence[str] = ()
-    charts: Sequence[Chart] = ()
+    charts: Sequence[Chart | Stack] = ()
     tables: Sequence[Table] = ()
     examples: Mapping[str, Sequence[Example]] = field(default_factory=dict)
     text: str = ""
@@ -64,13 +66,15 @@ def sections(context: RunContext, summary: Summary) -> tuple[Outcome, list[Secti
     funnel, spent = funnel_tables(stages), summary.get("ledger") or {}
     measured = [model_table(summary), figure_table(models, policy.confidence), PAPER] if models else []
     drifted = [table for table in (drift_table(summary), contamination_table(summary)) if table]
+    people = [table for table in (people_table(stages),) if table]
     histogram, lengths = score_chart(rounds), length_chart(rounds)
     return outcome(models, policy), [
         Section("Models side by side", charts=model_charts(models), tables=measured),
         Section("Scores and lengths", charts=[chart for chart in (histogram, lengths) if chart]),
-        _if_there("Training", lambda title: Section(title, charts=_curves(stages))),
+        _if_there("Training", lambda title: Section(title, charts=training_charts(stages))),
         Section("From prompts to pairs", tables=[*funnel, count_table(stages, funnel)]),
         Section("Judge health, drift, contamination", tables=drifted),
+        Section("People and the judge", notes=[] if people else [f"{NOBODY} {context.run}."], tables=people),
         _if_there("Examples", lambda title: _examples(title, stages)),
         _if_there("Rules of the gate", lambda title: _rules(title, models)),
         Section("Time and cost", ledger_notes(spent), tables=ledger_tables(spent)),
@@ -96,7 +100,7 @@ def _if_there(title: str, make: Callable[[str], Section]) -> Section:
         return Section(title, notes=[f"{error.problem}."])
 
 
-def _curves(stages: Sequence[Mapping[str, Any]]) -> list[Chart]:
+def training_charts(stages: Sequence[Mapping[str, Any]]) -> list[Chart]:
     """For each DPO training its loss and its margin, in training and on the held-out pairs, by step."""
     charts = []
     for stage in stages:

@@ -17,7 +17,7 @@ from rich.table import Table
 from components.core.errors import UserError
 from components.core.hashing import code_version
 from components.core.progress import visible
-from pipelines.cli import check, deploy, garbage, init, report, runs, submit, use, watch
+from pipelines.cli import check, compare, deploy, garbage, init, report, review, runs, submit, use, watch
 from pipelines.cli.options import (
     AnnotatorEndpoint,
     AnnotatorModel,
@@ -316,6 +316,8 @@ app.add_typer(submit.commands)
 app.add_typer(use.commands)
 app.add_typer(deploy.commands)
 app.add_typer(report.commands)
+app.add_typer(compare.commands)
+app.add_typer(review.commands)
 app.add_typer(runs.commands)
 app.add_typer(watch.commands)
 app.add_typer(garbage.commands)

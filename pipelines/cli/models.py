@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from components.core.errors import UserError
 from components.metrics.labels import lc_form
-from components.registry.champion import promote, roll_back
+from components.registry.champion import SIGN_OFF, WAITS, promote, roll_back, sign_off
 from components.registry.client import DIGEST, MLFLOW_RUN, VERDICT, name_is, not_there, registry
 from components.registry.lineage import Ancestor, lineage
 from components.registry.references import resolve, resolve_registered
@@ -49,10 +50,19 @@ def promote_model(options: RunOptions, reference: str, console: Console) -> None
         model = resolve_registered(addresses["tracking_uri"], reference)
         with registry(addresses["tracking_uri"]) as client:
             before = promote(client, model)
+            sign_off(client, model, _person())
     change = f", before it was version {before.version}" if before else ""
     if before and before.version == model.version:
         change = " already"
     _print(console, f"version {model.version} of {model.name} is champion{change}")
+
+
+def _person() -> str:
+    """Who runs this, as the system knows them; a pod's user may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "an unnamed user"
 
 
 def roll_back_champion(options: RunOptions, name: str, console: Console) -> None:
@@ -141,7 +151,7 @@ def _rows(client: MlflowClient, model: RegisteredModel) -> Rows:
             (
                 str(version.version),
                 "\n".join(sorted(aliases)),
-                version.tags.get(VERDICT, "-"),
+                version.tags.get(VERDICT, "-") + (", waits" if version.tags.get(SIGN_OFF) == WAITS else ""),
                 *("-" if share is None else f"{100 * share:.1f} %" for share in shares[:-1]),
                 "-" if shares[-1] is None else f"{100 * shares[-1]:.1f} % {lc_form(figures)}".rstrip(),
                 version.tags.get(DIGEST, "-")[:12],

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from components.core.errors import UserError
 from components.core.journal import CONTEXT
@@ -67,17 +68,26 @@ def report(
 
 
 @contextmanager
-def store_of(run: str, store: str) -> Iterator[str]:
-    """The root of the store that has the run; the local one is started. Raises UserError where it has no such run."""
+def store_of(run: str, store: str, *others: str) -> Iterator[str]:
+    """The root of the store that has these runs; the local one is started. Raises UserError where it lacks one."""
+    with addresses_of(run, store, "not asked" if store else "", *others) as addresses:
+        yield addresses["store"]
+
+
+@contextmanager
+def addresses_of(run: str, store: str, tracking_uri: str, *others: str) -> Iterator[dict[str, str]]:
+    """The same with the registry: `store` and `tracking_uri`; local ones are started for what is not given."""
     from pipelines.local.run import RunOptions, servers
 
-    with servers(RunOptions(store, tracking_uri="not asked" if store else ""), console) as addresses:
+    progress = Console(stderr=True)  # what a command prints may be read by a script
+    with servers(RunOptions(store, tracking_uri), progress) as addresses:
         root = addresses["store"]
         runs = open_store(join(root, "runs"))
-        if runs.read(f"{run}/{CONTEXT}") is None:
-            close = difflib.get_close_matches(run, {name.partition("/")[0] for name in runs.names()}, 1)
-            raise UserError(
-                f"the store {root} has no run {run!r}" + (f" (did you mean {close[0]}?)" if close else ""),
-                "srlm status lists the runs; --store names another store.",
-            )
-        yield root
+        for name in (run, *others):
+            if runs.read(f"{name}/{CONTEXT}") is None:
+                close = difflib.get_close_matches(name, {other.partition("/")[0] for other in runs.names()}, 1)
+                raise UserError(
+                    f"the store {root} has no run {name!r}" + (f" (did you mean {close[0]}?)" if close else ""),
+                    "srlm status lists the runs; --store names another store.",
+                )
+        yield addresses

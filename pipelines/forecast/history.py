@@ -79,9 +79,7 @@ def _read(root: str, run: str) -> tuple[dict[str, Any], Recipe, list[dict[str, A
     return json.loads(folder.read(CONTEXT) or b"{}"), recipe_from(read_journal(root, run, "recipe")[0]), entries
 
 
-def _measured(
-    run: str, recipe: Recipe, where: Mapping[str, str], entries: list[dict[str, Any]]
-) -> Iterator[Measured]:
+def _measured(run: str, recipe: Recipe, where: Mapping[str, str], entries: list[dict[str, Any]]) -> Iterator[Measured]:
     counts = {entry["name"]: Counts.model_validate(entry["counts"]) for entry in entries}
     for entry in entries:
         if not entry["reused"]:
@@ -91,9 +89,7 @@ def _measured(
             yield Measured(run, name, entry["uri"], size, entry["seconds"], conditions(name, recipe, where, counts))
 
 
-def conditions(
-    name: str, recipe: Recipe, where: Mapping[str, str], counts: Mapping[str, Counts]
-) -> tuple[Any, ...]:
+def conditions(name: str, recipe: Recipe, where: Mapping[str, str], counts: Mapping[str, Counts]) -> tuple[Any, ...]:
     """What has to be the same for a stage to be measured by another: the model's size, and who computes.
 
     Nothing for what asks and trains no model.

@@ -105,6 +105,14 @@ def _execute_all(compiled: Sequence[Path], options: RunOptions, run: str, consol
                 break
 
 
+def keep_summary(summary: dict[str, Any], report: str) -> None:
+    """Bring this machine's copies of a run's summary and report up to date, where it has them."""
+    folder = run_folder(summary["run"])
+    if (folder / "summary.json").is_file():
+        write_whole(folder / "summary.json", json.dumps(summary, indent=1))
+        write_whole(folder / REPORT, report)
+
+
 def new_run(name: str) -> str:
     """The name of a run that starts now; two that start in one second differ all the same."""
     return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

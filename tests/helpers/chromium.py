@@ -57,6 +57,18 @@ class Tab:
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
 
+    def press(self, key: str) -> None:
+        """A key, pressed and let go, wherever the focus is."""
+        for kind in ("keyDown", "keyUp"):
+            text = {"text": key} if kind == "keyDown" and len(key) == 1 else {}
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, **text)
+
+    def complaints(self) -> list[str]:
+        """What the browser told that a page without a fault does not give it reason to; and requests but for files."""
+        told = [method for method in self.events if method.startswith(("Log.", "Runtime.console", "Runtime.exception"))]
+        asked = [one["request"]["url"] for one in self.events.get("Network.requestWillBeSent", [])]
+        return told + [url for url in asked if not url.startswith(("file:", "blob:file:", "blob:null"))]
+
     def look(self, width: int, scheme: str) -> bytes:
         """A screenshot (PNG) of the whole page on a screen that wide, in its `light` or `dark` colours."""
         self.call(

@@ -42,16 +42,16 @@ class Number(Settings):
     number: int
 
 
-def make_finished_run(store: Path, **changes: Any) -> RunContext:
-    """The run's context; `changes` are fields of it."""
+def make_finished_run(store: Path, gain: int = 10, **changes: Any) -> RunContext:
+    """The run's context; `changes` are fields of it. M2 wins `gain` instructions more than M1."""
     recipe = {"name": "toy", "description": HOSTILE, "gate": {"improve": {"win_rate": 0.0}, "resamples": 200}}
     where = dict.fromkeys(("tracking_uri", "endpoint", "judge_endpoint", "annotator_endpoint"), "")
     fields = {"engine": "embedded", "worker_image": "w", "trainer_image": "t", "engine_image": ""} | where | changes
     context = RunContext(store=str(store), run=RUN, recipe=recipe, **fields)
     context.write()
-    candidates = _made(context, "m1/sampling", {"candidates": [_candidate(id) for id in CANDIDATES]})
+    candidates = made(context, "m1/sampling", {"candidates": [_candidate(id) for id in CANDIDATES]})
     judging = {f"score_{point}_share": share for point, share in ((1, 0.25), (3, 0.25), (5, 0.5))}
-    _made(
+    made(
         context,
         "m1/judging",
         {"judgements": [_judgement(id) for id in CANDIDATES]},
@@ -62,15 +62,15 @@ def make_finished_run(store: Path, **changes: Any) -> RunContext:
     pair = Pair(id="p0", prompt="p", chosen="long one", rejected="short", chosen_id="p0/0", rejected_id="p0/1",
                 chosen_score=5, rejected_score=3)  # fmt: skip
     counts = Counts(kept={"pairs": 1}, dropped={"prompt: tie": 1})
-    _made(context, "m1/pairs", {"pairs": [pair]}, counts, {"chosen_length": 8.0, "rejected_length": 5.0})
+    made(context, "m1/pairs", {"pairs": [pair]}, counts, {"chosen_length": 8.0, "rejected_length": 5.0})
     curve = [
         CurvePoint(id=str(step), step=step, values={"loss": 0.69 - step / 100, "held_out/margin": step / 10})
         for step in range(1, 31)
     ]
     models = {"m1": "m1/sft", "m2": "m2/dpo"}
-    for number, (name, made) in enumerate(models.items(), 1):
-        uri = _made(context, made, {"curve": curve}, Counts(kept={"pairs": number}))
-        _note_model(context, name, uri, wins=10 + 10 * number, gate=_gate(context, name))
+    for number, (name, stage) in enumerate(models.items(), 1):
+        uri = made(context, stage, {"curve": curve}, Counts(kept={"pairs": number}))
+        _note_model(context, name, uri, wins=20 + gain * (number - 1), gate=_gate(context, name))
     return context
 
 
@@ -78,7 +78,7 @@ def _note_model(context: RunContext, name: str, uri: str, wins: int, gate: str) 
     values = {str(item): (float(item < wins),) for item in range(ITEMS)}
     seen = [Observation(id=item, metric="win_rate", item=item, values=list(value)) for item, value in values.items()]
     metrics = figures({"win_rate": values}, Resampling())
-    evaluation = _made(context, f"{name}/annotation", {"observations": seen}, Counts(), metrics)
+    evaluation = made(context, f"{name}/annotation", {"observations": seen}, Counts(), metrics)
     note = {"name": name, "run": RUN, "uri": uri, "measured": [evaluation], "registered_name": "toy", "version": "1"}
     note |= {"promoted": True, "gate": gate, "verdict": "promote", "reasons": [HOSTILE], "metrics": metrics}
     write_journal(context.store, RUN, "models", name, note | {"started": wins})
@@ -92,10 +92,10 @@ def _gate(context: RunContext, name: str) -> str:
         Check(id=rule, rule=rule, metric=metric, outcome=outcome, reason=f"{metric}: asked", **numbers)  # type: ignore[arg-type]
         for rule, metric, outcome in told
     ]
-    return _made(context, f"{name}/gate", {"decision": [decision], "checks": checks})
+    return made(context, f"{name}/gate", {"decision": [decision], "checks": checks})
 
 
-def _made(
+def made(
     context: RunContext,
     name: str,
     records: dict[str, list[Any]],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from components.core.records import Counts, CurvePoint, Observation, Parent
 from components.core.settings import Settings
@@ -50,15 +51,15 @@ def trained(root: Path | str, name: str, alias: str, right: int = 20, run: str =
     return TrainedModel(name, alias, uri, [measure(root, uri, right)], run)
 
 
-def policy(name: str) -> GateSettings:
-    """Promote what orders more pairs as people did, by proof."""
-    return GateSettings(registered_name=name, improve={"pairwise_accuracy": 0.0}, resamples=200, min_items=10)
+def policy(name: str, **rules: Any) -> GateSettings:
+    """Promote what orders more pairs as people did, by proof; `rules` are other settings."""
+    return GateSettings(registered_name=name, improve={"pairwise_accuracy": 0.0}, resamples=200, min_items=10, **rules)
 
 
-def gated(root: Path | str, tracking_uri: str, model: TrainedModel, previous: Sequence[str] = ()) -> str:
+def gated(root: Path | str, tracking_uri: str, model: TrainedModel, previous: Sequence[str] = (), **rules: Any) -> str:
     """The URI of the gate's stage for a model."""
     candidate = GatedModel(model.uri, model.measured, previous)
-    made = pass_gate(str(root), policy(model.registered_name), candidate, tracking_uri)
+    made = pass_gate(str(root), policy(model.registered_name, **rules), candidate, tracking_uri)
     return join(str(root), made.stage, made.key)
 
 

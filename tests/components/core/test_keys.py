@@ -50,6 +50,7 @@ KEYS: dict[str, tuple[Settings, str]] = {
     "gate": (GateSettings(registered_name="model"), "b610a40353bd2bb6"),
     "comparison": (GatePolicy(), "f0a96bc00efc8224"),
     "training_noise": (GatePolicy(), "d6a6e7de5f27ea06"),
+    "review": (Settings(), "1d0f3a3187987351"),
 }
 
 

@@ -395,3 +395,31 @@ def test_what_must_improve_replaces_the_default() -> None:
 def test_mistakes_in_a_policy_are_told(own: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValidationError, match=problem.replace("?", r"\?")):
         GatePolicy(**own)
+
+
+@pytest.mark.parametrize(
+    ("agreed", "labels", "outcome"),
+    [(36, 40, "pass"), (30, 40, "fail"), (29, 29, "unknown"), (0, 0, "unknown")],
+)
+def test_what_is_demanded_holds_a_model_until_it_is_proven(agreed: int, labels: int, outcome: str) -> None:
+    """36 of 40 are 0.77 to 0.96 by Wilson, 30 of 40 are 0.60 to 0.86: the lower end must reach 0.7. 29 labels are too
+    few, and no label is no agreement. Neither stops the run."""
+    said = {f"{n:03}": (float(n < agreed), 1.0) for n in range(labels)}
+    policy = GatePolicy(improve={"win_rate": 0.0}, demand={"human_agreement": 0.7})
+    better, champion = {"win_rate": observed([1])}, {"win_rate": observed([0])}
+    for other in (None, champion):
+        verdict = decide(better | {"human_agreement": said}, other, policy)
+        assert check(verdict, "demand/human_agreement").outcome == outcome
+        assert verdict.decision == ("promote" if outcome == "pass" else "hold")
+        told = " ".join(verdict.reasons)
+        assert ("srlm review" in told) == (outcome != "pass" or other is not None)
+    worse = decide({"parse_rate": shares(0, 10)}, None, policy)
+    assert worse.decision == "stop"
+
+
+def test_a_policy_that_asks_nobody_is_the_policy_it_was() -> None:
+    """What is not used leaves no trace in a stage's key."""
+    assert not {"demand", "sign_off"} & GatePolicy().identity().keys()
+    assert {"demand", "sign_off"} < GatePolicy(demand={"parse_rate": 0.9}, sign_off="required").identity().keys()
+    with pytest.raises(ValidationError, match="did you mean human_agreement"):
+        GatePolicy(demand={"human_agrement": 0.7})

@@ -25,6 +25,7 @@ SECTIONS = [
     "Training",
     "From prompts to pairs",
     "Judge health, drift, contamination",
+    "People and the judge",
     "Examples",
     "Rules of the gate",
     "Time and cost",
