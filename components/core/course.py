@@ -20,6 +20,7 @@ from typing import Any
 from components.core.errors import UserError
 from components.core.journal import CONTEXT, read_journal, write_journal
 from components.core.progress import STEP_EVENTS, EventFile
+from components.core.scratch import passing_folder, remove_left, scratch_root
 from components.core.store import join, open_store
 
 SECONDS_BETWEEN_READS = 1.0
@@ -96,8 +97,9 @@ def recorded(root: str, run: str, name: str) -> Iterator[None]:
     with contextlib.suppress(UserError):  # the step says it
         open_store(root)  # before there are two threads: it imports its client
     before = os.environ.get(STEP_EVENTS)
-    with tempfile.TemporaryDirectory(prefix="srlm-step-", ignore_cleanup_errors=True) as folder:
-        events = Path(folder) / "events.jsonl"
+    remove_left(scratch_root())  # of a killed process whose work is finished nobody else might do it
+    with passing_folder(Path(tempfile.gettempdir()), "srlm-step-") as folder:
+        events = folder / "events.jsonl"
         recorder = threading.Thread(
             target=_record, args=(root, run, Course(name, start, start), EventFile(events), over), daemon=True
         )
@@ -140,4 +142,5 @@ def _file_name(step: str) -> str:
 
 def read_courses(root: str, run: str) -> list[Course]:
     """The courses of a run's steps, in the order in which they started; none of a run that no step has begun."""
-    return [Course(**entry) for entry in read_journal(root, run, "steps")]
+    entries = read_journal(root, run, "steps")  # a newer version may say more of a step
+    return [Course(**{name: entry[name] for name in Course.__annotations__ if name in entry}) for entry in entries]

@@ -17,3 +17,11 @@ class UserError(Exception):
     def __str__(self) -> str:
         end = "" if self.problem.endswith("\n") else ". "
         return f"{self.problem.rstrip('.')}{end}{self.remedy}"
+
+
+def too_new(where: str, unknown: str) -> UserError:
+    """The error for something that a newer version of this code has written: what this one does not know, it keeps."""
+    return UserError(
+        f"{where} was written by a newer version of this code: {unknown} is not known here",
+        "Install that version, or a newer one, and run again; nothing was changed.",
+    )
