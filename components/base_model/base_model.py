@@ -16,9 +16,10 @@ from components.base_model.sources import SMOLLM2, fetch, identify, smollm2_gguf
 from components.core.claims import only_maker
 from components.core.context import open_step
 from components.core.errors import UserError
-from components.core.model_files import prime_model_cache, scratch_folder
+from components.core.model_files import prime_model_cache
 from components.core.progress import say
 from components.core.records import ChatProblem, Counts, Manifest, Parent
+from components.core.scratch import scratch_folder
 from components.core.stage import Stage, find_manifest, read_records
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from components.core.claims import claim
 from components.core.course import recorded
-from components.core.errors import UserError
+from components.core.errors import UserError, too_new
 from components.core.journal import CONTEXT, read_journal, write_journal
 from components.core.records import Manifest
 from components.core.settings import Settings
@@ -19,6 +19,15 @@ from components.core.step import run_stage, step
 from components.core.store import join, open_store
 
 S = TypeVar("S", bound=Settings)
+Made = TypeVar("Made")
+
+
+def of_this_version(kind: Callable[..., Made], values: dict[str, Any], where: str) -> Made:
+    """The dataclass of these values; raises UserError where a newer version has written more than this one knows."""
+    more = sorted(values.keys() - kind.__annotations__.keys())
+    if more:
+        raise too_new(where, ", ".join(more))
+    return kind(**values)
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,7 @@ def read_context(uri: str) -> RunContext:
     recipes = read_journal(store, run, "recipe")
     if data is None or not recipes:
         raise UserError(f"{uri} is not the folder of a run", "Start the run from its first step.")
-    return RunContext(**json.loads(data), recipe=recipes[0])
+    return of_this_version(RunContext, {**json.loads(data), "recipe": recipes[0]}, join(uri, CONTEXT))
 
 
 @dataclass(frozen=True)
@@ -133,7 +142,8 @@ class RunState:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RunState:
-        return cls(**values | {"data": RunData(**values["data"]), "prompts": tuple(values["prompts"])})
+        data = of_this_version(RunData, values["data"], "the run's data")
+        return of_this_version(cls, values | {"data": data, "prompts": tuple(values["prompts"])}, "the run's state")
 
     def measurements(self) -> list[str]:
         """What the next model is held against; none where this one is no judge yet (M0, the SFT baseline)."""

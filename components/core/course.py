@@ -22,6 +22,7 @@ from components.core.journal import CONTEXT, read_journal, write_journal
 from components.core.ledger import Ledger, opened_ledger
 from components.core.pace import Pace, Sample
 from components.core.progress import STEP_EVENTS, EventFile
+from components.core.scratch import passing_folder, remove_left, scratch_root
 from components.core.store import join, open_store
 
 FIRST_STEP = "open the run, import data"  # with it an attempt begins
@@ -137,9 +138,9 @@ def recorded(root: str, run: str, name: str) -> Iterator[None]:
     with contextlib.suppress(UserError):  # the step says it
         open_store(root)  # before there are two threads: it imports its client
     before = os.environ.get(STEP_EVENTS)
-    temporary = tempfile.TemporaryDirectory(prefix="srlm-step-", ignore_cleanup_errors=True)
-    with opened_ledger("unattributed") as ledger, temporary as folder:
-        events = Path(folder) / "events.jsonl"
+    remove_left(scratch_root())  # of a killed process whose work is finished nobody else might do it
+    with opened_ledger("unattributed") as ledger, passing_folder(Path(tempfile.gettempdir()), "srlm-step-") as folder:
+        events = folder / "events.jsonl"
         known = (root, run, Course(name, start, start), EventFile(events), over, ledger)
         recorder = threading.Thread(target=_record, args=known, daemon=True)
         os.environ[STEP_EVENTS] = str(events)

@@ -21,3 +21,11 @@ class UserError(Exception):
 
 class UnreachableError(UserError):
     """What was asked for may be right: who would know did not answer, from this machine and now."""
+
+
+def too_new(where: str, unknown: str) -> UserError:
+    """The error for something that a newer version of this code has written: what this one does not know, it keeps."""
+    return UserError(
+        f"{where} was written by a newer version of this code: {unknown} is not known here",
+        "Install that version, or a newer one, and run again; nothing was changed.",
+    )

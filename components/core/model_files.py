@@ -5,36 +5,44 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from components.core.checked_files import changed_file, remember
 from components.core.errors import UserError
 from components.core.hashing import content_hash, file_hash
 from components.core.ledger import spent
-from components.core.progress import Progress
+from components.core.progress import Progress, warn
+from components.core.records import File, Manifest
+from components.core.scratch import scratch_folder
 from components.core.stage import MANIFEST, damaged, read_manifest
 from components.core.store import DirectoryStore, home, join, open_store
 
 
 @spent("fetching")
 def model_folder(uri: str) -> Path:
-    """The files of a finished model stage as a local folder: the store's own where it is one, else a checked copy.
+    """The files of a finished model stage as a local folder: the store's own where it is one, else a copy.
 
-    Raises UserError where the stage holds no model, or a file does not have the content that was published.
+    Raises UserError where the stage holds no model, or a file does not have the content that was published. What was
+    looked at by this machine and was not written to since is not read again.
     """
     manifest, prefix, store = read_manifest(uri), model_prefix(uri), open_store(uri)
+    files = {name: file for name, file in manifest.files.items() if name.startswith(f"{prefix}/")}
+    contents = _contents(manifest, prefix)
     if isinstance(store, DirectoryStore):
+        if changed := changed_file(store.root / prefix, contents):
+            raise damaged(join(uri, prefix, changed))
         return store.root / prefix
     target = cached_model(uri, home())
     with contextlib.suppress(OSError):  # not there, or a claim that is mounted to be read
         os.utime(target)  # its last use, by which srlm gc goes
     if target.exists():
-        return target
+        changed = changed_file(target, contents)
+        if not changed:
+            return target
+        warn(f"{target / changed} was changed on this machine's disk: the model is fetched again")
+        shutil.rmtree(target)
     draft = target.with_name(f".draft-{uuid.uuid4().hex}")
-    files = {name: file for name, file in manifest.files.items() if name.startswith(prefix)}
     with Progress("fetching model (MB)", sum(file.megabytes for file in files.values())) as progress:
         for name, file in files.items():
             path = draft / name.removeprefix(f"{prefix}/")
@@ -47,6 +55,7 @@ def model_folder(uri: str) -> Path:
         draft.rename(target)
     except OSError:  # another process was first with the same content
         shutil.rmtree(draft)
+    remember(target, contents)
     return target
 
 
@@ -56,6 +65,11 @@ def model_prefix(uri: str) -> str:
     if prefix is None:
         raise UserError(f"{uri} holds no model files", "Name a stage that made a model: base_model, sft or dpo.")
     return prefix
+
+
+def _contents(manifest: Manifest, prefix: str) -> dict[str, File]:
+    """The model's files by their names in its folder."""
+    return {name[len(prefix) + 1 :]: file for name, file in manifest.files.items() if name.startswith(f"{prefix}/")}
 
 
 def cached_model(uri: str, scratch: Path) -> Path:
@@ -75,6 +89,7 @@ def prime_model_cache(uri: str, folder: Path) -> None:
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(folder, target)
+        remember(target, _contents(read_manifest(uri), target.name))
 
 
 def require_digest(uri: str, digest: str) -> None:
@@ -106,15 +121,3 @@ def check_files(uri: str) -> None:
             if not intact:
                 raise damaged(join(uri, name))
             progress.advance(file.megabytes)
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """An empty folder on the disk of SRLM_HOME for large files that are being made; gone when the `with` ends."""
-    scratch_root().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch_root()) as folder:
-        yield Path(folder)
-
-
-def scratch_root() -> Path:
-    return home() / "work"

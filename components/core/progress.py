@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -51,7 +52,7 @@ class EventFile:
 
     def __init__(self, path: Path) -> None:
         path.touch()
-        self._stream = path.open()
+        self._stream = path.open(errors="replace")
         self._stream.seek(0, os.SEEK_END)  # those of an earlier run of this name, or part of this one, were shown then
         self._partial = ""
 
@@ -59,8 +60,16 @@ class EventFile:
         for line in self._stream:
             self._partial += line
             if self._partial.endswith("\n"):
-                yield json.loads(self._partial)
+                yield from read_event(self._partial)
                 self._partial = ""
+
+
+def read_event(line: str) -> Iterator[dict[str, Any]]:
+    """The event of a line; none of what a full disk has left of one, alone or before the next one's beginning."""
+    with suppress(ValueError):
+        event = json.loads(line)
+        if isinstance(event, dict) and {"kind", "time"} <= event.keys():
+            yield event
 
 
 def visible(text: str) -> str:

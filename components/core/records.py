@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
 from components.core.spent import Spent
 
@@ -331,6 +331,15 @@ class Manifest(BaseModel):
     earlier: Spent | None = None
     code: str
     created: str
+
+    @field_validator("files")
+    @classmethod
+    def _inside_the_stage(cls, files: dict[str, File]) -> dict[str, File]:
+        """Whoever can write to a store could else have files of this machine replaced where models are fetched."""
+        for name in files:
+            if name.startswith("/") or "\0" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
+                raise ValueError(f"{name!r} is no place inside the stage")
+        return files
 
     @property
     def size(self) -> int:

@@ -22,13 +22,15 @@ def never_silent(longest: float = LONGEST_SILENCE_S) -> Iterator[None]:
     ended, worker = threading.Event(), threading.get_ident()
 
     def tell() -> None:
-        since = last = time.time()
+        since = last = time.monotonic()  # a clock that is set back by an hour must not make an hour of silence
+        word = heard()
         while not ended.wait(longest / 30):
-            if heard() > last:
-                since = last = heard()
-            if time.time() - last >= longest:
-                say(f"nothing new for {time.time() - since:.0f} s, at {_place(worker)}")
-                last = heard()
+            if heard() != word:
+                word, since = heard(), time.monotonic()
+                last = since
+            if time.monotonic() - last >= longest:
+                say(f"nothing new for {time.monotonic() - since:.0f} s, at {_place(worker)}")
+                word, last = heard(), time.monotonic()
 
     telling = threading.Thread(target=tell, daemon=True)
     telling.start()

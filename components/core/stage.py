@@ -21,11 +21,11 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from components.core.claims import claim, is_old
-from components.core.errors import UserError
+from components.core.errors import UserError, too_new
 from components.core.hashing import code_version, content_hash, file_hash
 from components.core.ledger import so_far
 from components.core.looking import UnmadeStageError, looking
-from components.core.progress import Progress
+from components.core.progress import Progress, warn
 from components.core.records import Counts, File, Manifest, Parent, Record
 from components.core.settings import Settings
 from components.core.spent import Spent
@@ -33,6 +33,7 @@ from components.core.store import join, open_store
 from components.core.wrong_values import first_mistake
 
 MANIFEST = "manifest.json"
+SUM = 16  # digits of the content's SHA-256 in the name of an object under progress/
 # Part of every key. Raise a stage's number when a change of its code changes what it makes.
 VERSIONS = {
     "base_model": 4,
@@ -84,25 +85,38 @@ class Stage:
         if self.manifest is None or is_old(self.manifest.created):
             claim(self.store)
             self.manifest = find_manifest(self.uri)
-        if self.manifest is None and looking():
-            raise UnmadeStageError(self)
+        if looking():
+            if self.manifest is None:
+                raise UnmadeStageError(self)
+        elif self.manifest:
+            self._clear_progress()  # of who was killed between manifest and end, or works beside who was first
         self._start = time.monotonic()
         self._attempt = f"progress/spent/{uuid.uuid4().hex[:8]}.json"
 
     def load_progress(self, kind: str, record: type[R]) -> dict[str, R]:
-        """Records of an unfinished earlier attempt, by id."""
+        """Records of an unfinished earlier attempt, by id. What a store gives back otherwise than it was saved is told,
+        and made again: no manifest speaks for it yet."""
         records: dict[str, R] = {}
         for name in self.store.names(f"progress/{kind}/"):
-            for line in (self.store.read(name) or b"").splitlines():
-                loaded = record.model_validate_json(line)
-                records.setdefault(loaded.id, loaded)
+            data = self.store.read(name) or b""
+            try:
+                told = name.rpartition("-")[2].removesuffix(".jsonl")
+                if len(told) == SUM and told != hashlib.sha256(data).hexdigest()[:SUM]:  # older names tell nothing
+                    raise ValueError(name)
+                loaded = [record.model_validate_json(line) for line in data.splitlines()]
+            except ValueError:
+                warn(f"{join(self.uri, name)} is damaged or of another version: its {kind} are made again")
+                continue
+            for one in loaded:
+                records.setdefault(one.id, one)
         return records
 
     def save_progress(self, kind: str, records: Iterable[Record]) -> None:
         """Make these records safe against a crash, as one object under a unique name."""
         data = _json_lines(records)
-        if data:
-            self.store.write(f"progress/{kind}/{time.time_ns()}-{uuid.uuid4().hex[:8]}.jsonl", data)
+        if data:  # the sum of its content also keeps two writers of one moment apart
+            name = f"{time.time_ns()}-{hashlib.sha256(data).hexdigest()[:SUM]}.jsonl"
+            self.store.write(f"progress/{kind}/{name}", data)
             self.note_spent()
 
     def note_spent(self) -> None:
@@ -159,9 +173,12 @@ class Stage:
         )
         self.store.create(MANIFEST, manifest.model_dump_json(indent=1).encode())
         self.manifest = read_manifest(self.uri)
+        self._clear_progress()
+        return self.manifest
+
+    def _clear_progress(self) -> None:
         for name in self.store.names("progress/"):
             self.store.delete(name)
-        return self.manifest
 
     def _upload(self, folder: Path) -> dict[str, File]:
         """Model files go below a folder named by their content, for the same reason."""
@@ -181,6 +198,8 @@ def find_manifest(uri: str) -> Manifest | None:
     try:
         return Manifest.model_validate_json(data) if data is not None else None
     except ValidationError as error:
+        if all(one["type"] == "extra_forbidden" for one in error.errors()):
+            raise too_new(join(uri, MANIFEST), ".".join(map(str, error.errors()[0]["loc"]))) from error
         raise UserError(
             f"{join(uri, MANIFEST)} is no valid manifest: {first_mistake(error)}",
             "Delete that stage's folder and run again: it is made anew.",
@@ -225,7 +244,10 @@ def read_records(uri: str, kind: str, record: type[R]) -> list[R]:
             data = store.read(name) or b""
             if hashlib.sha256(data).hexdigest() != file.sha256:
                 raise damaged(join(uri, name))
-            lines += [record.model_validate_json(line) for line in data.splitlines()]
+            try:
+                lines += [record.model_validate_json(line) for line in data.splitlines()]
+            except ValidationError as error:  # its content is what was published, so it was published by another
+                raise too_new(join(uri, name), ".".join(map(str, error.errors()[0]["loc"]))) from error
     return lines
 
 

@@ -27,6 +27,7 @@ from components.serving.answers import (
 from components.serving.meaning import Kind, Meaning, meaning_of, unreachable
 from components.serving.patience import TRIPPED, Circuit, RetryPolicy
 from components.serving.remedies import refusal
+from components.serving.transport import fetch
 
 LEAST_ROOM = 64  # tokens in which a thought may still end
 OWN_ATTEMPTS = 8  # at a request that fails while others are answered
@@ -273,12 +274,11 @@ class Client:
         timeout = httpx2.Timeout(seconds, connect=min(seconds, CONNECT_TIMEOUT_S))
         built = self._http.build_request("POST", self.address.route("/v1/chat/completions"), json=body, timeout=timeout)
         try:
-            async with asyncio.timeout(seconds + CONNECT_TIMEOUT_S):  # httpx's own is for each piece of a response
-                response = await self._http.send(built)
-                for _ in range(HOPS):
-                    built = _within_origin(response)
-                    response = await self._http.send(built) if built else response
-            meaning = meaning_of(response.status_code, response.headers, response.text, body)
+            response, text = await fetch(self._http, built, seconds + CONNECT_TIMEOUT_S)
+            for _ in range(HOPS):
+                if following := _within_origin(response):
+                    response, text = await fetch(self._http, following, seconds + CONNECT_TIMEOUT_S)
+            meaning = meaning_of(response.status_code, response.headers, text, body)
         except (httpx2.RequestError, TimeoutError) as error:
             meaning = unreachable(str(error) or type(error).__name__)
         return replace(meaning, problem=self.address.without_key(meaning.problem))

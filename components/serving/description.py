@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,6 +13,7 @@ from components.core.hashing import content_hash
 from components.serving.address import ANY_NAME, Address, address_of
 from components.serving.meaning import Kind, Meaning, meaning_of, unreachable
 from components.serving.remedies import name_it, refusal
+from components.serving.transport import fetch
 
 QUESTION_TIMEOUT_S = 120.0
 OWN_TIMEOUT_S = 10.0
@@ -131,19 +134,24 @@ def _request(address: Address, method: str, path: str, timeout: float, body: Any
     """What one response means; at a route that is no completion any JSON object is an answer."""
     import httpx2
 
+    async def ask() -> tuple[httpx2.Response, str]:
+        async with httpx2.AsyncClient(
+            headers=address.headers(), timeout=timeout, trust_env=not address.is_own
+        ) as client:
+            return await fetch(client, client.build_request(method, address.route(path), json=body), timeout)
+
     try:
-        with httpx2.Client(headers=address.headers(), timeout=timeout, trust_env=not address.is_own) as client:
-            response = client.request(method, address.route(path), json=body)
-            meaning = meaning_of(response.status_code, response.headers, response.text, body or ())
-            if method == "GET" and response.status_code < 300 and isinstance(found := _object(response), dict):
-                meaning = Meaning(Kind.ANSWER, body=found)
-    except httpx2.RequestError as error:
+        response, text = asyncio.run(ask())
+        meaning = meaning_of(response.status_code, response.headers, text, body or ())
+        if method == "GET" and response.status_code < 300 and isinstance(found := _object(text), dict):
+            meaning = Meaning(Kind.ANSWER, body=found)
+    except (httpx2.RequestError, TimeoutError) as error:
         meaning = unreachable(str(error) or type(error).__name__)
     return replace(meaning, problem=address.without_key(meaning.problem))
 
 
-def _object(response: Any) -> Any:
+def _object(text: str) -> Any:
     try:
-        return response.json()
-    except ValueError:
+        return json.loads(text)
+    except (ValueError, RecursionError):
         return None

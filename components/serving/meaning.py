@@ -259,7 +259,7 @@ def _json(text: str) -> dict[str, Any] | None:
     """The response's object. A list with one error in it, as Google's servers send it, is that error."""
     try:
         body = json.loads(without_halves(text.encode(errors="replace")))
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter: a hundred thousand brackets
         return None
     if isinstance(body, list) and body and isinstance(body[0], dict):
         body = body[0]

@@ -16,8 +16,9 @@ from transformers import PreTrainedTokenizerBase, Trainer
 from components.base_model.chat import IN_FIELD, control_tokens
 from components.core.errors import UserError
 from components.core.ledger import count, hold, spent
-from components.core.model_files import prime_model_cache, scratch_folder
+from components.core.model_files import prime_model_cache
 from components.core.records import Counts, CurvePoint, Manifest, Messages, Record
+from components.core.scratch import scratch_folder
 from components.core.stage import Stage, read_manifest
 from components.training.checkpoints import CheckpointUploader, StepProgress, fetch_latest_checkpoint
 from components.training.distributed import barrier, broadcast_on_node, is_main_process, seed_per_rank, world_size

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from components.core.model_files import models_cache, scratch_root
+from components.core.model_files import models_cache
+from components.core.scratch import scratch_root
 from components.core.store import DirectoryStore, home
 from components.run.garbage import UNFINISHED, Rules
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.processes import alive, processes
+from components.core.progress import read_event
 from components.core.store import home
 from pipelines.runs import RECENT, Run
 from pipelines.watch.outline import read_outline
@@ -92,7 +92,7 @@ def events(folder: Path) -> list[dict[str, Any]]:
     """The events that the run's steps emitted, oldest first; a line that is not whole yet is left for the next time."""
     path = folder / "events.jsonl"
     text = path.read_text(errors="replace") if path.exists() else ""
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return [event for line in text.splitlines(keepends=True) if line.endswith("\n") for event in read_event(line)]
 
 
 def _run(folder: Path, running: dict[str, int]) -> Run:

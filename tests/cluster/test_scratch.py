@@ -12,7 +12,7 @@ from tests.helpers.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 WRITE = """import tempfile
-from components.core.model_files import scratch_folder
+from components.core.scratch import scratch_folder
 with scratch_folder() as folder:
     print(folder, tempfile.gettempdir())
 """
