@@ -34,7 +34,7 @@ class GatedModel:
     measured: Sequence[str]
     previous: Sequence[str] = ()
     baselines: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    labels: Sequence[str] = ()
+    labels: Sequence[str] = field(default_factory=list)
 
     def observed(self) -> Measured:
         """All that was measured of it, by servers and by people."""

@@ -87,8 +87,8 @@ def hub(tmp_path, monkeypatch):
     """A hub whose data set holds these files; returns the list of downloads."""
     downloads: list[tuple[str, str]] = []
 
-    def download(repo: str, file: str, repo_type: str) -> str:
-        assert repo_type == "dataset"
+    def download(repo: str, file: str, repo_type: str, local_files_only: bool) -> str:
+        assert repo_type == "dataset" and not local_files_only
         downloads.append((repo, file))
         (tmp_path / "blob").write_bytes(b"x")
         return str(tmp_path / "blob")

@@ -14,7 +14,6 @@ from components.core.context import RunContext, RunData, RunState, open_step, re
 from components.core.errors import UserError
 from components.core.records import Example, Prompt, SeedPrompt
 from components.core.stage import read_manifest, read_records
-from components.core.step import step
 from components.evaluation.lm_eval.benchmarks import check_engine
 from components.evaluation.lm_eval.settings import BenchmarksSettings
 from components.prompts.prompts import make_round_prompts
@@ -190,11 +189,16 @@ def test_another_threshold_or_another_set_makes_other_seed_data(tmp_path: Path) 
     assert import_data(context(tmp_path)).seed_data == plain
 
 
-def test_too_few_replies_for_eft_are_told_before_anything_is_trained(tmp_path: Path) -> None:
+def test_too_few_replies_for_eft_are_told_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two EFT prompts with at most 4 replies each."""
-    with pytest.raises(SystemExit), step("import data"):
-        import_data(context(tmp_path, eft={"min_examples": 9}))
-    import_data(context(tmp_path, eft={"min_examples": 9, "source": "file", "file": "f"}))
+    monkeypatch.setattr("components.run.lifecycle.engine_of", lambda context: EmbeddedEngine())
+    monkeypatch.setattr("components.run.lifecycle.check_tracking", lambda uri: None)
+    page = str(tmp_path / "page.html")
+    with pytest.raises(SystemExit):
+        prepare_run(context(tmp_path, eft={"min_examples": 9}), page)
+    prepare_run(context(tmp_path, eft={"min_examples": 9, "source": "file", "file": "f"}), page)
 
 
 def test_what_nobody_fills_in_the_chart_s_config_map_says(
