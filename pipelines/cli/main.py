@@ -17,7 +17,7 @@ from rich.table import Table
 from components.core.errors import UserError
 from components.core.hashing import code_version
 from components.core.progress import visible
-from pipelines.cli import deploy, garbage, init, report, runs, submit, use
+from pipelines.cli import deploy, garbage, init, plan, report, runs, submit, use
 from pipelines.cli.options import (
     AnnotatorEndpoint,
     AnnotatorModel,
@@ -307,6 +307,7 @@ def down(
 
 
 app.add_typer(init.commands)
+app.add_typer(plan.commands)
 app.add_typer(submit.commands)
 app.add_typer(use.commands)
 app.add_typer(deploy.commands)

@@ -28,7 +28,7 @@ from pipelines.recipe import Recipe
 MEASURED = 6  # the newest that count
 # Tokens that are read and written for one answer, where nothing was measured.
 TOKENS = {
-    "prompts, attempts at least": (8 * PROMPT, PROMPT),
+    "attempts at prompts": (8 * PROMPT, PROMPT),
     "candidates": (PROMPT, ANSWER),
     "answers": (PROMPT, ANSWER),
     "answers to questions": (PROMPT, ANSWER),

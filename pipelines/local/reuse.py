@@ -33,7 +33,7 @@ def reuse(packages: list[Documents], parameters: Mapping[str, str], folder: Path
     others = {name: value for name, value in parameters.items() if name not in ("store", "run")}
     try:
         looked = look_at(packages, parameters["store"], parameters["run"], others)
-        if not looked.finished or not _registered(looked):
+        if not all(one.manifest for one in looked.found.values()) or not _registered(looked):
             return False
         _find_all(packages[: max(1, looked.steps.count("finish"))], looked, parameters, folder, console)
     except (UserError, SystemExit, OSError):
@@ -69,6 +69,6 @@ def _find_all(
 
         try:
             for documents in packages:
-                execute_steps(documents[0], dict(parameters), find)
+                execute_steps(documents[0], documents[0]["root"], dict(parameters), find)
         finally:
             os.environ.pop(RUN_EVENTS) if before is None else os.environ.update({RUN_EVENTS: before})
