@@ -150,8 +150,10 @@ def _sums(plan: Plan) -> Iterator[str]:
     if total.estimate:
         yield f"together about {_range(total.estimate)} ({total.estimate.formula})"
     if total.unknown:
+        asking = [one.found.name for one in left if not one.estimate and (one.work.size or one.work.uncounted)]
+        named = [*asking, f"{len(total.unknown) - len(asking)} that ask and train no model"]
         why = "nothing like them was measured in this store, and no formula fits (docs/plan.md)"
-        yield f"not in it: {', '.join(total.unknown)}: {why}" if total.estimate else f"how long is not known: {why}"
+        yield f"not in it: {', '.join(named)}: {why}" if total.estimate else f"how long is not known: {why}"
     if total.gpu_hours:
         price = "cluster.gpu_hour_price would say the price" if total.price is None else f"price {total.price:,.2f}"
         yield f"GPU hours: {total.gpu_hours:,.2f}; {price}"
