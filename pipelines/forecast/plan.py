@@ -69,7 +69,11 @@ class Plan:
         steps = self.steps * (self.between or 0.0)
         seconds, low, high = (steps + sum(getattr(one, name) for one in known) for name in ("seconds", "low", "high"))
         told = f"{len(known)} stages"
-        told += f" and {self.between:.1f} s for each of {self.steps} steps" if self.between is not None else ""
+        told += (
+            ", without what steps take beside them: starting, loading models, reports"
+            if self.between is None
+            else f" and {self.between:.1f} s for each of {self.steps} steps"
+        )
         hours, of_one = sum(one.gpu_hours for one in known), self.recipe.cluster.gpu_hour_price
         price = None if of_one is None else hours * of_one
         return Total(Estimate(seconds, low, high, 0, told), unknown, hours, price)

@@ -16,6 +16,7 @@ from pipelines.plan.work import EXAMPLES_PER_EFT_PROMPT, Training
 from pipelines.recipe import Recipe
 
 MT_BENCH_QUESTIONS, TURNS = 80, 2
+ALPACA_EVAL, ALPACA_EVAL_ITEMS = "tatsu-lab/alpaca_eval/", 805
 
 
 class Asked(NamedTuple):
@@ -105,6 +106,8 @@ class RunCounts:
         if not settings:
             return 0
         made = self.kept(what, what)
+        if made is None and getattr(settings, "reference", "").startswith(ALPACA_EVAL):
+            made = min(settings.count or ALPACA_EVAL_ITEMS, ALPACA_EVAL_ITEMS)
         return settings.count if made is None else made
 
 
