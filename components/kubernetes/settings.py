@@ -275,9 +275,7 @@ class ClusterSettings(Settings):
         None, description="claim for models, checkpoints and caches of a pod; null: the node's disk"
     )
     environment: EnvironmentSettings = Field(default_factory=EnvironmentSettings)
-    gpu_hour_price: float | None = Field(
-        None, ge=0, description="of one GPU, in any currency; null: no plan says money"
-    )
+    gpu_hour_price: float | None = Field(None, ge=0, description="of one GPU; null: plans say no price")
     patience: float = Field(PATIENCE_S, ge=0, description="seconds that the API server may be away while a run asks it")
     pods: dict[Kind, PodShape] = Field(
         default_factory=dict,

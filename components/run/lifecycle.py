@@ -14,6 +14,7 @@ from components.core.course import FIRST_STEP, recorded
 from components.core.errors import UserError
 from components.core.journal import read_journal
 from components.core.ledger import spent
+from components.core.looking import looking
 from components.core.page import count_table, write_page
 from components.core.progress import say
 from components.core.stage import read_manifest
@@ -44,7 +45,7 @@ def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
     """Check what the run needs, note what it does and where, import its data; `page` is the file that shows the data.
 
     Returns the run's state, without models, as a KFP parameter. Raises UserError where store, registry, engine or an
-    endpoint cannot be used, and where the seed data cannot give as many EFT examples as the recipe insists on.
+    endpoint cannot be used.
     """
     context = replace(context, store=place_of("store", context.store, FIRST_STEP))
     context = replace(context, tracking_uri=place_of("tracking_uri", context.tracking_uri, FIRST_STEP))
@@ -57,8 +58,6 @@ def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
         context.write()
         check_tracking(context.tracking_uri)
         data = import_data(context)
-        replies = read_manifest(data.seed_data).counts.kept["eft replies"]
-        require_eft_replies(context.section("eft", EftSettings), replies)
         stages = {name: read_manifest(uri).counts for name, uri in asdict(data).items() if uri}
         write_page(page, f"Data of {context.run}", *(count_table(name, counts) for name, counts in stages.items()))
         return RunState(context.uri, data).to_dict()
@@ -79,7 +78,10 @@ def place_of(parameter: str, given: str, step_name: str) -> str:
 
 
 def import_data(context: RunContext) -> RunData:
-    """Instructions and questions where the recipe has them, and seed data that repeat none of them."""
+    """Instructions and questions where the recipe has them, and seed data that repeat none of them.
+
+    Raises UserError where the seed data cannot give as many EFT examples as the recipe insists on.
+    """
     root = context.store
     seeds = context.section("data", SeedDataSettings)
     instructions = questions = ""
@@ -90,6 +92,9 @@ def import_data(context: RunContext) -> RunData:
         questions = context.make("questions", lambda: import_questions(root, which))
     texts = context.make("evaluation-texts", lambda: collect_evaluation_texts(context, instructions, questions))
     seed_data = context.make("seed-data", lambda: make_seed_data(root, seeds, texts))
+    if not looking():
+        replies = read_manifest(seed_data).counts.kept["eft replies"]
+        require_eft_replies(context.section("eft", EftSettings), replies)
     return RunData(seed_data, instructions, questions, evaluation_texts=texts)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from components.core.context import LOOKED_AT, RunContext, RunState
@@ -55,7 +55,7 @@ class Found:
 
 @dataclass(frozen=True)
 class LookedAt(RunContext):
-    """The context of a run that is looked at: its stages in their order, its models, and the last gate that said stop.
+    """The context of a run that is looked at: its stages in their order, its models, the names of its steps.
 
     `states` are those after each gated model, by its name.
     """
@@ -73,24 +73,12 @@ class LookedAt(RunContext):
         except UnmadeStageError as wanted:
             found = Found(name, wanted.stage.uri, saved=saved_progress(wanted.stage))
         except UnfinishedStageError as missing:
-            found = Found(name, waits_for=self._named(missing.uri))
+            unknown = missing.uri.removeprefix(join(self.uri, "unknown", ""))
+            found = Found(name, waits_for=next((n for n, one in self.found.items() if one.uri == missing.uri), unknown))
         except UserError as error:
             found = Found(name, problem=error.problem)
         self.found[name] = found
         return found.uri or join(self.uri, "unknown", name)
-
-    def _named(self, uri: str) -> str:
-        """The stage that another one waits for."""
-        unknown = join(self.uri, "unknown", "")
-        return next((one.name for one in self.found.values() if one.uri == uri), uri.removeprefix(unknown))
-
-    def plain(self) -> RunContext:
-        """The same run as one that makes its stages."""
-        return RunContext(**{one.name: getattr(self, one.name) for one in fields(RunContext)})
-
-    @property
-    def finished(self) -> bool:
-        return all(one.manifest for one in self.found.values())
 
 
 def saved_progress(stage: Stage) -> dict[str, int]:
@@ -128,7 +116,8 @@ def look(run: LookedAt, step: str, make: Callable[..., Any], inputs: dict[str, A
         case "register":
             made = {"name": inputs["name"], "model": inputs["model"]}
             state = baseline_after(inputs["before"], made, inputs["measured"])
-            _note_model(run, state, inputs["measured"]["stages"])
+            measured = inputs["measured"]["stages"]
+            run.models.append(TrainedModel(run.recipe["name"], state.name, state.model, measured, run.run))
             return state.to_dict()
         case "gate":
             return _look_at_gate(run, inputs)
@@ -145,11 +134,7 @@ def _look_at_gate(run: LookedAt, inputs: dict[str, Any]) -> tuple[str, dict[str,
     state = state_after(inputs["before"], made, inputs["measured"])
     candidate = gated(inputs["before"], state, inputs["measured"])
     gate = make_gate(run, state.name, candidate)
-    _note_model(run, state, candidate.measured)
+    run.models.append(TrainedModel(run.recipe["name"], state.name, state.model, candidate.measured, run.run))
     run.states[state.name] = state.to_dict()
     decided = run.found[f"{state.name}/gate"].manifest
     return (read_decision(gate).decision if decided else "hold"), state.to_dict()
-
-
-def _note_model(run: LookedAt, state: RunState, measured: Any) -> None:
-    run.models.append(TrainedModel(run.recipe["name"], state.name, state.model, measured, run.run))

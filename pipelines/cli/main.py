@@ -17,7 +17,7 @@ from rich.table import Table
 from components.core.errors import UserError
 from components.core.hashing import code_version
 from components.core.progress import visible
-from pipelines.cli import check, compare, deploy, garbage, init, report, review, runs, submit, use, watch
+from pipelines.cli import check, compare, deploy, garbage, init, plan, report, review, runs, submit, use, watch
 from pipelines.cli.options import (
     AnnotatorEndpoint,
     AnnotatorModel,
@@ -312,6 +312,7 @@ def down(
 
 app.add_typer(init.commands)
 app.add_typer(check.commands)
+app.add_typer(plan.commands)
 app.add_typer(submit.commands)
 app.add_typer(use.commands)
 app.add_typer(deploy.commands)

@@ -28,7 +28,7 @@ from pipelines.recipe import Recipe
 MEASURED = 6  # the newest that count
 # Tokens that are read and written for one answer, where nothing was measured.
 TOKENS = {
-    "prompts, attempts at least": (8 * PROMPT, PROMPT),
+    "attempts at prompts": (8 * PROMPT, PROMPT),
     "candidates": (PROMPT, ANSWER),
     "answers": (PROMPT, ANSWER),
     "answers to questions": (PROMPT, ANSWER),
@@ -101,7 +101,9 @@ def by_formula(name: str, work: Work, left: float, recipe: Recipe, shape: Shape 
         written = round(sum(number * min(each, longest) for number, (_, each), longest in tokens))
         hours = answering_hours(recipe, shape, read, written)
         told = f"{read:,} tokens read, {written:,} written"
-    formula = f"{told}; {size} on {gpus} GPUs of {FLOPS / 1e12:.0f} TFLOP/s used to {UTILISATION:.0%} (docs/scale.md)"
+    formula = (
+        f"{told}; {size} on {gpus} GPUs of {FLOPS / 1e12:.0f} TFLOP/s (H100), used to {UTILISATION:.0%} (docs/scale.md)"
+    )
     return Estimate(3600 * hours, 1800 * hours, 7200 * hours, gpus, formula)  # good to a factor of two
 
 

@@ -32,15 +32,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class History:
-    """`between` are the seconds that a step takes beside its stages, None where no run tells; `runs` were read."""
+    """`between` are the seconds that a step takes beside its stages, None where no run tells."""
 
     stages: list[Measured]
     between: float | None
-    runs: int
-
-    def maker(self, uri: str) -> str:
-        """The run that made the stage, "" where none of the newest did."""
-        return next((one.run for one in self.stages if one.uri == uri), "")
 
     def like(self, name: str, conditions: tuple[Any, ...]) -> list[Measured]:
         """The newest measurements of the same work under the same conditions."""
@@ -52,8 +47,9 @@ def read_history(root: str) -> History:
     """Of the newest runs of the store, the newest first. What another version wrote in another form is left out."""
     stages: list[Measured] = []
     between: float | None = None
-    runs = list(_newest(root))
-    for run in runs:
+    objects = [one for one in open_store(join(root, "runs")).objects() if one.name.endswith(f"/{CONTEXT}")]
+    newest = sorted(objects, key=lambda one: one.modified, reverse=True)[:RECENT]
+    for run in [one.name.partition("/")[0] for one in newest]:
         try:
             where, recipe, entries = _read(root, run)
         except (UserError, ValueError, KeyError, IndexError):
@@ -62,13 +58,7 @@ def read_history(root: str) -> History:
         stages += made
         if between is None and made:
             between = _between(root, run, sum(one.seconds for one in made))
-    return History(stages, between, len(runs))
-
-
-def _newest(root: str) -> Iterator[str]:
-    objects = [one for one in open_store(join(root, "runs")).objects() if one.name.endswith(f"/{CONTEXT}")]
-    for one in sorted(objects, key=lambda one: one.modified, reverse=True)[:RECENT]:
-        yield one.name.partition("/")[0]
+    return History(stages, between)
 
 
 def _read(root: str, run: str) -> tuple[dict[str, Any], Recipe, list[dict[str, Any]]]:

@@ -31,6 +31,7 @@ def look_at(packages: list[list[dict[str, Any]]], store: str, run: str, paramete
         for number, documents in enumerate(packages, 1):
             execute_steps(
                 documents[0],
+                documents[0]["root"],
                 {**parameters, "store": store, "run": run},
                 lambda name, make, inputs: look(looked, name, make, inputs),
             )

@@ -6,9 +6,10 @@ import io
 import tempfile
 from collections.abc import Mapping
 from contextlib import redirect_stderr
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from components.core.context import RunContext
 from components.core.errors import UserError
 from components.core.records import Counts
 from components.core.stage import read_manifest
@@ -27,22 +28,24 @@ DATA = {"instructions": "instructions", "questions": "questions", "seed-data": "
 
 @dataclass(frozen=True)
 class Line:
-    """One stage. `made_by` is the run that made it, "" where that is not known; `estimate` is of what is left of it,
-    None where nothing is known of how long that takes."""
+    """One stage. `made_by` is the run that made it, "" where that is not known; `left` is the share of its work that is
+    to be done, and `estimate` of that, None where nothing is known of how long it takes."""
 
     found: Found
     work: Work
-    made_by: str
+    made_by: str = ""
+    left: float = 0.0
+    estimate: Estimate | None = None
+
+
+@dataclass(frozen=True)
+class Total:
+    """Of all stages that are not finished: None is what is not known, `unknown` names those that are in no sum."""
+
     estimate: Estimate | None
-
-    @property
-    def finished(self) -> bool:
-        return self.found.manifest is not None
-
-    @property
-    def left(self) -> float:
-        """Of its work, 0 to 1."""
-        return 0.0 if self.finished else left_of(self.work, self.found.saved)
+    unknown: list[str]
+    gpu_hours: float | None
+    price: float | None
 
 
 @dataclass(frozen=True)
@@ -53,39 +56,27 @@ class Plan:
     lines: list[Line]
     steps: int
     between: float | None
-    runs: int
 
     @property
     def finished(self) -> bool:
-        return all(line.finished for line in self.lines)
+        return all(line.found.manifest for line in self.lines)
 
-    @property
-    def unknown(self) -> list[str]:
-        """Names of the stages that are left and of which nobody knows how long they take."""
-        return [line.found.name for line in self.lines if not line.finished and line.estimate is None]
-
-    def total(self) -> Estimate | None:
-        """Of all that can be estimated; None where nothing can be."""
+    def total(self) -> Total:
         known = [line.estimate for line in self.lines if line.estimate]
-        between = self.steps * (self.between or 0.0)
+        unknown = [line.found.name for line in self.lines if not line.found.manifest and not line.estimate]
         if not known:
-            return None
-        seconds, low, high = (
-            sum(getattr(one, field) for one in known) + between for field in ("seconds", "low", "high")
-        )
+            return Total(None, unknown, None, None)
+        steps = self.steps * (self.between or 0.0)
+        seconds, low, high = (steps + sum(getattr(one, name) for one in known) for name in ("seconds", "low", "high"))
         told = f"{len(known)} stages"
-        told += f" and {self.between:.1f} s for each of {self.steps} steps" if self.between is not None else ""
-        return Estimate(seconds, low, high, 0, told)
-
-    @property
-    def gpu_hours(self) -> float:
-        return sum(line.estimate.gpu_hours for line in self.lines if line.estimate)
-
-    @property
-    def price(self) -> float | None:
-        """Of these GPU hours; None where the recipe does not say what one costs."""
-        of_one = self.recipe.cluster.gpu_hour_price
-        return None if of_one is None else self.gpu_hours * of_one
+        told += (
+            ", without what steps take beside them: starting, loading models, reports"
+            if self.between is None
+            else f" and {self.between:.1f} s for each of {self.steps} steps"
+        )
+        hours, of_one = sum(one.gpu_hours for one in known), self.recipe.cluster.gpu_hour_price
+        price = None if of_one is None else hours * of_one
+        return Total(Estimate(seconds, low, high, 0, told), unknown, hours, price)
 
 
 def make_plan(recipe: Recipe, store: str, run: str, parameters: Mapping[str, str]) -> Plan:
@@ -95,29 +86,23 @@ def make_plan(recipe: Recipe, store: str, run: str, parameters: Mapping[str, str
     counts = _data_counts(looked, recipe, counts) | counts
     history = read_history(store)
     lines = [_line(found, recipe, parameters, counts, history) for found in looked.found.values()]
-    return Plan(recipe, lines, len(looked.steps), history.between, history.runs)
+    return Plan(recipe, lines, len(looked.steps), history.between)
 
 
 def _line(
     found: Found, recipe: Recipe, where: Mapping[str, str], counts: Mapping[str, Counts], history: History
 ) -> Line:
     work = work_of(found.name, recipe, {name: its for name, its in counts.items() if name != found.name})
-    made_by = history.maker(found.uri) if found.manifest else ""
     if found.manifest:
-        return Line(found, work, made_by, None)
+        return Line(found, work, next((one.run for one in history.stages if one.uri == found.uri), ""))
     left, gpus = left_of(work, found.saved), gpus_of(found.kind, recipe)
     like = history.like(found.name, conditions(found.name, recipe, where, counts))
     estimate = None if work.uncounted else by_measurements(like, work.size * left, gpus)
-    if estimate is None and _by_own_server(found.kind, where):
-        estimate = by_formula(found.name, work, left, recipe, shape_of(recipe.model.base))
-    return Line(found, work, made_by, estimate)
-
-
-def _by_own_server(kind: str, where: Mapping[str, str]) -> bool:
-    """Whether the recipe says on what the stage is computed: not where others serve the model."""
     others = {"judging": "judge_endpoint", "annotation": "annotator_endpoint", "mt_bench": "annotator_endpoint"}
-    asked = kind not in ("sft", "dpo")
-    return not asked or not (where.get("engine") == "endpoint" or where.get(others.get(kind, "")))
+    served = where.get("engine") == "endpoint" or where.get(others.get(found.kind, ""))
+    if estimate is None and (found.kind in ("sft", "dpo") or not served):  # else who knows what computes it
+        estimate = by_formula(found.name, work, left, recipe, shape_of(recipe.model.base))
+    return Line(found, work, "", left, estimate)
 
 
 def _data_counts(looked: LookedAt, recipe: Recipe, made: Mapping[str, Counts]) -> dict[str, Counts]:
@@ -126,19 +111,17 @@ def _data_counts(looked: LookedAt, recipe: Recipe, made: Mapping[str, Counts]) -
     instructions, exact = recipe.instructions, recipe.evaluation.exact_answers
     sources = [recipe.data.messages, exact.questions if exact else ""]
     sources += [instructions.reference, instructions.instructions, instructions.difficulty] if instructions else []
-    if "seed-data" in made or not _quickly_read(list(filter(None, sources))):
+    paths = [Path(source) for source in sources if source and not source.startswith("builtin:")]
+    if "seed-data" in made or not all(path.is_file() for path in paths):
+        return {}
+    if sum(path.stat().st_size for path in paths) > READ_AT_ONCE:
         return {}
     with tempfile.TemporaryDirectory(prefix="srlm-plan-") as folder, redirect_stderr(io.StringIO()):
-        scratch = replace(looked.plain(), store=str(Path(folder) / "store"))
+        known = {one.name: getattr(looked, one.name) for one in fields(RunContext)}
+        scratch = RunContext(**known | {"store": str(Path(folder) / "store")})
         try:
             data = import_data(scratch)
         except UserError:  # the run says what is wrong with them
             return {}
         uris = {name: getattr(data, field) for name, field in DATA.items()}
         return {name: read_manifest(uri).counts for name, uri in uris.items() if uri}
-
-
-def _quickly_read(sources: list[str]) -> bool:
-    """Whether these data files are here, and small."""
-    paths = [Path(source) for source in sources if not source.startswith("builtin:")]
-    return all(path.is_file() for path in paths) and sum(path.stat().st_size for path in paths) < READ_AT_ONCE

@@ -16,6 +16,7 @@ from pipelines.plan.work import EXAMPLES_PER_EFT_PROMPT, Training
 from pipelines.recipe import Recipe
 
 MT_BENCH_QUESTIONS, TURNS = 80, 2
+ALPACA_EVAL, ALPACA_EVAL_ITEMS = "tatsu-lab/alpaca_eval/", 805
 
 
 class Asked(NamedTuple):
@@ -56,7 +57,7 @@ def work_of(name: str, recipe: Recipe, counts: Mapping[str, Counts]) -> Work:
             return _eft(of_run)
         case "prompts" if recipe.prompts.source != "file":
             waves = math.ceil(recipe.prompts.count / recipe.prompts.wave)
-            return Work((Asked("prompts, attempts at least", waves * recipe.prompts.wave, recipe.prompts.max_tokens),))
+            return Work((Asked("attempts at prompts", waves * recipe.prompts.wave, recipe.prompts.max_tokens),))
         case "sampling":
             candidates = of_run.prompts(model) * recipe.sampling.candidates
             return Work((Asked("candidates", candidates, recipe.sampling.max_tokens),))
@@ -99,21 +100,14 @@ class RunCounts:
             return made
         return round(prompts * EXAMPLES_PER_EFT_PROMPT) if what.endswith("replies") else prompts
 
-    @property
-    def seeds_read(self) -> bool:
-        return "seed-data" in self.counts
-
-    def instructions(self) -> int | None:
-        """0 where the recipe has none, None where it does not say how many."""
-        if not (settings := self.recipe.instructions):
+    def of_set(self, what: str) -> int | None:
+        """Instructions or questions: 0 where the recipe has none, None where it does not say how many."""
+        settings = self.recipe.instructions if what == "instructions" else self.recipe.evaluation.exact_answers
+        if not settings:
             return 0
-        made = self.kept("instructions", "instructions")
-        return settings.count if made is None else made
-
-    def questions(self) -> int | None:
-        if not (settings := self.recipe.evaluation.exact_answers):
-            return 0
-        made = self.kept("questions", "questions")
+        made = self.kept(what, what)
+        if made is None and getattr(settings, "reference", "").startswith(ALPACA_EVAL):
+            made = min(settings.count or ALPACA_EVAL_ITEMS, ALPACA_EVAL_ITEMS)
         return settings.count if made is None else made
 
 
@@ -142,7 +136,7 @@ def _eft(run: RunCounts) -> Work:
     settings = run.recipe.eft
     if settings.source != "model":
         return Work()
-    if not run.seeds_read and run.recipe.data.eft_prompts is None:
+    if "seed-data" not in run.counts and run.recipe.data.eft_prompts is None:
         return Work(bound=True, uncounted="prompts for EFT")
     replies = run.seeds("eft replies", run.recipe.data.eft_prompts or 0)
     return Work((Asked("judgements", replies * settings.samples, settings.max_tokens),), bound=True)
@@ -150,7 +144,8 @@ def _eft(run: RunCounts) -> Work:
 
 def _evaluation(run: RunCounts) -> Work:
     settings, recipe = run.recipe.evaluation, run.recipe
-    held_out, instructions, questions = run.seeds("eval", recipe.data.eval_prompts), run.instructions(), run.questions()
+    held_out = run.seeds("eval", recipe.data.eval_prompts)
+    instructions, questions = run.of_set("instructions"), run.of_set("questions")
     replies = run.seeds("eval replies", recipe.data.eval_prompts)
     asked = [
         Asked("answers", held_out + (instructions or 0), settings.answers.max_tokens),
@@ -161,11 +156,11 @@ def _evaluation(run: RunCounts) -> Work:
         asked.append(Asked("answers to questions", number, settings.answers.max_tokens))
     unknown = {"instructions": instructions, "questions": questions}
     uncounted = ", ".join(what for what, number in unknown.items() if number is None)
-    return Work(tuple(asked), bound=not run.seeds_read, uncounted=uncounted)
+    return Work(tuple(asked), bound="seed-data" not in run.counts, uncounted=uncounted)
 
 
 def _annotation(run: RunCounts, against: bool) -> Work:
-    settings, instructions = run.recipe.annotation, run.instructions()
+    settings, instructions = run.recipe.annotation, run.of_set("instructions")
     asked = [Asked("preferences", instructions, 1)] if instructions else []
     if against and settings.head_to_head:
         held_out = run.seeds("eval", run.recipe.data.eval_prompts)

@@ -20,35 +20,27 @@ ALWAYS = "ALL_UPSTREAM_TASKS_COMPLETED"  # of an exit handler
 _CONDITION = re.compile(r"inputs\.parameter_values\['(?P<name>.+)'\] != '(?P<value>.*)'")
 
 
-def execute_steps(spec: Spec, parameters: Values, call: Call) -> None:
-    """`call` each step of the compiled pipeline in the order of its graph. `parameters` are the pipeline's."""
-    _graph(spec, spec["root"], parameters, call)
-
-
-def _graph(spec: Spec, component: Spec, given: Values, call: Call) -> Values:
-    """The outputs of a pipeline or of one of its phases."""
-    inputs = {name: one.get("defaultValue") for name, one in _inputs(component).items()} | given
+def execute_steps(spec: Spec, component: Spec, given: Values, call: Call) -> Values:
+    """`call` each step of the compiled pipeline, or of one of its phases, in the order of its graph; returns its
+    outputs. The pipeline itself is spec["root"], and `given` are its parameters."""
+    defined = component.get("inputDefinitions", {}).get("parameters", {})
+    inputs = {name: one.get("defaultValue") for name, one in defined.items()} | given
     tasks = component["dag"]["tasks"]
     made: dict[str, Values] = {}
     order = {name: task.get("dependentTasks", ()) for name, task in tasks.items()}
     for name in TopologicalSorter(order).static_order():
-        task, always = tasks[name], tasks[name].get("triggerPolicy", {}).get("strategy") == ALWAYS
-        if not always and not made.keys() >= set(order[name]):
+        task, trigger = tasks[name], tasks[name].get("triggerPolicy", {})
+        if trigger.get("strategy") != ALWAYS and not made.keys() >= set(order[name]):
             continue  # what it depends on was not run
         received = task.get("inputs", {}).get("parameters", {})
         values = {input_: _value(value, inputs, made) for input_, value in received.items()}
-        if _is_met(task.get("triggerPolicy", {}).get("condition", ""), values):
+        if _is_met(trigger.get("condition", ""), values):
             inner = spec["components"][task["componentRef"]["name"]]
-            made[name] = _graph(spec, inner, values, call) if "dag" in inner else _step(spec, inner, values, call)
+            make = execute_steps if "dag" in inner else _step
+            made[name] = make(spec, inner, values, call)
     wanted = component["dag"].get("outputs", {}).get("parameters", {})
     outputs = {name: output["valueFromParameter"] for name, output in wanted.items()}
-    sources = {name: (output["producerSubtask"], output["outputParameterKey"]) for name, output in outputs.items()}
-    return {name: made[task][key] for name, (task, key) in sources.items()}
-
-
-def _inputs(component: Spec) -> Spec:
-    parameters: Spec = component.get("inputDefinitions", {}).get("parameters", {})
-    return parameters
+    return {name: made[one["producerSubtask"]][one["outputParameterKey"]] for name, one in outputs.items()}
 
 
 def _value(value: Spec, inputs: Values, made: dict[str, Values]) -> Any:
@@ -70,23 +62,20 @@ def _is_met(condition: str, values: Values) -> bool:
 
 
 def _step(spec: Spec, component: Spec, given: Values, call: Call) -> Values:
-    """The outputs of a step, as KFP hands them on: JSON values."""
-    name, function = step_function(spec, component)
-    signature = inspect.signature(function, eval_str=True)
-    whole = [one for one, parameter in signature.parameters.items() if parameter.annotation is int]
-    inputs = {one: value for one, value in given.items() if one in signature.parameters}
-    made = call(name, function, inputs | {one: int(inputs[one]) for one in whole})  # JSON's numbers are floats
-    fields = getattr(signature.return_annotation, "_fields", None)
-    return json.loads(json.dumps(dict(zip(fields, made, strict=True)) if fields else {"Output": made}))  # type: ignore[no-any-return]
-
-
-def step_function(spec: Spec, component: Spec) -> tuple[str, Callable[..., Any]]:
-    """The name of a step's component, and its function as it was compiled: what a pod executes."""
+    """The outputs of a step, as KFP hands them on: JSON values. Its function is the compiled one, which a pod executes,
+    too."""
     container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
     name, source = container["args"][container["args"].index("--function_to_execute") + 1], container["command"][-1]
     module: dict[str, Any] = {}
     exec(compile(source, f"<step {name}>", "exec"), module)  # noqa: S102  our own, compiled a moment ago
-    return name, module[name]
+    signature = inspect.signature(module[name], eval_str=True)
+    whole = [one for one, parameter in signature.parameters.items() if parameter.annotation is int]
+    inputs = {one: value for one, value in given.items() if one in signature.parameters}
+    inputs |= {one: int(inputs[one]) for one in whole}  # JSON's numbers are floats
+    made = call(name, module[name], inputs)
+    fields = getattr(signature.return_annotation, "_fields", None)
+    outputs: Values = json.loads(json.dumps(dict(zip(fields, made, strict=True)) if fields else {"Output": made}))
+    return outputs
 
 
 def with_outputs(function: Callable[..., Any], inputs: Values, folder: Path) -> Values:

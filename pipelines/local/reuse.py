@@ -6,6 +6,7 @@ They leave what they always leave: the journal, the notes of the models, summary
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any
 
 from rich.console import Console
 
-from components.core.errors import UserError
 from components.core.progress import RUN_EVENTS, EventFile
 from components.core.store import open_store
 from components.registry.client import registry
@@ -35,11 +35,13 @@ def reuse(packages: list[Documents], parameters: Mapping[str, str], folder: Path
     others = {name: value for name, value in parameters.items() if name not in ("store", "run")}
     try:
         looked = look_at(packages, parameters["store"], parameters["run"], others)
-        if not looked.finished or not _registered(looked):
+        if not all(one.manifest for one in looked.found.values()) or not _registered(looked):
             return False
         _find_all(packages[: max(1, looked.steps.count("finish"))], looked, parameters, folder, console)
-    except (UserError, SystemExit, OSError):
+    except (Exception, SystemExit):  # whatever it is: the run as ever meets it, too, and says it
         (folder / "events.jsonl").unlink(missing_ok=True)
+        with (folder / "log.txt").open("a") as log:
+            log.write(f"its stages could not be looked at beforehand:\n{traceback.format_exc()}")
         return False
     notes = [open_store(looked.uri).read(f"models/{model.alias}.json") for model in looked.models]
     return all(note and b'"version": null' not in note for note in notes)
@@ -73,6 +75,6 @@ def _find_all(
 
         try:
             for documents in packages:
-                execute_steps(documents[0], dict(parameters), find)
+                execute_steps(documents[0], documents[0]["root"], dict(parameters), find)
         finally:
             os.environ.pop(RUN_EVENTS) if before is None else os.environ.update({RUN_EVENTS: before})

@@ -153,7 +153,7 @@ def _stop(state: Services) -> bool:
 
 def _left_running() -> list[int]:
     """The process groups of servers whose data lie in this folder: a killed starter has told nobody of them."""
-    ours = {registry_file(), f"-dir={_data()}"}
+    ours = {registry_file(), f"-dir={store_folder()}"}
     groups = []
     for pid, _, command in processes():
         if not ours.isdisjoint(command):
@@ -209,7 +209,7 @@ def _answers(url: str) -> bool:
 
 
 def _store_server() -> Server:
-    data = _data()
+    data = store_folder()
     data.mkdir(parents=True, exist_ok=True)
     for folder in data.glob("m[0-9]*"):  # what its master agreed upon with itself, by port: each start would leave one
         shutil.rmtree(folder, ignore_errors=True)
@@ -231,7 +231,8 @@ def _mlflow_server(store: dict[str, str]) -> Server:
     return Server(command, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **store}, port, MLFLOW_HEALTH)
 
 
-def _data() -> Path:
+def store_folder() -> Path:
+    """Where the local store keeps its data; it is not there before the first start."""
     return home().absolute() / "store"
 
 

@@ -79,6 +79,20 @@ def test_the_last_user_stops_them(home: Path) -> None:
     assert not any(map(alive, running))
 
 
+def test_who_asks_for_the_store_alone_gets_it_and_the_registry_later() -> None:
+    """Without its server the registry's file is read, and what the server wrote is there."""
+    with services() as local:
+        make_experiment(local, "kept")
+    with services(registry=False) as alone:
+        assert alive(alone.store_pid) and not alone.mlflow_pid
+        with registry(module.registry_file()) as client:
+            assert "kept" in [one.name for one in client.search_experiments()]
+        with services() as both:
+            assert both.store_pid == alone.store_pid and "kept" in experiments(both)
+        assert all(map(alive, pids(both)))  # who had the store has it still
+    assert not any(map(alive, pids(both)))
+
+
 def test_a_killed_run_leaves_them_to_the_next() -> None:
     code = "import os, signal; from pipelines.local.services import services\n"
     code += "with services(): os.kill(os.getpid(), signal.SIGKILL)"
@@ -115,7 +129,7 @@ def test_a_start_that_is_killed_between_its_servers_leaves_nothing_that_stays() 
         assert len(left) == 1
     assert stop_services()
     assert not any(map(alive, left))
-    assert len(list(module._data().glob("m[0-9]*"))) == 1  # each start left a folder
+    assert len(list(module.store_folder().glob("m[0-9]*"))) == 1  # each start left a folder
     assert b"\0" not in (module._folder() / "store.log").read_bytes()
 
 
