@@ -16,7 +16,8 @@ from components.gate.gate import GatedModel, pass_gate, read_decision
 from components.gate.settings import GateSettings
 from components.registry.champion import nominate, promote_against, registered
 from components.registry.client import GATE, LONGEST_TAG, REASONS, VERDICT, RegistryError, registry, write
-from components.registry.registry import TrainedModel, register
+from components.registry.model_run import TrainedModel
+from components.registry.registry import register
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
