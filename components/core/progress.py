@@ -23,6 +23,7 @@ from components.core.pace import Pace
 RUN_EVENTS, STEP_EVENTS = "SRLM_EVENTS", "SRLM_STEP_EVENTS"
 SECONDS_BETWEEN_LINES = 10.0
 _CONTROLS = dict.fromkeys({*range(32), *range(127, 160), *range(0xD800, 0xE000)} - {ord("\n"), ord("\t")}, "\ufffd")
+POINT_LINE = "training-point: "  # begins a line that holds one
 # as Progress writes it where nobody takes events
 PROGRESS_LINE = re.compile(r"(.+): (\d+)/(\d+), (?:starting$|[\d.]+/(?:s|min|h), )")
 
@@ -45,6 +46,14 @@ def heard() -> float:
     """When the step said something last, by this process or one that it has started, in seconds since the epoch."""
     path = os.environ.get(STEP_EVENTS)
     return max(_told, os.stat(path).st_mtime if path and os.path.exists(path) else 0.0)
+
+
+def emit_point(step: int, values: dict[str, float]) -> None:
+    """A point of a training's curve: an event of this step, or where a pod trains for it a line of the pod's log."""
+    if os.environ.get(STEP_EVENTS):
+        emit("point", step=step, values=values)
+    else:
+        print(f"{POINT_LINE}{json.dumps({'step': step, 'values': values})}", file=sys.stderr, flush=True)
 
 
 class EventFile:

@@ -17,7 +17,7 @@ from components.gate.settings import GatePolicy, GateSettings
 from components.gate.verdict import verdict_lines, verdict_table
 from components.metrics.labels import COMPARABLE, alpaca_eval_label
 from components.metrics.statistics import headline
-from components.registry.registry import TrainedModel
+from components.registry.model_run import TrainedModel
 
 
 class Metrics(Protocol):

@@ -17,7 +17,8 @@ from components.gate.gate import GatedModel, labels_of, pass_gate, read_decision
 from components.gate.settings import GateSettings
 from components.registry.champion import await_sign_off, nominate, promote_against, registered
 from components.registry.client import GATE, LONGEST_TAG, REASONS, VERDICT, RegistryError, registry, write
-from components.registry.registry import TrainedModel, log_figures, register
+from components.registry.model_run import TrainedModel
+from components.registry.registry import log_figures, register
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

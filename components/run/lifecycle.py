@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from components.core.context import RunContext, RunData, RunState, open_step, read_context
 from components.core.course import FIRST_STEP, recorded
@@ -32,8 +36,10 @@ from components.gate.register import retry_unregistered
 from components.kubernetes.removal import end_training
 from components.kubernetes.settings import ClusterSettings
 from components.registry.client import check_tracking
+from components.registry.tracking import begin_run, end_run
 from components.run.evaluation_texts import collect_evaluation_texts
-from components.run.html_report import write_report
+from components.run.examples import examples
+from components.run.html_report import REPORT, write_report
 from components.run.report import summarise
 from components.seed_data.seed_data import make_seed_data
 from components.seed_data.settings import SeedDataSettings
@@ -57,6 +63,8 @@ def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
             check_endpoint(address)
         context.write()
         check_tracking(context.tracking_uri)
+        with spent("registering"):
+            begin_run(context.tracking_uri, context.recipe["name"], context.run, context.recipe, context.uri)
         data = import_data(context)
         stages = {name: read_manifest(uri).counts for name, uri in asdict(data).items() if uri}
         write_page(page, f"Data of {context.run}", *(count_table(name, counts) for name, counts in stages.items()))
@@ -138,4 +146,24 @@ def finish_run(store: str, run: str, page: str) -> None:
             retry_unregistered(store, context.tracking_uri, run)
         summary = summarise(store, run)
         with spent("reporting"):
-            Path(page).write_text(write_report(context, summary))
+            report = write_report(context, summary)
+            Path(page).write_text(report)
+        with spent("registering"):
+            show_in_mlflow(context, summary, report)
+
+
+def show_in_mlflow(context: RunContext, summary: dict[str, Any], report: str) -> None:
+    """The run's report, summary and recipe in MLflow, and examples of what its models wrote and how they judged it."""
+    uris = {stage["name"]: stage["uri"] for stage in summary["stages"]}
+    samples = {}
+    for name in [name.partition("/")[0] for name in uris if name.endswith("/judging")]:
+        with suppress(UserError):  # `srlm gc` may have taken what they are drawn from
+            shown = examples(uris[f"{name}/sampling"], uris[f"{name}/judging"])
+            samples[name] = [asdict(example) for example in shown]
+    files = {
+        REPORT: report,
+        "summary.json": json.dumps(summary, indent=1),
+        "recipe.yaml": yaml.safe_dump(context.recipe, sort_keys=False),
+        "samples.json": json.dumps(samples, indent=1, ensure_ascii=False),
+    }
+    end_run(context.tracking_uri, context.recipe["name"], context.run, context.recipe, context.uri, files)

@@ -13,11 +13,12 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from components.core.progress import Progress, say
+from components.core.progress import Progress, emit_point, say
 from components.core.stage import Stage
 from components.training.distributed import all_gather, barrier, broadcast, is_local_main_process, is_main_process
 
 CHECKPOINTS = "progress/checkpoints"
+NOT_OF_THE_CURVE = ("step", "epoch", "num_tokens")  # TRL's count of tokens starts anew after a resume
 
 
 class CheckpointUploader(TrainerCallback):
@@ -70,7 +71,7 @@ class CheckpointUploader(TrainerCallback):
 
 
 class StepProgress(TrainerCallback):
-    """The trainer's steps as a progress bar."""
+    """The trainer's steps as a progress bar, and what it logs as points of its curve (finite ones: see FiniteCheck)."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -80,6 +81,12 @@ class StepProgress(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.progress.advance()
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        if logs and "loss" in logs:
+            emit_point(state.global_step, {name: float(logs[name]) for name in logs if name not in NOT_OF_THE_CURVE})
 
 
 def fetch_latest_checkpoint(stage: Stage, folder: Path) -> str | None:

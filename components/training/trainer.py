@@ -20,7 +20,7 @@ from components.core.model_files import prime_model_cache
 from components.core.records import Counts, CurvePoint, Manifest, Messages, Record
 from components.core.scratch import scratch_folder
 from components.core.stage import Stage, read_manifest
-from components.training.checkpoints import CheckpointUploader, StepProgress, fetch_latest_checkpoint
+from components.training.checkpoints import NOT_OF_THE_CURVE, CheckpointUploader, StepProgress, fetch_latest_checkpoint
 from components.training.distributed import barrier, broadcast_on_node, is_main_process, seed_per_rank, world_size
 from components.training.finite import FiniteCheck
 from components.training.model import in_bf16, is_sharded
@@ -171,13 +171,13 @@ def publish_model(
 
 
 def loss_curve(log_history: Sequence[Mapping[str, float]]) -> list[CurvePoint]:
-    """The logged steps without their epoch and without TRL's token count, which starts anew after a resume."""
+    """The logged steps without what is no part of the curve."""
     points = [entry for entry in log_history if "loss" in entry]
     return [
         CurvePoint(
             id=str(int(entry["step"])),
             step=int(entry["step"]),
-            values={name: float(value) for name, value in entry.items() if name not in ("step", "epoch", "num_tokens")},
+            values={name: float(value) for name, value in entry.items() if name not in NOT_OF_THE_CURVE},
         )
         for entry in points
     ]

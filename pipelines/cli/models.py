@@ -18,6 +18,7 @@ from components.metrics.labels import lc_form
 from components.registry.champion import SIGN_OFF, WAITS, promote, roll_back, sign_off
 from components.registry.client import DIGEST, MLFLOW_RUN, VERDICT, name_is, not_there, registry
 from components.registry.lineage import Ancestor, lineage
+from components.registry.metric_names import flat
 from components.registry.references import resolve, resolve_registered
 from pipelines.local.run import RunOptions, servers
 
@@ -168,7 +169,7 @@ def _figures(client: MlflowClient, version: ModelVersion) -> dict[str, float]:
     if MLFLOW_RUN not in version.tags:
         return {}
     try:
-        return dict(client.get_run(version.tags[MLFLOW_RUN]).data.metrics)
+        return flat(client.get_run(version.tags[MLFLOW_RUN]).data.metrics)
     except MlflowException as error:
         if not_there(error):
             return {}

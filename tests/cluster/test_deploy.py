@@ -23,7 +23,8 @@ from components.kubernetes.client import Cluster
 from components.kubernetes.objects import MODEL, labels
 from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY
 from components.registry.client import DIGEST
-from components.registry.registry import TrainedModel, register
+from components.registry.model_run import TrainedModel
+from components.registry.registry import register
 from pipelines.cli.deploy import commands
 from pipelines.cli.models import promote_model, roll_back_champion
 from pipelines.cluster import deploy

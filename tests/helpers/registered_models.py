@@ -13,7 +13,7 @@ from components.core.stage import Stage, parent
 from components.core.store import join
 from components.gate.gate import GatedModel, pass_gate
 from components.gate.settings import GateSettings
-from components.registry.registry import TrainedModel
+from components.registry.model_run import TrainedModel
 
 ITEMS = 40
 OUTSIDE = {"messages": Parent(uri="s3://somebody-elses/messages.jsonl", digest="d0")}

@@ -14,6 +14,7 @@ from components.core.ledger import spent
 from components.core.records import Manifest
 from components.core.stage import read_manifest
 from components.kubernetes.settings import ClusterSettings, TrainingPods
+from components.registry.curve import Training, logged_curve
 from components.serving.engines.served_model import judge_of
 from components.training.distributed import require_gpus
 from components.training.launch.logs import Log, ending_with_this_process
@@ -33,7 +34,9 @@ def train_model(run: str, name: str, kind: str, inputs: dict[str, str]) -> str:
                 inputs = {**inputs, **{name: value for name, value in named.items() if value}}
         request = TrainingRequest(kind=kind, root=context.store, settings=context.recipe[kind], inputs=inputs)
         pods = (context.recipe["resources"], context.recipe["cluster"], context.trainer_image)
-        return context.make(f"{name}/{kind}", lambda: train_stage(request, *pods, context.run, name))
+        training = Training(context.recipe["name"], context.run, name, request.stage().uri)
+        with logged_curve(context.tracking_uri, training):
+            return context.make(f"{name}/{kind}", lambda: train_stage(request, *pods, context.run, name))
 
 
 def train_stage(

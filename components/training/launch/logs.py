@@ -8,12 +8,12 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 from components.core.errors import UserError
-from components.core.progress import PROGRESS_LINE, emit
+from components.core.progress import POINT_LINE, PROGRESS_LINE, emit, emit_point
 from components.kubernetes.client import Cluster
 from components.kubernetes.logs import log_lines
 from components.training.launch.request import PROBLEM
@@ -37,6 +37,13 @@ class Log:
             shown, *problems = line.rstrip("\n").split(PROBLEM)
             if problems:  # several processes share one pipe: two may be on a line, after the half of another line
                 self._problem = self._problem or _user_error(problems[0])
+                if not shown:
+                    continue
+            shown, told, point = shown.partition(POINT_LINE)
+            if told:
+                with suppress(ValueError, KeyError, TypeError):  # one that another process's line has torn
+                    known = json.loads(point)
+                    emit_point(known["step"], known["values"])
                 if not shown:
                     continue
             if counted := PROGRESS_LINE.match(shown):  # so the step's course tells how far another pod is

@@ -15,7 +15,8 @@ from components.core.store import open_store
 from components.gate.gate import GatedModel, compare_models, measured_differently, read_decision
 from components.gate.register import decide_again
 from components.registry.champion import promote, registered
-from components.registry.registry import TrainedModel, register
+from components.registry.model_run import TrainedModel
+from components.registry.registry import register
 from tests.helpers.registered_models import gated, measure, policy, trained
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,8 @@ from components.core.journal import read_journal
 from components.gate.register import apply_verdict, retry_unregistered
 from components.registry.champion import find_champion, promote, registered, roll_back
 from components.registry.client import REASONS, VERDICT
-from components.registry.registry import TrainedModel, register
+from components.registry.model_run import TrainedModel
+from components.registry.registry import register
 from components.run.report import summarise
 from tests.helpers.forwarder import Forwarder, forwarded
 from tests.helpers.registered_models import gated, model_file, trained

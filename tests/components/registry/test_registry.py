@@ -11,7 +11,8 @@ import pytest
 from mlflow import MlflowClient
 
 from components.registry.client import DIGEST, MEASURED, MLFLOW_RUN, RegistryError, check_tracking, name_is, registry
-from components.registry.registry import TrainedModel, register
+from components.registry.model_run import TrainedModel
+from components.registry.registry import register
 from tests.helpers.forwarder import forwarded
 from tests.helpers.registered_models import measure, trained
 
@@ -64,7 +65,7 @@ def test_metrics_and_the_loss_curve_are_logged(client: MlflowClient, model: Trai
     run = register(client, model).tags[MLFLOW_RUN]
     metrics = client.get_run(run).data.metrics
     assert metrics["pairwise_accuracy"] == 0.75
-    assert metrics["train_final_loss"] == 0.5
+    assert metrics["train/final_loss"] == 0.5
     curve = client.get_metric_history(run, "train/loss")
     assert [(point.step, point.value) for point in curve] == [(1, 1.0), (2, 0.5)]
     assert client.get_run(run).info.status == "FINISHED"
