@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from components.core.context import RunContext
+from components.core.journal import REPORT
 from components.core.store import join, open_store
 from components.run.charts import Chart, draw
 from components.run.sections import sections
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
-REPORT = "report.html"
 
 
 def write_report(context: RunContext, summary: Mapping[str, Any]) -> str:

@@ -49,16 +49,21 @@ def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
     context = replace(context, tracking_uri=place_of("tracking_uri", context.tracking_uri, FIRST_STEP))
     with recorded(context.store, context.run, FIRST_STEP), step(FIRST_STEP):
         check_store(open_store(context.store))
-        engine_of(context).check()
-        check_engine(context.optional("benchmarks", BenchmarksSettings), context.engine)
-        for address in filter(None, (judge_of(context), annotator_of(context))):
-            check_endpoint(address)
+        check_servers(context)
         context.write()
         check_tracking(context.tracking_uri)
         data = import_data(context)
         stages = {name: read_manifest(uri).counts for name, uri in asdict(data).items() if uri}
         write_page(page, f"Data of {context.run}", *(count_table(name, counts) for name, counts in stages.items()))
         return RunState(context.uri, data).to_dict()
+
+
+def check_servers(context: RunContext) -> None:
+    """Raises UserError where the engine cannot serve the run's models, or an endpoint does not answer."""
+    engine_of(context).check()
+    check_engine(context.optional("benchmarks", BenchmarksSettings), context.engine)
+    for address in filter(None, (judge_of(context), annotator_of(context))):
+        check_endpoint(address)
 
 
 def place_of(parameter: str, given: str, step_name: str) -> str:
