@@ -7,6 +7,7 @@ from typing import Any
 
 from components.core.store import join, open_store
 
+REPORT = "report.html"  # what the last step leaves there
 CONTEXT = "context.json"  # what the first step leaves in the folder once nothing speaks against the run
 
 

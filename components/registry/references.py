@@ -40,8 +40,7 @@ def resolve(tracking_uri: str, reference: str, name: str = "") -> ModelReference
 
     Raises UserError when there is no such model, RegistryError when the registry does not say.
     """
-    if reference.startswith("@") and not name:
-        raise UserError(f"{reference} of which registered model?", "Give models:/NAME@ALIAS.")
+    registered_name(reference, name)
     if reference.startswith("@"):
         reference = f"models:/{name}{reference}"
     if not reference.startswith("models:"):
@@ -54,6 +53,20 @@ def resolve(tracking_uri: str, reference: str, name: str = "") -> ModelReference
     return ModelReference(reference, stage, version.name, version.tags.get(RUN, ""), registered(version).digest)
 
 
+def registered_name(reference: str, name: str = "") -> str:
+    """The registered model that a reference names, "" where it names a stage. Raises UserError for what is neither;
+    nobody is asked."""
+    if reference.startswith("@") and name:
+        return name
+    if reference.startswith("@"):
+        raise UserError(f"{reference} of which registered model?", "Give models:/NAME@ALIAS.")
+    if reference.startswith("models:"):
+        return _parsed(reference)["name"]
+    if "/" not in reference:
+        raise UserError(f"{reference!r} is neither a registered model nor a stage", FORMS)
+    return ""
+
+
 def resolve_registered(tracking_uri: str, reference: str) -> RegisteredModel:
     """A version of the registry; raises UserError when `reference` names none."""
     return registered(_find_version(tracking_uri, reference))
@@ -63,9 +76,7 @@ def _find_version(tracking_uri: str, reference: str) -> ModelVersion:
     """MLflow's version by its alias or number."""
     from mlflow.exceptions import MlflowException
 
-    parsed = _REGISTERED.fullmatch(reference)
-    if not parsed:
-        raise UserError(f"{reference!r} names no version of a registered model", FORMS)
+    parsed = _parsed(reference)
     name, alias, number = parsed["name"], parsed["alias"], parsed["version"]
     with registry(tracking_uri) as client:
         try:
@@ -76,3 +87,11 @@ def _find_version(tracking_uri: str, reference: str) -> ModelVersion:
             raise UserError(
                 f"the registry {tracking_uri} has no {reference}", "srlm models shows what there is."
             ) from error
+
+
+def _parsed(reference: str) -> re.Match[str]:
+    """Its name, and its alias or version."""
+    parsed = _REGISTERED.fullmatch(reference)
+    if not parsed:
+        raise UserError(f"{reference!r} names no version of a registered model", FORMS)
+    return parsed

@@ -14,6 +14,7 @@ from components.core.model_files import model_prefix
 from components.core.stage import read_manifest
 from components.core.store import join
 from components.registry.client import DIGEST, MEASURED, MLFLOW_RUN, RUN, STAGE, name_is, write
+from components.registry.metric_names import grouped
 from components.registry.model_run import TrainedModel, description, log_model
 from components.registry.tracking import existing_is_fine
 
@@ -47,8 +48,8 @@ def log_figures(client: MlflowClient, name: str, version: str, figures: Mapping[
 
     run = client.get_model_version(name, version).tags.get(MLFLOW_RUN)
     if run:
-        now = int(1000 * time.time())
-        write(client.log_batch, run, metrics=[Metric(figure, value, now, 0) for figure, value in figures.items()])
+        now, named = int(1000 * time.time()), grouped(figures)
+        write(client.log_batch, run, metrics=[Metric(figure, value, now, 0) for figure, value in named.items()])
 
 
 def source_uri(uri: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.context import RunContext
+from components.core.journal import REPORT
 from components.core.page import PAGE_STYLE
 from components.core.store import join, open_store
 from components.run.charts import Chart, Stack, draw
@@ -18,7 +19,6 @@ from components.run.outcome import Outcome
 from components.run.sections import Section, sections
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
-REPORT = "report.html"
 
 
 def write_report(context: RunContext, summary: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ import yaml
 from components.core.context import RunContext, RunData, RunState, open_step, read_context
 from components.core.course import FIRST_STEP, recorded
 from components.core.errors import UserError
-from components.core.journal import read_journal
+from components.core.journal import REPORT, read_journal
 from components.core.ledger import spent
 from components.core.looking import looking
 from components.core.page import count_table, write_page
@@ -39,7 +39,7 @@ from components.registry.client import check_tracking
 from components.registry.tracking import begin_run, end_run
 from components.run.evaluation_texts import collect_evaluation_texts
 from components.run.examples import examples
-from components.run.html_report import REPORT, write_report
+from components.run.html_report import write_report
 from components.run.report import summarise
 from components.seed_data.seed_data import make_seed_data
 from components.seed_data.settings import SeedDataSettings
@@ -57,10 +57,7 @@ def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
     context = replace(context, tracking_uri=place_of("tracking_uri", context.tracking_uri, FIRST_STEP))
     with recorded(context.store, context.run, FIRST_STEP), step(FIRST_STEP):
         check_store(open_store(context.store))
-        engine_of(context).check()
-        check_engine(context.optional("benchmarks", BenchmarksSettings), context.engine)
-        for address in filter(None, (judge_of(context), annotator_of(context))):
-            check_endpoint(address)
+        check_servers(context)
         context.write()
         check_tracking(context.tracking_uri)
         with spent("registering"):
@@ -69,6 +66,14 @@ def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
         stages = {name: read_manifest(uri).counts for name, uri in asdict(data).items() if uri}
         write_page(page, f"Data of {context.run}", *(count_table(name, counts) for name, counts in stages.items()))
         return RunState(context.uri, data).to_dict()
+
+
+def check_servers(context: RunContext) -> None:
+    """Raises UserError where the engine cannot serve the run's models, or an endpoint does not answer."""
+    engine_of(context).check()
+    check_engine(context.optional("benchmarks", BenchmarksSettings), context.engine)
+    for address in filter(None, (judge_of(context), annotator_of(context))):
+        check_endpoint(address)
 
 
 def place_of(parameter: str, given: str, step_name: str) -> str:

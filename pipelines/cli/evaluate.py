@@ -20,13 +20,14 @@ from components.gate.gate import read_decision
 from components.gate.noise import noise_lines, noise_markdown, noise_table
 from components.gate.verdict import verdict_markdown
 from components.metrics.labels import COMPARABLE, alpaca_eval_label
-from components.registry.references import ModelReference, resolve
+from components.registry.references import ModelReference, registered_name, resolve
 from components.training.launch.again import request_again
 from pipelines.compile import compile_pipeline
 from pipelines.graph.evaluation import evaluation_pipeline
+from pipelines.local.beforehand import check_model
 from pipelines.local.run import RunOptions, execute, new_run, run_folder, servers
 from pipelines.local.terminal import rich_table
-from pipelines.recipe import recipe_of
+from pipelines.recipe import check_overrides, load_recipe, recipe_of
 from pipelines.runs import check_run_name
 
 REPORTS = ("report.md", "report.json", "junit.xml")
@@ -79,6 +80,7 @@ def evaluate_models(
 
     Raises UserError when something is broken, so that there is no verdict.
     """
+    run = _check(request, options)
     with servers(options, console) as addresses:
         model = resolve(addresses["tracking_uri"], request.model)
         if request.seeds:
@@ -86,8 +88,7 @@ def evaluate_models(
         before = read_manifest(model.stage).parents["model"].uri if request.seeds else "@champion"
         against = resolve(addresses["tracking_uri"], request.against or before, model.name)
         recipe = recipe_of(addresses["store"], model, request.recipe, request.overrides)
-        run = request.run or new_run(f"evaluate-{recipe.name}")
-        check_run_name(run)
+        run = run or new_run(f"evaluate-{recipe.name}")
         compiled = run_folder(run) / "pipeline.yaml"
         compile_pipeline(evaluation_pipeline(recipe, request.seeds), compiled)
         parameters = options.parameters() | addresses | {"run": run, "model": model.stage, "against": against.stage}
@@ -102,6 +103,20 @@ def evaluate_models(
             console.print("\n".join(noise_lines(comparison.noise)), markup=False, highlight=False)
     console.print(f"reports: {output}/{', '.join(REPORTS)}; also {kept}/", highlight=False, soft_wrap=True)
     return comparison
+
+
+def _check(request: EvaluationRequest, options: RunOptions) -> str:
+    """The name of the comparison, "" where it gets a new one. Raises UserError for what is known to be wrong before
+    anything is started: names, and settings where a recipe is named."""
+    check_model(request.model, options)
+    if request.against:
+        check_model(request.against, options, registered_name(request.model))
+    if request.run:
+        check_run_name(request.run)
+    check_overrides(request.overrides)
+    if request.recipe:
+        load_recipe(request.recipe, request.overrides)
+    return request.run
 
 
 def keep_reports(store: str, run: str, folder: Path) -> str:

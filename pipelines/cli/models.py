@@ -20,6 +20,7 @@ from components.registry.client import DIGEST, MLFLOW_RUN, VERDICT, name_is, not
 from components.registry.lineage import Ancestor, lineage
 from components.registry.metric_names import flat
 from components.registry.references import resolve, resolve_registered
+from pipelines.local.beforehand import check_model, require_registered
 from pipelines.local.run import RunOptions, servers
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ Rows = list[tuple[str, ...]]
 
 def show_models(options: RunOptions, name: str, console: Console) -> None:
     """A table for one registered model or each of them; one row a version, the newest last."""
+    if name:
+        require_registered(name, options)
     with _tracking(options, console) as tracking_uri, registry(tracking_uri) as client:
         tables = {model.name: _rows(client, model) for model in _models(client, name)}
     if not tables:
@@ -47,6 +50,7 @@ def show_models(options: RunOptions, name: str, console: Console) -> None:
 
 def promote_model(options: RunOptions, reference: str, console: Console) -> None:
     """Make a version champion by hand."""
+    check_model(reference, options)
     with servers(options, console) as addresses:
         model = resolve_registered(addresses["tracking_uri"], reference)
         with registry(addresses["tracking_uri"]) as client:
@@ -68,6 +72,7 @@ def _person() -> str:
 
 def roll_back_champion(options: RunOptions, name: str, console: Console) -> None:
     """Champion and previous change places."""
+    require_registered(name, options)
     with servers(options, console) as addresses, registry(addresses["tracking_uri"]) as client:
         now, before = roll_back(client, name)
     _print(console, f"version {now.version} of {name} is champion again, version {before.version} was rolled back")
@@ -75,6 +80,7 @@ def roll_back_champion(options: RunOptions, name: str, console: Console) -> None
 
 def show_lineage(options: RunOptions, reference: str, console: Console) -> None:
     """The model's history as a tree, one line a stage: role, stage, digest, URI, and what was kept of its records."""
+    check_model(reference, options)
     with servers(options, console) as addresses:
         model = resolve(addresses["tracking_uri"], reference)
         ancestors = lineage(model.stage, model.digest)

@@ -55,7 +55,8 @@ def report(
     Example: srlm report demo-20261126-035728-3904 -o report.html
     """
     from components.core.context import read_context
-    from components.run.html_report import REPORT, render
+    from components.core.journal import REPORT
+    from components.run.html_report import render
     from components.run.report import summary_of
     from pipelines.local.run import run_folder
 

@@ -41,9 +41,12 @@ def export(
         raise UserError(f"{folder} is there already", "Name a folder that is not.")
     from components.core.model_files import model_folder
     from components.registry.references import resolve
+    from pipelines.local.beforehand import check_model
     from pipelines.local.run import RunOptions, servers
 
-    with servers(RunOptions(store, tracking_uri), console) as addresses:
+    options = RunOptions(store, tracking_uri)
+    check_model(model, options)
+    with servers(options, console) as addresses:
         files = model_folder(resolve(addresses["tracking_uri"], model).stage)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as draft:
@@ -67,11 +70,15 @@ def chat(
     """
     from components.registry.references import resolve
     from components.serving.engines.processes import EmbeddedEngine
+    from pipelines.local.beforehand import check_model
     from pipelines.local.run import RunOptions, new_run, servers
-    from pipelines.recipe import recipe_of
+    from pipelines.recipe import check_overrides, recipe_of
 
     os.environ["SRLM_OWNER_PID"] = str(os.getpid())  # the server ends when this process does, however
-    with servers(RunOptions(store, tracking_uri), console) as addresses:
+    options = RunOptions(store, tracking_uri)
+    check_model(model, options)
+    check_overrides(overrides)
+    with servers(options, console) as addresses:
         named = resolve(addresses["tracking_uri"], model)
         settings = recipe_of(addresses["store"], named, recipe, overrides)
         run, engine = new_run("chat"), EmbeddedEngine()

@@ -18,13 +18,14 @@ from typing import Any
 from rich.console import Console
 
 from components.core.errors import UserError
+from components.core.journal import REPORT
 from components.core.local_files import write_whole
 from components.core.processes import end
 from components.core.progress import RUN_EVENTS, EventFile
 from components.core.store import home, join, open_store
-from components.run.html_report import REPORT
 from pipelines.compile import write_documents
 from pipelines.forecast.look import compiled_parts
+from pipelines.local.beforehand import check_places
 from pipelines.local.reuse import reuse
 from pipelines.local.services import BUCKET, registry_file, services
 from pipelines.local.terminal import show_summary
@@ -65,10 +66,12 @@ def run_recipe(
     `run` is the run's name, else it gets a new one; the servers of an engine on Kubernetes are named after it. Raises
     UserError with the failed step's problem and remedy.
     """
+
     started = time.monotonic()
     require_local_files(recipe)
     run = run or new_run(recipe.name)
     check_run_name(run)
+    check_places(recipe, options, run)
     for name in ("events.jsonl", "summary.json"):  # an earlier run of this name ended otherwise
         (run_folder(run) / name).unlink(missing_ok=True)
     packages = compiled_parts(recipe)

@@ -1,0 +1,58 @@
+"""What can be known before a server is started: a mistake is told in seconds, not after half a minute (issue 15)."""
+
+from __future__ import annotations
+
+import difflib
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from components.core.errors import UserError
+from components.core.store import home, open_store
+
+if TYPE_CHECKING:
+    from pipelines.local.run import RunOptions
+    from pipelines.recipe import Recipe
+
+SOME = "srlm models shows what there is."
+
+
+def check_places(recipe: Recipe, options: RunOptions, run: str) -> None:
+    """Raises UserError where the run's first step would: of the store's name, the engine and the endpoints."""
+    from components.core.context import RunContext
+    from components.run.lifecycle import check_servers
+
+    if options.store:
+        open_store(options.store)
+    check_servers(RunContext(run=run, recipe=recipe.to_dict(), **vars(options)))
+
+
+def check_model(reference: str, options: RunOptions, name: str = "") -> None:
+    """Raises UserError for what names no model; `@ALIAS` is of the registered model `name`."""
+    from components.registry.references import registered_name
+
+    if options.store:
+        open_store(options.store)
+    if found := registered_name(reference, name):
+        require_registered(found, options)
+
+
+def require_registered(name: str, options: RunOptions) -> None:
+    """Raises UserError where this machine's registry, if that is the one to ask, has no model of that name.
+
+    It is a file, which is read without its server; what cannot be read there is for the server to say.
+    """
+    file = home().absolute() / "mlflow.db"
+    if options.tracking_uri:
+        return
+    if not file.exists():
+        raise UserError("the registry of this machine holds no models yet", "srlm run makes some.")
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as registry:
+            names = [row[0] for row in registry.execute("SELECT name FROM registered_models")]
+    except sqlite3.Error:
+        return
+    if name not in names:
+        close = difflib.get_close_matches(name, names, 1)
+        meant = f" (did you mean {close[0]}?)" if close else ""
+        raise UserError(f"the registry of this machine holds no models named {name}{meant}", SOME)

@@ -1,0 +1,94 @@
+"""What is wrong is told before a server is started: none of these may start one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from components.core.errors import UserError
+from pipelines.cli.main import app
+from pipelines.local import services
+
+M1 = "models:/demo@m1"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine whose registry holds the model `demo`, and on which nothing may be started."""
+    monkeypatch.setenv("SRLM_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for variable in ("SRLM_STORE", "SRLM_TRACKING_URI", "SRLM_JUDGE_ENDPOINT", "SRLM_ANNOTATOR_ENDPOINT"):
+        monkeypatch.delenv(variable, raising=False)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as registry:
+        registry.execute("CREATE TABLE registered_models (name TEXT)")
+        registry.execute("INSERT INTO registered_models VALUES ('demo')")
+        registry.commit()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a server is started")
+
+    monkeypatch.setattr(services, "_start", refuse)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        (["run", "demmo"], "did you mean demo?"),
+        (["run", "demo", "--set", "sampling.candidats=3"], "did you mean candidates?"),
+        (["run", "demo", "--store", "s3://"], "'s3://' names no bucket"),
+        (["run", "demo", "--engine", "nosuch"], "there is no engine 'nosuch'"),
+        (["run", "demo", "--engine", "vllm"], "only pods of the cluster can ask"),
+        (["run", "demo", "--engine", "endpoint"], "engine endpoint needs a URL"),
+        (["run", "demo", "--engine", "endpoint", "--endpoint", "http://127.0.0.1:9"], "does not answer"),
+        (["run", "demo", "--annotator-endpoint", "http://127.0.0.1:9"], "does not answer"),
+        (["promote", "m1"], "'m1' is neither a registered model nor a stage"),
+        (["promote", "models:/demo"], "names no version"),
+        (["promote", "models:/demmo@m1"], "no models named demmo (did you mean demo?)"),
+        (["rollback", "demmo"], "did you mean demo?"),
+        (["models", "nosuch"], "no models named nosuch"),
+        (["lineage", "@m1"], "of which registered model?"),
+        (["export", "models:/nosuch/1", "folder"], "no models named nosuch"),
+        (["chat", "nosuch"], "neither a registered model nor a stage"),
+        (["chat", M1, "--set", "sampling.temprature=0"], "did you mean temperature?"),
+        (["eval", "--model", "nosuch"], "neither a registered model nor a stage"),
+        (["eval", "--model", M1, "--against", "nosuch"], "neither a registered model nor a stage"),
+        (["eval", "--model", M1, "--set", "sampling.candidats=3"], "sampling.candidats: unknown key"),
+        (["eval", "--model", M1, "--recipe", "dem"], "did you mean demo?"),
+        (["eval", "--model", M1, "--run", "My Run"], "cannot be named"),
+        (["eval", "--model", M1, "--store", "s3://"], "names no bucket"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_starts(command: list[str], problem: str) -> None:
+    told = CliRunner().invoke(app, command)
+    assert isinstance(told.exception, UserError), told.output
+    assert problem in str(told.exception)
+
+
+def test_a_registry_that_is_not_there_holds_nothing(home: Path) -> None:
+    (home / "mlflow.db").unlink()
+    told = CliRunner().invoke(app, ["promote", M1])
+    assert "holds no models yet" in str(told.exception)
+
+
+def test_what_is_not_known_here_is_for_the_server_to_say(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry of a form that cannot be read, and one that is named: the server is asked."""
+
+    class AskedError(Exception):
+        pass
+
+    @contextmanager
+    def ask(*_: object, **__: object) -> Iterator[None]:
+        raise AskedError
+        yield
+
+    monkeypatch.setattr("pipelines.cli.models.servers", ask)
+    elsewhere = CliRunner().invoke(app, ["promote", "models:/nosuch@m1", "--tracking-uri", "http://127.0.0.1:9"])
+    assert isinstance(elsewhere.exception, AskedError)
+    (home / "mlflow.db").write_text("damaged")
+    assert isinstance(CliRunner().invoke(app, ["promote", M1]).exception, AskedError)
