@@ -30,7 +30,7 @@ from components.training.dpo.settings import DpoSettings
 from components.training.sft.settings import SftSettings
 
 KEYS: dict[str, tuple[Settings, str]] = {
-    "base_model": (BaseModelSettings(base="some/model"), "d58a6095b706c8cc"),
+    "base_model": (BaseModelSettings(base="some/model"), "0bad06279f060924"),
     "seed_data": (SeedDataSettings(messages="messages.jsonl"), "08acc8d6bf38dd11"),
     "eft": (EftSettings(), "5c41fa1b2779b8cc"),
     "sft": (SftSettings(), "71699023122d1ed9"),
