@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.base_model.bounded import require_bounded
 from components.base_model.chat import chat_problem, end_ids_of_files, thought_form, with_arguments, with_roles
 from components.base_model.portable import MORE_TEMPLATES, make_portable
 from components.base_model.settings import BaseModelSettings
@@ -24,6 +25,8 @@ from components.core.stage import Stage, find_manifest, read_records
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+# Endings of files that are code, or pickles of one kind or another, which run code when they are read.
+CODE = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".h5", ".keras", ".py", ".so"}
 # Names in the run's journal, and the sections of the recipe.
 MODELS = {"base": ("m0", "model"), "writer": ("writer", "writer"), "annotator": ("annotator", "annotator")}
 
@@ -103,10 +106,11 @@ def _convert_gguf(path: Path, folder: Path) -> None:
 
 
 def _copy(source: Path, folder: Path) -> None:
-    """The files without pickles, and without what Mistral's own readers take in their place: the weights once more."""
+    """The files without what can run code, and without what Mistral's own readers take: the weights once more."""
     folder.mkdir(parents=True)
     for path in source.iterdir():
-        if path.is_file() and path.suffix != ".bin" and not path.match("consolidated*") and path.name != "params.json":
+        mistral = path.match("consolidated*") or path.name == "params.json"
+        if path.is_file() and path.suffix.lower() not in CODE and not mistral:
             shutil.copyfile(path, folder / path.name)
     if (source / MORE_TEMPLATES).is_dir():
         shutil.copytree(source / MORE_TEMPLATES, folder / MORE_TEMPLATES)
@@ -123,6 +127,7 @@ def set_up_chat(folder: Path, settings: BaseModelSettings) -> list[ChatProblem]:
     bare = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if template := settings.chat_template or bare.chat_template:
         bare.chat_template = with_arguments(template, settings.chat_template_kwargs)
+        require_bounded(bare, settings.base)
         bare.chat_template = with_roles(bare)
     make_portable(folder, bare)
     tokenizer = load_tokenizer(folder)
@@ -179,10 +184,15 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _count_parameters(folder: Path) -> int:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     total = 0
     for path in folder.glob("*.safetensors"):
-        with safe_open(path, framework="pt") as weights:
-            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118  no mapping
+        try:
+            with safe_open(path, framework="pt") as weights:
+                total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118  no mapping
+        except (SafetensorError, OSError) as error:  # OSError: an empty file cannot be mapped
+            raise UserError(
+                f"{path.name} is no safetensors file: {error}", "It may have been cut off: fetch it again."
+            ) from error
     return total

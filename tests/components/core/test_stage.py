@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -139,3 +141,61 @@ def test_a_manifest_with_such_a_metric_is_never_read(tmp_path: Path, value: str)
     for read in (find_manifest, read_manifest, lambda _: stage(tmp_path)):
         with pytest.raises(UserError, match=r"manifest.json is no valid manifest: metrics.margin"):
             read(made.uri)
+
+
+def test_unfinished_records_that_the_store_has_changed_are_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A byte that flips would be another text, which no manifest speaks against yet; half an object, a defect."""
+    making = stage(tmp_path)
+    for text in "abc":
+        making.save_progress("prompts", prompts(text))
+    first, second, _ = making.store.names("progress/prompts/")
+    making.store.write(first, (making.store.read(first) or b"").replace(b'"text": "a"', b'"text": "x"'))
+    making.store.write(second, (making.store.read(second) or b"")[:7])
+    assert list(stage(tmp_path).load_progress("prompts", Prompt)) == ["c"]
+    assert capsys.readouterr().err.count("is damaged or of another version: its prompts are made again") == 2
+
+
+def test_unfinished_records_of_an_earlier_version_are_kept(tmp_path: Path) -> None:
+    """Their names told nothing of their content."""
+    making = stage(tmp_path)
+    making.store.write("progress/prompts/1764000000000000000-0a1b2c3d.jsonl", b'{"id": "a", "text": "b"}\n')
+    assert stage(tmp_path).load_progress("prompts", Prompt)["a"].text == "b"
+
+
+def test_who_was_killed_between_manifest_and_end_leaves_no_progress_for_long(tmp_path: Path) -> None:
+    making, beside = stage(tmp_path), stage(tmp_path)
+    making.publish(Counts(), {"prompts": prompts("a")})
+    beside.save_progress("prompts", prompts("a"))
+    assert stage(tmp_path).manifest
+    assert not making.store.names("progress/")
+
+
+def test_what_a_newer_version_wrote_is_told_and_kept(tmp_path: Path) -> None:
+    """Not: "delete that stage's folder"."""
+    making = stage(tmp_path)
+    made = making.publish(Counts(), {"prompts": prompts("a")})
+    written = made.model_dump()
+    (name,) = made.files
+    data = b'{"id": "a", "text": "b", "mood": "good"}\n'
+    making.store.write(name, data)
+    written["files"][name] |= {"sha256": hashlib.sha256(data).hexdigest()}
+    making.store.write(MANIFEST, json.dumps(written).encode())
+    with pytest.raises(UserError, match=r"prompts-\w+.jsonl was written by a newer version of this code: mood") as told:
+        read_records(making.uri, "prompts", Prompt)
+    assert "Install that version" in told.value.remedy and "Delete" not in str(told.value)
+    making.store.write(MANIFEST, json.dumps({**written, "form": 9}).encode())
+    with pytest.raises(UserError, match=r"manifest.json was written by a newer version of this code: form"):
+        read_manifest(making.uri)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "files-0/../../x", "..", "files-0//x", "files-0/\0", ""])
+def test_a_manifest_that_names_files_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    """Fetching its model would write there."""
+    making = stage(tmp_path)
+    written = making.publish(Counts()).model_dump()
+    written["files"] = {name: {"sha256": "0" * 64, "bytes": 1}}
+    making.store.write(MANIFEST, json.dumps(written).encode())
+    with pytest.raises(UserError, match="is no place inside the stage"):
+        find_manifest(making.uri)
