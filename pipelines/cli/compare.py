@@ -70,8 +70,12 @@ def differing(recipes: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     """
     from pipelines.recipe import flat, taken_from
 
-    here = [flat(dict(recipe)) for recipe in recipes]
-    names = sorted({name for one in here for name in one})
-    differ = {name: [one.get(name) for one in here] for name in names if len({str(one.get(name)) for one in here}) > 1}
-    told = {name: values for name, values in differ.items() if differ.get(taken_from(name)) != values}
-    return {name: ["-" if one is None else str(one) for one in values] for name, values in told.items()}
+    here = [{name: _written(value) for name, value in flat(dict(recipe)).items()} for recipe in recipes]
+    both = {name: [one.get(name, "-") for one in here] for name in sorted({name for one in here for name in one})}
+    differ = {name: values for name, values in both.items() if len(set(values)) > 1}
+    return {name: values for name, values in differ.items() if differ.get(taken_from(name)) != values}
+
+
+def _written(value: Any) -> str:
+    """As people write it: a recipe that went through Kubeflow has floats for whole numbers."""
+    return f"{value:g}" if isinstance(value, float) and value.is_integer() else str(value)

@@ -30,12 +30,17 @@ from components.core.processes import alive
 from components.core.records import Candidate, Check, Instruction, Pair
 from components.core.stage import read_records
 from components.core.store import open_store
+from components.registry.client import MLFLOW_RUN
+from components.review.items import Item
+from components.review.sources import find_items
 from examples.world.proof import SHORT, prove, report
 from examples.world.truth import answer, true_score
 from pipelines.graph import self_rewarding
 from pipelines.local.run import RunOptions, run_recipe
 from pipelines.local.services import BUCKET, services
 from pipelines.recipe import load_recipe
+from tests.helpers.axe import axe, serious_faults
+from tests.helpers.chromium import chromium, opened_tab
 from tests.helpers.paths import ROOT
 from tests.helpers.small_world import SEED, VERDICTS, SmallWorld, small_settings, write_small_world
 
@@ -499,3 +504,52 @@ def test_a_run_in_parts_is_one_run(
     places = [steps.index(step) for step in ("start part 2", "find M2", "pair M2's answers")]
     assert places == sorted(places), steps
     assert sum("train M1" in step for step in steps) == 1
+
+
+def test_people_label_what_a_model_learnt_from_and_read_it_in_the_report(
+    undisturbed: tuple[Runner, str], tmp_path: Path
+) -> None:
+    """The last test here, as it adds figures to the run. The person knows the truth, as M2 does by now more than half
+    of the time; what they say stands in the summary, in MLflow at M3's version, and in the report, which a browser
+    opens without a complaint and whose figures are the summary's."""
+    runner, _ = undisturbed
+    name = runner.summaries()[0]["run"]
+    code, output = runner.finish(runner.srlm("review", name, "--sample", "60", "-o", str(tmp_path / "page.html")))
+    assert code == 0 and "items about M3" in output, output
+    page = (tmp_path / "page.html").read_text()
+    with store_of(runner):
+        items = [item for item in find_items(STORE, name, "m3") if f"item-{item.id}" in page]
+    labels = [{"item": item.id, "label": _truth(item)} for item in items]
+    saved = {"format": "srlm-labels-1", "run": name, "model": "m3", "labeller": "truth", "labels": labels}
+    (tmp_path / "labels.json").write_text(json.dumps(saved))
+    code, output = runner.finish(runner.srlm("review", name, "--import", str(tmp_path / "labels.json")))
+    assert code == 0 and "human_agreement 0." in output, output
+    code, shown = runner.finish(runner.srlm("show", name))
+    assert code == 0 and "agreement with people" in shown
+    summary = json.loads((runner.folder / ".srlm/runs" / name / "summary.json").read_text())
+    figures = next(model["metrics"] for model in summary["models"] if model["name"] == "m3")
+    with store_of(runner), services() as local:
+        from mlflow import MlflowClient
+
+        client = MlflowClient(local.tracking_uri)
+        version = client.get_model_version_by_alias("small-world", "m3")
+        logged = client.get_run(version.tags[MLFLOW_RUN]).data.metrics
+    assert logged["human_agreement"] == pytest.approx(figures["human_agreement"])
+    if chromium():
+        with opened_tab(tmp_path) as tab:
+            tab.open(runner.folder / ".srlm/runs" / name / "report.html")
+            told = tab.evaluate("document.body.innerText").replace("\u00a0", " ")
+            for part in ("win_rate", "pairwise_accuracy", "human_agreement"):
+                assert f"{round(100 * figures[part], 1):.1f} %" in told
+            for title in ("Models side by side", "From prompts to pairs", "People and the judge", "Versions"):
+                assert title in told
+            assert not tab.complaints()
+            assert not axe() or serious_faults(tab) == []
+
+
+def _truth(item: Item) -> str | int:
+    """What someone says who can compute the right answer: the better by its true score, or that score."""
+    scores = [true_score(item.prompt, answer) for answer in item.answers]
+    if item.kind == "score":
+        return round(scores[0])
+    return "tie" if scores[0] == scores[1] else ("first", "second")[scores[1] > scores[0]]

@@ -69,7 +69,7 @@ def test_other_prompts_under_the_same_ids_are_not_paired(tmp_path: Path) -> None
     """30 of 40 against 20 of 40 other prompts: .25 +- 1.96 sqrt(.75 * .25 / 40 + .5 * .5 / 40) = .045 to .455."""
     first, other = (_evaluated(tmp_path, texts, right) for texts, right in (("a", 20), ("b", 30)))
     apart = _accuracy(first, other)
-    assert apart.how == "unpaired: no item is the same" and apart.estimate.value == 0.25
+    assert apart.how == "unpaired: none of 40 and 40 items are the same" and apart.estimate.value == 0.25
     assert apart.estimate.low == pytest.approx(0.045, abs=0.04)
     assert apart.estimate.high == pytest.approx(0.455, abs=0.04)
     same = _accuracy(first, _evaluated(tmp_path, "a", 30))
