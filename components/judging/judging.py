@@ -53,8 +53,9 @@ def judge_candidates(
 
     `model`, served at `endpoint`, judges its own candidates, unless there is an `other` judge.
     """
-    judge = answering_model("" if other else model, other or endpoint)
-    stage = Stage(root, "judging", settings, {"judge": judge, "candidates": parent(candidates)})
+    inputs = {"candidates": parent(candidates)}  # first: where they are not made, no other judge is asked who it is
+    inputs["judge"] = answering_model("" if other else model, other or endpoint)
+    stage = Stage(root, "judging", settings, inputs)
     if stage.manifest:
         return stage.manifest
     sampled = read_records(candidates, "candidates", Candidate)

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pipelines.forecast.plan import Line, Plan
 
 commands = typer.Typer()
-STEPS = "checkpoints"  # what is saved of a training
 
 
 @commands.command()
@@ -116,7 +115,9 @@ def _state(line: Line) -> str:
         return f"waits for {found.waits_for}"
     if found.problem:
         return f"cannot be looked at: {found.problem}"
-    saved = [f"step {n:,}" if kind == STEPS else f"{n:,} {kind}" for kind, n in found.saved.items() if n]
+    from components.run.look import CHECKPOINTS
+
+    saved = [f"step {n:,}" if kind == CHECKPOINTS else f"{n:,} {kind}" for kind, n in found.saved.items() if n]
     return f"begun: {', '.join(saved)}" if saved else "to be made"
 
 

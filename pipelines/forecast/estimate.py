@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, linear_regression
 
+from components.run.look import CHECKPOINTS
 from pipelines.forecast.history import Measured
 from pipelines.forecast.work import Work
 from pipelines.plan.shapes import Shape
@@ -56,7 +57,9 @@ class Estimate:
 
 def left_of(work: Work, saved: Mapping[str, int]) -> float:
     """The share of the work that an earlier attempt has left to do."""
-    whole = work.steps or sum(one.number for one in work.asked)
+    if work.steps:  # what early stopping asks on the way is none of them
+        return max(0.0, 1 - saved.get(CHECKPOINTS, 0) / work.steps)
+    whole = sum(one.number for one in work.asked)
     return max(0.0, 1 - sum(saved.values()) / whole) if whole else 1.0
 
 

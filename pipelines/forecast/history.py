@@ -93,9 +93,9 @@ def conditions(name: str, recipe: Recipe, where: Mapping[str, str], counts: Mapp
     server = (where.get("engine"), recipe.serving.replicas, recipe.serving.pod.gpus, recipe.serving.pod.gpu_type)
     if kind in ("annotation", "mt_bench"):
         annotator = recipe.annotator.base if recipe.annotator else parameters
-        return ("others",) if where.get("annotator_endpoint") else (annotator, *server)
+        return ("others", where.get("annotator_model")) if where.get("annotator_endpoint") else (annotator, *server)
     if kind == "judging" and where.get("judge_endpoint"):
-        return ("others",)
+        return ("others", where.get("judge_model"))
     if kind == "prompts" and recipe.writer:
         return (recipe.writer.base, *server)
     if kind == "base-model":

@@ -30,11 +30,12 @@ SETTINGS = (
 )
 
 
-def gateway(store: str) -> Gateway:
-    """One with judge, annotator and every model that the run has made so far, called by its digest."""
+def gateway(store: str, *more: str) -> Gateway:
+    """One with judge, annotator and every model that the run, and `more` runs, have made so far, called by its
+    digest."""
 
     def made() -> list[str]:
-        stages = read_journal(store, RUN, "stages")
+        stages = [entry for run in (RUN, *more) for entry in read_journal(store, run, "stages")]
         return [f"tiny/{one['digest']}" for one in stages if one["name"].rpartition("/")[2] in MAKERS]
 
     keys = {JUDGE: KEYS[JUDGE_KEY], ANNOTATOR: KEYS[ANNOTATOR_KEY]}

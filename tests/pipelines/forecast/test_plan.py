@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.core.records import Counts
-from pipelines.forecast.estimate import by_formula, by_measurements
+from pipelines.forecast.estimate import by_formula, by_measurements, left_of
 from pipelines.forecast.history import Measured
 from pipelines.forecast.plan import Plan, Total, make_plan
 from pipelines.forecast.work import Work, work_of
@@ -107,6 +107,14 @@ def test_larger_work_is_bounded_by_what_was_measured(
     assert made is not None
     assert (made.low, made.seconds, made.high) == pytest.approx(expected)
     assert "before" in made.formula  # the run that it is known from
+
+
+def test_what_an_earlier_attempt_has_saved_is_not_done_again() -> None:
+    """8 of 32 candidates; 3 of 4 steps, whatever early stopping has asked meanwhile."""
+    recipe = load_recipe("demo")
+    assert left_of(work_of("m1/sampling", recipe, {}), {"candidates": 8}) == 0.75
+    assert left_of(work_of("sft/sft", recipe, {}), {"checkpoints": 3, "judgements": 90}) == 0.25
+    assert left_of(Work(), {}) == 1.0
 
 
 def test_nothing_is_estimated_by_nothing() -> None:

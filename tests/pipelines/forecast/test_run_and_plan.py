@@ -32,7 +32,7 @@ from tests.helpers.tiny_loop import KEYS, PROMPTS, RUN, SETTINGS, gateway
 from tests.helpers.tiny_model import make_tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.extended]
-LARGER = "prompts.count=20"
+LARGER, SECOND = "prompts.count=20", "larger"
 
 
 @dataclass
@@ -62,7 +62,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory, mlflow_server: str) -> Iterat
     folder = tmp_path_factory.mktemp("plan")
     make_tiny_model(folder / "model")
     store = str(folder / "store")
-    with pytest.MonkeyPatch.context() as patch, served(gateway(store)) as url:
+    with pytest.MonkeyPatch.context() as patch, served(gateway(store, SECOND)) as url:
         for name, value in (KEYS | {"SRLM_HOME": str(folder / "home")}).items():
             patch.setenv(name, value)
         others = {"judge_model": JUDGE, "annotator_model": ANNOTATOR}
@@ -176,7 +176,7 @@ def test_the_time_of_a_larger_run_is_estimated_by_that_of_a_smaller_one(loop: Lo
     """Twice the prompts, within 1.5 times; twice that on a machine that does other things, too."""
     total = loop.plan(LARGER).total()
     assert total.estimate and not total.unknown
-    summary, _, seconds = loop.run("larger", LARGER)
+    summary, _, seconds = loop.run(SECOND, LARGER)
     assert not all(one["reused"] for one in summary["stages"])
     low, middle, high = total.estimate.low, total.estimate.seconds, total.estimate.high
     print(f"estimated {middle:.0f} s ({low:.0f} to {high:.0f}), took {seconds:.0f} s")
