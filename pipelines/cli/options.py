@@ -26,7 +26,8 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]  # mai
 Store = Annotated[
     str, typer.Option(envvar="SRLM_STORE", help="s3://bucket/prefix or a folder; default: a local S3 server.")
 ]
-TrackingUri = Annotated[str, typer.Option(envvar="SRLM_TRACKING_URI", help="An MLflow server; default: a local one.")]
+TRACKING = ["SRLM_TRACKING_URI", "MLFLOW_TRACKING_URI"]  # the first of them that is set
+TrackingUri = Annotated[str, typer.Option(envvar=TRACKING, help="An MLflow server; default: a local one.")]
 Endpoint = Annotated[str, typer.Option(help="URL for --engine endpoint; {model} stands for sft, m1, ...")]
 JudgeEndpoint = Annotated[str, typer.Option(envvar="SRLM_JUDGE_ENDPOINT", help="URL of another judge than the policy.")]
 AnnotatorEndpoint = Annotated[
