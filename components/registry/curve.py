@@ -38,6 +38,7 @@ class Training:
     run: str
     alias: str
     stage: str
+    began: float = field(default_factory=time.time)
     mlflow_run: str = ""
     told: int = 0  # the last step that MLflow has, of an earlier attempt maybe
     left: list[dict[str, Any]] = field(default_factory=list)  # events that it has not
@@ -71,7 +72,7 @@ class Training:
         tags = {RUN: self.run, "srlm.model": self.alias, STAGE: self.stage, TRAINING: content_hash(self.stage)}
         if parent := parent_run(client, self.registered_name, self.run):
             tags[PARENT] = parent
-        start, name = int(1000 * self.left[0]["time"]), f"{self.alias} ({self.run})"
+        start, name = int(1000 * self.began), f"{self.alias} ({self.run})"
         self.mlflow_run = str(client.create_run(experiment, start, tags, name).info.run_id)
 
 

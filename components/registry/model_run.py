@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -109,7 +109,8 @@ def _metrics(model: TrainedModel, manifest: Manifest, known: set[int]) -> list[M
     from mlflow.entities import Metric
 
     end, points = _milliseconds(manifest), read_records(model.uri, "curve", CurvePoint)
-    figures = grouped(model.metrics()) | grouped(manifest.metrics, CURVE)
+    measured = replace(model, measured=[uri for uri in model.measured if uri != model.uri])
+    figures = grouped(measured.metrics()) | grouped(manifest.metrics, CURVE)
     steps = max((point.step for point in points), default=1)
     taken = 1000 * manifest.seconds  # nobody knows when each step was: as if they had come at equal distances
     curve = [

@@ -46,6 +46,8 @@ from components.seed_data.settings import SeedDataSettings
 from components.serving.description import check_endpoint
 from components.serving.engines.served_model import annotator_of, engine_of, judge_of
 
+VARIABLES = {"store": ("SRLM_STORE",), "tracking_uri": ("SRLM_TRACKING_URI", "MLFLOW_TRACKING_URI")}
+
 
 def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
     """Check what the run needs, note what it does and where, import its data; `page` is the file that shows the data.
@@ -56,11 +58,12 @@ def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
     context = replace(context, store=place_of("store", context.store, FIRST_STEP))
     context = replace(context, tracking_uri=place_of("tracking_uri", context.tracking_uri, FIRST_STEP))
     with recorded(context.store, context.run, FIRST_STEP), step(FIRST_STEP):
-        check_store(open_store(context.store))
-        check_servers(context)
-        context.write()
-        check_tracking(context.tracking_uri)
+        with spent("starting"):
+            check_store(open_store(context.store))
+            check_servers(context)
+            context.write()
         with spent("registering"):
+            check_tracking(context.tracking_uri)
             begin_run(context.tracking_uri, context.recipe["name"], context.run, context.recipe, context.uri)
         data = import_data(context)
         stages = {name: read_manifest(uri).counts for name, uri in asdict(data).items() if uri}
@@ -79,12 +82,11 @@ def check_servers(context: RunContext) -> None:
 def place_of(parameter: str, given: str, step_name: str) -> str:
     """What a parameter of the pipeline says, else the chart's config map, so that nobody has to fill it in; ends the
     step with a message where neither does."""
-    variable = {"store": "SRLM_STORE", "tracking_uri": "SRLM_TRACKING_URI"}[parameter]
     with report_errors(step_name):
-        found = given or os.environ.get(variable, "")
+        found = given or next(filter(None, map(os.environ.get, VARIABLES[parameter])), "")
         if not found:
             raise UserError(
-                f"no {parameter} is named, and the namespace's config map has no {variable}",
+                f"no {parameter} is named, and the namespace's config map has no {VARIABLES[parameter][0]}",
                 f"Fill in the parameter {parameter}, or set it in the chart's values (config).",
             )
     return found
@@ -145,8 +147,9 @@ def finish_run(store: str, run: str, page: str) -> None:
     store = place_of("store", store, "report")
     with recorded(store, run, "report"), step("report"):
         context = read_context(join(store, "runs", run))
-        engine_of(context).stop(run)
-        end_training(run, context.section("cluster", ClusterSettings).patience)
+        with spent("starting"):  # and stopping
+            engine_of(context).stop(run)
+            end_training(run, context.section("cluster", ClusterSettings).patience)
         with spent("registering"):
             retry_unregistered(store, context.tracking_uri, run)
         summary = summarise(store, run)

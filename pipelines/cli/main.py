@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -291,9 +292,21 @@ def up(debug: Debug = False) -> None:
     from pipelines.local.services import BUCKET, services
 
     with services(keep=True) as local:
-        console.print(f"model registry (MLflow): {local.tracking_uri}")
+        console.print(f"models and runs (MLflow): {local.tracking_uri}/#/models", soft_wrap=True)
         console.print(f"store (S3): {local.store_url}, bucket {BUCKET}; its key is in .srlm/services/credentials.json")
-        console.print("srlm down stops them")
+        console.print("eval \"$(srlm env)\" lets MLflow's and S3's own clients use them; srlm down stops them")
+
+
+@app.command()
+def env(debug: Debug = False) -> None:
+    """Print variables for MLflow's and S3's own clients, the local store's key among them: eval "$(srlm env)".
+
+    Example: srlm env
+    """
+    from pipelines.local.services import running_services
+
+    for name, value in running_services().environment_of_clients().items():
+        print(f"export {name}={shlex.quote(value)}")  # no console: it would wrap the lines
 
 
 @app.command()

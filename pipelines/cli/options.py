@@ -26,7 +26,8 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]  # mai
 Store = Annotated[
     str, typer.Option(envvar="SRLM_STORE", help="s3://bucket/prefix or a folder; default: a local S3 server.")
 ]
-TrackingUri = Annotated[str, typer.Option(envvar="SRLM_TRACKING_URI", help="An MLflow server; default: a local one.")]
+TRACKING = ["SRLM_TRACKING_URI", "MLFLOW_TRACKING_URI"]  # the first of them that is set
+TrackingUri = Annotated[str, typer.Option(envvar=TRACKING, help="An MLflow server; default: a local one.")]
 RunStore = Annotated[
     str,
     typer.Option("--store", help="Read the run's records there (s3://bucket/prefix, a folder); ask nobody else."),

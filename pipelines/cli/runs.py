@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.cli.options import Ca, Cookie, Debug, Host, Namespace, Overrides, console
+from pipelines.cli.options import TRACKING, Ca, Cookie, Debug, Host, Namespace, Overrides, console
 
 if TYPE_CHECKING:
     from pipelines.runs import Answers, Kind, Run
@@ -146,7 +146,7 @@ def doctor(
     ca: Ca = "",
     cookie: Cookie = "",
     store: Annotated[str, typer.Option(envvar="SRLM_STORE", help="s3://bucket/prefix or a folder.")] = "",
-    tracking_uri: Annotated[str, typer.Option(envvar="SRLM_TRACKING_URI", help="An MLflow server.")] = "",
+    tracking_uri: Annotated[str, typer.Option(envvar=TRACKING, help="An MLflow server.")] = "",
     recipe: Annotated[str, typer.Option(help="Whose `cluster` is looked for; default: the chart's names.")] = "",
     overrides: Overrides = [],  # noqa: B006  typer copies it
     endpoint: Annotated[str, typer.Option(help="Examine a server of models: what can it do of what runs ask?")] = "",

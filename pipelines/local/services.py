@@ -12,13 +12,15 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from components.core.store import home
 BUCKET = "srlm"
 START_TIMEOUT_S = 120
 VOLUME_GRPC_OFFSET = 10000  # weed derives the volume server's second port
+PAGE_PORT = 5000
 STORE_HEALTH, MLFLOW_HEALTH = "/healthz", "/health"
 REGISTRY = "sqlite:///"  # and the path of the registry's file
 WEED_PORTS = (
@@ -68,6 +71,11 @@ class Services:
         """What a client of the store needs."""
         return {"AWS_ENDPOINT_URL_S3": self.store_url, "AWS_REGION": "us-east-1", **_credentials()}
 
+    def environment_of_clients(self) -> dict[str, str]:
+        """What clients that are not ours need for both servers: boto3's and MLflow's own names."""
+        named = {"AWS_DEFAULT_REGION": "us-east-1", "MLFLOW_S3_ENDPOINT_URL": self.store_url}
+        return {**self.environment(), **named, "MLFLOW_TRACKING_URI": self.tracking_uri}
+
 
 @contextmanager
 def services(keep: bool = False, registry: bool = True) -> Iterator[Services]:
@@ -82,7 +90,8 @@ def services(keep: bool = False, registry: bool = True) -> Iterator[Services]:
             store_alone = not state.mlflow_pid and state.running(registry=False) and _key() is not None
             if not store_alone:
                 _stop(state)
-            _start(state, registry)
+            with _page_port() if keep else nullcontext(0) as port:
+                _start(state, registry, port)
         state.keep = state.keep or keep
         state.users.append(os.getpid())
     try:
@@ -93,6 +102,14 @@ def services(keep: bool = False, registry: bool = True) -> Iterator[Services]:
                 state.users.remove(os.getpid())  # once: who has the store may have taken the registry, too
             if not state.users and not state.keep:
                 _stop(state)
+
+
+def running_services() -> Services:
+    """Raises UserError where they do not run."""
+    with _state() as state:
+        if state.running():
+            return state
+    raise UserError("the local store and registry do not run", "srlm up starts them.")
 
 
 def stop_services(force: bool = False) -> bool:
@@ -128,13 +145,32 @@ def _state() -> Iterator[Services]:
             write_whole(path, json.dumps(asdict(state)))
 
 
-def _start(state: Services, registry: bool) -> None:
-    """What does not run yet."""
+@contextmanager
+def _page_port() -> Iterator[int]:
+    """MLflow's usual port, for people who keep its page open, while nobody else of this tool may take it; 0 where it is
+    not free."""
+    with ExitStack() as held:
+        try:
+            lock = held.enter_context((Path(tempfile.gettempdir()) / f"srlm-port-{PAGE_PORT}.lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was closed a moment ago is free
+                probe.bind(("127.0.0.1", PAGE_PORT))
+            port = PAGE_PORT
+        except OSError:
+            port = 0
+        yield port
+
+
+def _start(state: Services, registry: bool, port: int) -> None:
+    """What does not run yet; `port` is MLflow's, 0: one that is free."""
     try:
         if not state.store_pid:
             state.store_pid, state.store_port = _launch("store", _store_server)
         if registry:
-            state.mlflow_pid, state.mlflow_port = _launch("mlflow", lambda: _mlflow_server(state.environment()))
+            wanted = iter([port])  # once: should somebody have taken it since, any other will do
+            started = _launch("mlflow", lambda: _mlflow_server(state.environment(), next(wanted, 0)))
+            state.mlflow_pid, state.mlflow_port = started
     except UserError:
         _stop(state)
         raise
@@ -221,9 +257,9 @@ def _store_server() -> Server:
     return Server(command, _credentials(), ports["s3.port"], STORE_HEALTH)
 
 
-def _mlflow_server(store: dict[str, str]) -> Server:
+def _mlflow_server(store: dict[str, str], port: int = 0) -> Server:
     """MLflow's tracking server and registry, with its artifacts in the store, which this environment describes."""
-    port = free_ports(1)[0]
+    port = port or free_ports(1)[0]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", registry_file()]
     command += ["--artifacts-destination", f"s3://{BUCKET}/mlflow"]

@@ -11,7 +11,9 @@ import time
 import urllib.request
 from pathlib import Path
 
+import boto3
 import pytest
+from typer.testing import CliRunner
 
 from components.core.errors import UserError
 from components.core.processes import alive, free_ports
@@ -19,6 +21,7 @@ from components.core.store import _s3, open_store
 from components.registry.client import registry
 from components.serving.address import Address
 from components.serving.client import Client, Request, RetryPolicy, Sampling
+from pipelines.cli.main import app
 from pipelines.local import services as module
 from pipelines.local.services import Services, services, stop_services
 from tests.helpers.paths import ROOT
@@ -104,9 +107,27 @@ def test_a_killed_run_leaves_them_to_the_next() -> None:
     assert not any(map(alive, pids(left)))
 
 
-def test_up_keeps_them_and_down_stops_them() -> None:
+def test_up_keeps_them_and_down_stops_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's page is at its usual port where that is free; what `srlm env` prints is enough for clients not ours."""
+    port = free_ports(1)[0]
+    monkeypatch.setattr(module, "PAGE_PORT", port)
+    assert CliRunner().invoke(app, ["env"]).exception.remedy == "srlm up starts them."
     with services(keep=True) as local:
         running = pids(local)
+    assert local.mlflow_port == port
+    with module._page_port() as other:
+        assert other == 0
+    lines = CliRunner().invoke(app, ["env"]).output.splitlines()
+    variables = dict(line.removeprefix("export ").split("=", 1) for line in lines)
+    assert variables["MLFLOW_TRACKING_URI"] == f"http://127.0.0.1:{port}"
+    key = {"aws_access_key_id": "AWS_ACCESS_KEY_ID", "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY"}
+    client = boto3.client(
+        "s3",
+        endpoint_url=variables["MLFLOW_S3_ENDPOINT_URL"],
+        region_name=variables["AWS_DEFAULT_REGION"],
+        **{argument: variables[name] for argument, name in key.items()},
+    )
+    assert [bucket["Name"] for bucket in client.list_buckets()["Buckets"]] == [module.BUCKET]
     assert all(map(alive, running))
     with services() as local:
         assert pids(local) == running
