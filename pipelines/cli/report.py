@@ -10,19 +10,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from components.core.errors import UserError
 from components.core.journal import CONTEXT
 from components.core.store import join, open_store
-from pipelines.cli.options import Debug, Store, console
+from pipelines.cli.options import Debug, Json, RunName, Store, console, print_json, talk
 
 commands = typer.Typer()
 
-RunName = Annotated[str, typer.Argument(help="The run's name, as srlm status shows it.")]
-
 
 @commands.command()
-def show(run: RunName, store: Store = "", debug: Debug = False) -> None:
+def show(run: RunName, store: Store = "", as_json: Json = False, debug: Debug = False) -> None:
     """Show the tables and verdicts of a run again, also of one that has not ended.
 
     Example: srlm show demo-20261126-035728-3904
@@ -32,12 +31,16 @@ def show(run: RunName, store: Store = "", debug: Debug = False) -> None:
 
     kept = run_folder(run) / "summary.json"
     if kept.is_file() and not store:
-        show_summary(console, json.loads(kept.read_text()))
-        return
-    with store_of(run, store) as root:
-        from components.run.report import summary_of
+        summary = json.loads(kept.read_text())
+    else:
+        with store_of(run, store, talk(as_json)) as root:
+            from components.run.report import summary_of
 
-        show_summary(console, summary_of(root, run))
+            summary = summary_of(root, run)
+    if as_json:
+        print_json(summary)
+    else:
+        show_summary(console, summary)
 
 
 @commands.command()
@@ -68,11 +71,11 @@ def report(
 
 
 @contextmanager
-def store_of(run: str, store: str) -> Iterator[str]:
+def store_of(run: str, store: str, progress: Console = console) -> Iterator[str]:
     """The root of the store that has the run; the local one is started. Raises UserError where it has no such run."""
     from pipelines.local.run import RunOptions, servers
 
-    with servers(RunOptions(store, tracking_uri="not asked" if store else ""), console) as addresses:
+    with servers(RunOptions(store, tracking_uri="not asked" if store else ""), progress) as addresses:
         root = addresses["store"]
         runs = open_store(join(root, "runs"))
         if runs.read(f"{run}/{CONTEXT}") is None:
