@@ -16,7 +16,7 @@ from rich.table import Table
 
 from components.core.claims import SAFE_AGE
 from components.core.errors import UserError
-from pipelines.cli.options import Debug, Store, TrackingUri, console
+from pipelines.cli.options import Debug, Json, Store, TrackingUri, console, print_json, talk
 
 if TYPE_CHECKING:
     from components.run.garbage import Part, Plan, Rules
@@ -44,6 +44,7 @@ def gc(
     ] = [],  # noqa: B006
     store: Store = "",
     tracking_uri: TrackingUri = "",
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Remove stages, models, checkpoints and caches that no registered version and no recent run needs.
@@ -55,9 +56,14 @@ def gc(
     from pipelines.local.run import RunOptions, servers
 
     rules = Rules(parse_age(older_than), forget, with_runs)
-    with servers(RunOptions(store, tracking_uri), console) as addresses:
+    if as_json and not dry_run:
+        raise UserError("--json tells what would go", "Give --dry-run, too.")
+    with servers(RunOptions(store, tracking_uri), talk(as_json)) as addresses:
         judge = partial(plan, addresses["store"], partial(all_versions, addresses["tracking_uri"]), rules)
         judged = judge()
+        if as_json:
+            print_json(_document(judged, rules))
+            return
         _show(judged, rules, every)
         if dry_run or not _goes(judged, rules):
             _say("nothing was removed" if dry_run else "there is nothing to remove")
@@ -103,6 +109,18 @@ def _show(judged: Plan, rules: Rules, every: bool) -> None:
     console.print(table)
     if judged.others:
         _say(f"{judged.others:,} objects of the store are neither a stage's nor a run's: they are not touched")
+
+
+def _document(judged: Plan, rules: Rules) -> dict[str, object]:
+    """For scripts: each folder of the store and each cache, with its bytes, whether it goes, and why."""
+    from pipelines.local.caches import cached
+
+    parts = [
+        {"place": part.folder.place, "what": part.what, "bytes": part.bytes, "goes": part.goes, "why": part.reason}
+        for part in judged.parts
+    ]
+    caches = [{"what": one.what, "bytes": one.bytes, "goes": one.goes} for one in cached(rules)]
+    return {"folders": parts, "caches": caches, "untouched_objects": judged.others}
 
 
 def _goes(judged: Plan, rules: Rules) -> bool:

@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -25,6 +25,7 @@ from pipelines.cli.options import (
     Debug,
     Endpoint,
     EngineImage,
+    Json,
     JudgeEndpoint,
     JudgeModel,
     NewRun,
@@ -35,15 +36,23 @@ from pipelines.cli.options import (
     TrainerImage,
     WorkerImage,
     console,
+    going_on,
+    print_json,
 )
 
 if TYPE_CHECKING:
+    from components.seed_data.seed_data import Description
     from pipelines.local.run import RunOptions
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 a check is negative (eval: a regression; watch: the run did not finish; doctor: something "
+    "is broken); 2 a mistake or a failure, told with its remedy; 130 after Ctrl-C; 143 after SIGTERM. docs/commands.md"
+)
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -58,6 +67,13 @@ def _run_options(tracking_uri: str, store: str = "") -> RunOptions:
     from pipelines.local.run import RunOptions
 
     return RunOptions(store, tracking_uri)
+
+
+def _say_how_to_go_on(run: str) -> NoReturn:
+    """After Ctrl-C, which ends the run's processes."""
+    text = f"stopped; finished work is kept, and this goes on: {going_on(run)}"
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(130)
 
 
 def _print_version(asked: bool) -> None:
@@ -97,17 +113,18 @@ def run(
 
     Example: srlm run demo --set sampling.candidates=8
     """
-    from pipelines.local.run import RunOptions, run_recipe
+    from pipelines.local.run import RunOptions, new_run, run_recipe
     from pipelines.recipe import load_recipe
 
     images = {"worker_image": worker_image, "trainer_image": trainer_image, "engine_image": engine_image}
     names = {"judge_model": judge_model, "annotator_model": annotator_model}
     options = RunOptions(store, tracking_uri, engine, endpoint, judge_endpoint, annotator_endpoint, **images, **names)
+    loaded = load_recipe(recipe, overrides)
+    name = name or new_run(loaded.name)
     try:
-        run_recipe(load_recipe(recipe, overrides), options, console, debug, name)
+        run_recipe(loaded, options, console, debug, name)
     except KeyboardInterrupt:
-        console.print("stopped; run again to continue: finished work is kept")
-        raise typer.Exit(130) from None
+        _say_how_to_go_on(name)
 
 
 @app.command("compile")
@@ -157,6 +174,7 @@ def data(
     ] = "",
     recipe: Annotated[str, typer.Option(help="The recipe whose sizes and language count.")] = "demo",
     overrides: Overrides = [],  # noqa: B006
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Show what a recipe would take from a file of human messages, with everything dropped by reason. Exit code 2
@@ -170,7 +188,17 @@ def data(
     settings = load_recipe(recipe, overrides).data
     settings = settings.model_copy(update={"messages": messages or settings.messages})
     found = describe(settings)
-    table = Table(title=settings.messages, title_justify="left")
+    if as_json:
+        counts = {"kept": found.counts.kept, "dropped": found.counts.dropped}
+        print_json({"messages": settings.messages, **counts, "requested": found.requested})
+    else:
+        _show_data(settings.messages, found)
+    if found.problem:
+        raise found.problem
+
+
+def _show_data(messages: str, found: Description) -> None:
+    table = Table(title=messages, title_justify="left")
     table.add_column("what")
     table.add_column("count", justify="right")
     for name, count in found.counts.kept.items():
@@ -179,14 +207,13 @@ def data(
     for reason, count in found.counts.dropped.items():
         table.add_row(f"dropped: {reason}", f"{count:,}")
     console.print(table)
-    if found.problem:
-        raise found.problem
 
 
 @app.command()
 def models(
     name: Annotated[str, typer.Argument(help="One registered model; default: all.")] = "",
     tracking_uri: TrackingUri = "",
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Show the registered models: versions, aliases, verdicts, figures.
@@ -195,7 +222,7 @@ def models(
     """
     from pipelines.cli.models import show_models
 
-    show_models(_run_options(tracking_uri), name, console)
+    show_models(_run_options(tracking_uri), name, console, as_json)
 
 
 @app.command()
@@ -203,6 +230,7 @@ def promote(
     model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS or models:/NAME/VERSION.")],
     store: Store = "",
     tracking_uri: TrackingUri = "",
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Make a version champion; the champion so far becomes previous.
@@ -211,7 +239,7 @@ def promote(
     """
     from pipelines.cli.models import promote_model
 
-    promote_model(_run_options(tracking_uri, store), model, console)
+    promote_model(_run_options(tracking_uri, store), model, console, as_json)
 
 
 @app.command()
@@ -219,6 +247,7 @@ def rollback(
     name: Annotated[str, typer.Argument(help="The registered model.")],
     store: Store = "",
     tracking_uri: TrackingUri = "",
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Make the previous champion champion again.
@@ -227,7 +256,7 @@ def rollback(
     """
     from pipelines.cli.models import roll_back_champion
 
-    roll_back_champion(_run_options(tracking_uri, store), name, console)
+    roll_back_champion(_run_options(tracking_uri, store), name, console, as_json)
 
 
 @app.command()
@@ -235,6 +264,7 @@ def lineage(
     model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a stage's URI.")],
     store: Store = "",
     tracking_uri: TrackingUri = "",
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Show what a model was made from, down to the seed data.
@@ -243,7 +273,7 @@ def lineage(
     """
     from pipelines.cli.models import show_lineage
 
-    show_lineage(_run_options(tracking_uri, store), model, console)
+    show_lineage(_run_options(tracking_uri, store), model, console, as_json)
 
 
 @app.command("eval")
@@ -279,7 +309,10 @@ def evaluate(
     annotator = {"annotator_endpoint": annotator_endpoint, "annotator_model": annotator_model}
     options = RunOptions(store, tracking_uri, engine, endpoint, worker_image=worker_image, **annotator)
     request = EvaluationRequest(model, against, recipe, overrides, noise or 0, name)
-    comparison = evaluate_models(request, options, output, console, debug)
+    try:
+        comparison = evaluate_models(request, options, output, console, debug)
+    except KeyboardInterrupt:
+        _say_how_to_go_on(name)
     raise typer.Exit(1 if comparison.regressed else 0)
 
 
@@ -345,7 +378,7 @@ def main() -> None:
         app()
     except UserError as error:
         if "--debug" in sys.argv:
-            raise
+            traceback.print_exc()
         said = escape(visible(str(error)))
         Console(stderr=True).print(f"[bold red]error:[/bold red] {said}", highlight=False, soft_wrap=True)
         sys.exit(2)

@@ -6,7 +6,7 @@ import getpass
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -16,10 +16,11 @@ from rich.table import Table
 from components.core.errors import UserError
 from components.metrics.labels import lc_form
 from components.registry.champion import SIGN_OFF, WAITS, promote, roll_back, sign_off
-from components.registry.client import DIGEST, MLFLOW_RUN, VERDICT, name_is, not_there, registry
+from components.registry.client import DIGEST, MLFLOW_RUN, RUN, STAGE, VERDICT, name_is, not_there, registry
 from components.registry.lineage import Ancestor, lineage
 from components.registry.metric_names import flat
 from components.registry.references import resolve, resolve_registered
+from pipelines.cli.options import print_json, talk
 from pipelines.local.beforehand import check_model, require_registered
 from pipelines.local.run import RunOptions, servers
 
@@ -34,28 +35,34 @@ UNFOLDED = ("version", "verdict", "accuracy", "LC", "digest")  # columns that fo
 Rows = list[tuple[str, ...]]
 
 
-def show_models(options: RunOptions, name: str, console: Console) -> None:
+def show_models(options: RunOptions, name: str, console: Console, as_json: bool = False) -> None:
     """A table for one registered model or each of them; one row a version, the newest last."""
     if name:
         require_registered(name, options)
-    with _tracking(options, console) as tracking_uri, registry(tracking_uri) as client:
-        tables = {model.name: _rows(client, model) for model in _models(client, name)}
-    if not tables:
-        raise UserError(
-            f"the registry {tracking_uri} holds no models" + (f" named {name}" if name else ""), "srlm run makes some."
-        )
+    with _tracking(options, talk(as_json)) as tracking_uri, registry(tracking_uri) as client:
+        models = _models(client, name)
+        if not models and not (as_json and not name):
+            named = f" named {name}" if name else ""
+            raise UserError(f"the registry {tracking_uri} holds no models{named}", "srlm run makes some.")
+        if as_json:
+            print_json({"models": [_entry(client, model) for model in models]})
+            return
+        tables = {model.name: _rows(client, model) for model in models}
     for title, rows in tables.items():
         console.print(_table(title, rows, console.width))
 
 
-def promote_model(options: RunOptions, reference: str, console: Console) -> None:
+def promote_model(options: RunOptions, reference: str, console: Console, as_json: bool = False) -> None:
     """Make a version champion by hand."""
     check_model(reference, options)
-    with servers(options, console) as addresses:
+    with servers(options, talk(as_json)) as addresses:
         model = resolve_registered(addresses["tracking_uri"], reference)
         with registry(addresses["tracking_uri"]) as client:
             before = promote(client, model)
             sign_off(client, model, _person())
+    if as_json:
+        print_json({"name": model.name, "champion": model.version, "previous": before.version if before else None})
+        return
     change = f", before it was version {before.version}" if before else ""
     if before and before.version == model.version:
         change = " already"
@@ -70,20 +77,26 @@ def _person() -> str:
         return "an unnamed user"
 
 
-def roll_back_champion(options: RunOptions, name: str, console: Console) -> None:
+def roll_back_champion(options: RunOptions, name: str, console: Console, as_json: bool = False) -> None:
     """Champion and previous change places."""
     require_registered(name, options)
-    with servers(options, console) as addresses, registry(addresses["tracking_uri"]) as client:
+    with servers(options, talk(as_json)) as addresses, registry(addresses["tracking_uri"]) as client:
         now, before = roll_back(client, name)
+    if as_json:
+        print_json({"name": name, "champion": now.version, "rolled_back": before.version})
+        return
     _print(console, f"version {now.version} of {name} is champion again, version {before.version} was rolled back")
 
 
-def show_lineage(options: RunOptions, reference: str, console: Console) -> None:
+def show_lineage(options: RunOptions, reference: str, console: Console, as_json: bool = False) -> None:
     """The model's history as a tree, one line a stage: role, stage, digest, URI, and what was kept of its records."""
     check_model(reference, options)
-    with servers(options, console) as addresses:
+    with servers(options, talk(as_json)) as addresses:
         model = resolve(addresses["tracking_uri"], reference)
         ancestors = lineage(model.stage, model.digest)
+    if as_json:
+        print_json({"model": reference, "stage": model.stage, "ancestors": [vars(one) for one in ancestors]})
+        return
     depths = [ancestor.depth for ancestor in ancestors]
     for index, ancestor in enumerate(ancestors):
         console.print(branch(depths, index) + _line(ancestor), highlight=False, soft_wrap=True)
@@ -166,6 +179,27 @@ def _rows(client: MlflowClient, model: RegisteredModel) -> Rows:
             )
         )
     return rows
+
+
+def _entry(client: MlflowClient, model: RegisteredModel) -> dict[str, Any]:
+    """A registered model for scripts, with its aliases and versions, the newest last; null is what is not known."""
+    versions = []
+    for version in sorted(client.search_model_versions(name_is(model.name)), key=lambda one: int(one.version)):
+        tags = version.tags
+        known = {
+            "verdict": tags.get(VERDICT),
+            "digest": tags.get(DIGEST),
+            "stage": tags.get(STAGE),
+            "run": tags.get(RUN),
+        }
+        created = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
+        figures = {"created": created.isoformat(), "metrics": _figures(client, version)}
+        versions.append({"version": str(version.version), **known, **figures})
+    return {
+        "name": model.name,
+        "aliases": {alias: str(number) for alias, number in model.aliases.items()},
+        "versions": versions,
+    }
 
 
 def _figures(client: MlflowClient, version: ModelVersion) -> dict[str, float]:

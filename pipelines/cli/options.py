@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+import glob
+import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from components.core.store import home
 from pipelines.cluster.kubeflow import CA, COOKIE
 
 console = Console() if sys.stdout.isatty() else Console(width=110)  # a log has no width of its own
 
+
+def _recipes(begun: str) -> list[str]:
+    """Of the shell's completion: shipped recipes, and files of this folder; nothing heavy is imported."""
+    shipped = Path(__file__).parents[1] / "recipes"
+    names = [*(path.stem for path in shipped.glob("*.yaml")), *(path.name for path in Path().glob("*.yaml"))]
+    return sorted(name for name in names if name.startswith(begun))
+
+
+def run_names(begun: str) -> list[str]:
+    """Of the shell's completion: runs on this machine, the newest first; no cluster is asked."""
+    folders = [folder for folder in (home() / "runs").glob(f"{glob.escape(begun)}*") if folder.is_dir()]
+    return [folder.name for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True)]
+
+
 RecipeName = Annotated[
     str,
-    typer.Argument(help="A shipped recipe (demo, llama2-70b-lora, llama2-70b-paper, llama3-8b, world) or a YAML file."),
+    typer.Argument(
+        help="A shipped recipe (demo, llama2-70b-lora, llama2-70b-paper, llama3-8b, world) or a YAML file.",
+        autocompletion=_recipes,
+    ),
 ]
+RunName = Annotated[str, typer.Argument(help="The run's name, or Kubeflow's id of it.", autocompletion=run_names)]
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; may be repeated.")
 ]
@@ -52,6 +75,26 @@ TrainerImage = Annotated[str, typer.Option(envvar="SRLM_TRAINER_IMAGE", help="On
 EngineImage = Annotated[
     str, typer.Option(help="The server on a cluster; default: SRLM_TGI_IMAGE, ..., else the engine's own.")
 ]
+
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document for scripts; docs/commands.md has its keys.")]
+
+
+def print_json(document: object) -> None:
+    """The one thing on stdout; what else there is to say is on stderr."""
+    print(json.dumps(document, indent=1, default=str))
+
+
+def going_on(run: str) -> str:
+    """The command line that goes on with what this one began; `run` is its name, if it has one by then."""
+    words = sys.argv[1:]
+    named = any(word == "--run" or word.startswith("--run=") for word in words)
+    return shlex.join(["srlm", *words, *(["--run", run] if run and not named else [])])
+
+
+def talk(as_json: bool) -> Console:
+    """Where a command says what it does beside its answer."""
+    return Console(stderr=True) if as_json else console
 
 
 def _into(variable: str) -> Callable[[str], str]:

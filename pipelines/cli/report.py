@@ -15,15 +15,13 @@ from rich.console import Console
 from components.core.errors import UserError
 from components.core.journal import CONTEXT
 from components.core.store import join, open_store
-from pipelines.cli.options import Debug, Store, console
+from pipelines.cli.options import Debug, Json, RunName, Store, console, print_json
 
 commands = typer.Typer()
 
-RunName = Annotated[str, typer.Argument(help="The run's name, as srlm status shows it.")]
-
 
 @commands.command()
-def show(run: RunName, store: Store = "", debug: Debug = False) -> None:
+def show(run: RunName, store: Store = "", as_json: Json = False, debug: Debug = False) -> None:
     """Show the tables and verdicts of a run again, also of one that has not ended.
 
     Example: srlm show demo-20261126-035728-3904
@@ -33,12 +31,16 @@ def show(run: RunName, store: Store = "", debug: Debug = False) -> None:
 
     kept = run_folder(run) / "summary.json"
     if kept.is_file() and not store:
-        show_summary(console, json.loads(kept.read_text()))
-        return
-    with store_of(run, store) as root:
-        from components.run.report import summary_of
+        summary = json.loads(kept.read_text())
+    else:
+        with store_of(run, store) as root:
+            from components.run.report import summary_of
 
-        show_summary(console, summary_of(root, run))
+            summary = summary_of(root, run)
+    if as_json:
+        print_json(summary)
+    else:
+        show_summary(console, summary)
 
 
 @commands.command()

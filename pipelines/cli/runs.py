@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.cli.options import TRACKING, Ca, Cookie, Debug, Host, Namespace, Overrides, console
+from components.core.errors import UserError
+from pipelines.cli.options import (
+    TRACKING,
+    Ca,
+    Cookie,
+    Debug,
+    Host,
+    Json,
+    Namespace,
+    Overrides,
+    RunName,
+    RunStore,
+    console,
+    print_json,
+    run_names,
+)
 
 if TYPE_CHECKING:
     from pipelines.runs import Answers, Kind, Run
+    from pipelines.watch.reading import Reading
 
 commands = typer.Typer()
 
-RunName = Annotated[str, typer.Argument(help="The run's name, or Kubeflow's id of it.")]
 MARKS = {
     "ok": "[green]ok[/green]    ",
     "warning": "[yellow]lacks[/yellow] ",
@@ -26,33 +41,86 @@ MARKS = {
 
 @commands.command()
 def status(
-    run: Annotated[str, typer.Argument(help="One run, with what its pods say; default: all recent ones.")] = "",
+    run: Annotated[
+        str, typer.Argument(help="One run, with what its pods say; default: all recent ones.", autocompletion=run_names)
+    ] = "",
+    store: RunStore = "",
     namespace: Namespace = "",
     host: Host = "",
     ca: Ca = "",
     cookie: Cookie = "",
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show runs of every kind: on this machine, as a Job, on Kubeflow Pipelines.
+    """Show runs of every kind: on this machine, as a Job, on Kubeflow Pipelines; of one run how far it is.
 
     Example: srlm status demo-20261126-035728-3904
     """
     from pipelines.runs import find, recent
 
+    if store:
+        _show_records(store, run, as_json)
+        return
     kinds = every_kind(host, namespace)
-    if not run:
-        answers = recent(kinds).without_submissions().with_steps()
+    answers = (find(kinds, run) if run else recent(kinds)).without_submissions().with_steps()
+    if run:
+        answers.require(run)
+    if as_json:
+        known = [_entry(kind, known, detailed=bool(run)) for kind, known in answers.runs]
+        print_json({"runs": known, "not_asked": answers.errors})
+    elif run:
+        for kind, one in answers.runs:
+            _print_run(kind, one)
+    else:
         _print_table([known for _, known in answers.runs])
         _print_errors(answers)
+
+
+def _print_run(kind: Kind, run: Run) -> None:
+    """Its state, how far it is where that can be read, and what else is known of it."""
+    from pipelines.watch.tree import Tree
+
+    separator = ", at " if run.state == "running" else ": "
+    step = f"{separator}{run.step}" if run.step else ""
+    _print(f"{run.name} ({run.kind}, started {run.age} ago): {run.state}{step}")
+    reading = _reading(kind, run)
+    if reading and reading.courses:
+        console.print(Tree(run.name, reading.outline, reading.courses, reading.over))
+    for line in kind.details(run):
+        _print(f"  {line}")
+
+
+def _reading(kind: Kind, run: Run) -> Reading | None:
+    """None where its records cannot be read from here."""
+    try:
+        with kind.watched(run) as read:
+            return read()
+    except UserError:
+        return None
+
+
+def _entry(kind: Kind, run: Run, detailed: bool) -> dict[str, Any]:
+    """A run for scripts; in detail with its steps and what its pods say."""
+    since = run.started.isoformat() if run.started else None
+    entry = {"kind": run.kind, "name": run.name, "state": run.state, "started": since, "step": run.step, "id": run.id}
+    if not detailed:
+        return entry
+    reading = _reading(kind, run)
+    return entry | {"details": kind.details(run), **(reading.document() if reading else {"steps": None})}
+
+
+def _show_records(store: str, run: str, as_json: bool) -> None:
+    """What a store alone tells of a run."""
+    from pipelines.local.records import records_of
+    from pipelines.watch.tree import Tree
+
+    reading = records_of(store, run).read()
+    if as_json:
+        entry = {"kind": "store", "name": run, "state": reading.state, **reading.document()}
+        print_json({"runs": [entry], "not_asked": []})
         return
-    answers = find(kinds, run).without_submissions().with_steps()
-    answers.require(run)
-    for kind, known in answers.runs:
-        separator = ", at " if known.state == "running" else ": "
-        step = f"{separator}{known.step}" if known.step else ""
-        _print(f"{known.name} ({known.kind}, started {known.age} ago): {known.state}{step}")
-        for line in kind.details(known):
-            _print(f"  {line}")
+    _print(f"{run}: {reading.state}")
+    console.print(Tree(run, reading.outline, reading.courses, reading.over))
 
 
 @commands.command()
@@ -151,9 +219,10 @@ def doctor(
     overrides: Overrides = [],  # noqa: B006  typer copies it
     endpoint: Annotated[str, typer.Option(help="Examine a server of models: what can it do of what runs ask?")] = "",
     endpoint_model: Annotated[str, typer.Option(help="The model's name there; its key is SRLM_ENDPOINT_API_KEY.")] = "",
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Check everything that a run needs, with a remedy for what is broken (exit code 2).
+    """Check everything that a run needs, with a remedy for what is broken (exit code 1).
 
     Example: srlm doctor --recipe llama3-8b -n training
     """
@@ -162,16 +231,20 @@ def doctor(
     from pipelines.recipe import load_recipe
 
     names = [name.strip() for name in only.split(",") if name.strip()]
-    broken = False
+    found = []
     address = Address(endpoint, endpoint_model, ENDPOINT_KEY) if endpoint else None
     settings = load_recipe(recipe or "demo", overrides).cluster
     for name, finding in Doctor(namespace, store, tracking_uri, host, pull, address, settings).examine(names):
-        broken = broken or finding.state == "broken"
+        found.append({"name": name, **vars(finding)})
+        if as_json:
+            continue
         remedy = f" -> {finding.remedy}" if finding.remedy else ""
         console.print(
             f"{MARKS[finding.state]} {name:<11} {escape(finding.text + remedy)}", highlight=False, soft_wrap=True
         )
-    raise typer.Exit(2 if broken else 0)
+    if as_json:
+        print_json({"checks": found})
+    raise typer.Exit(1 if any(finding["state"] == "broken" for finding in found) else 0)
 
 
 def _print(text: str) -> None:

@@ -19,6 +19,7 @@ from pipelines.cli.options import (
     Endpoint,
     EngineImage,
     Host,
+    Json,
     JudgeEndpoint,
     JudgeModel,
     Namespace,
@@ -27,6 +28,7 @@ from pipelines.cli.options import (
     RecipeName,
     TrainerImage,
     WorkerImage,
+    print_json,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def submit(
     worker_image: WorkerImage = "",
     trainer_image: TrainerImage = "",
     engine_image: EngineImage = "",
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Run a recipe on Kubeflow Pipelines. Its token is KF_PIPELINES_TOKEN, or the one mounted into this pod.
@@ -85,6 +88,10 @@ def submit(
     }
     parameters = with_addresses_of_chart(loaded, namespace, parameters)
     submitted = submit_recipe(loaded, KubeflowTarget(host, namespace, experiment), parameters)
+    if as_json:
+        told = {"run": parameters["run"], "id": submitted.run_id, "version": submitted.version, "page": submitted.page}
+        print_json(told | {"submitted_before": submitted.again})
+        return
     print(f"run {parameters['run']} {'was submitted before' if submitted.again else 'submitted'}: {submitted.run_id}")
     print(f"pipeline version: {submitted.version}")
     print(submitted.page)

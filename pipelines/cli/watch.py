@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from components.core.errors import UserError
-from pipelines.cli.options import Ca, Cookie, Debug, Host, Namespace, RunStore, console
-from pipelines.cli.runs import RunName, every_kind
+from pipelines.cli.options import Ca, Cookie, Debug, Host, Namespace, RunName, RunStore, console
+from pipelines.cli.runs import every_kind
 
 if TYPE_CHECKING:
     from pipelines.watch.reading import Reading
@@ -58,14 +58,11 @@ def watch(
 def source(run: str, store: str, namespace: str, host: str) -> Iterator[Callable[[], Reading]]:
     """What tells how far a run is: its records where a store is named, else whatever executes it. Raises UserError
     where there is no such run."""
-    from pipelines.local.records import Records
+    from pipelines.local.records import records_of
     from pipelines.runs import find
 
     if store:
-        records = Records(store, [run])
-        if not records.read().courses:
-            raise UserError(f"the store {store} has no run {run!r}", "srlm status lists the runs that it can find.")
-        yield records.read
+        yield records_of(store, run).read
         return
     answers = find(every_kind(host, namespace), run).without_submissions()
     answers.require(run)

@@ -49,6 +49,16 @@ class Records:
         return self._planned if names & certain and names <= known else ()
 
 
+def records_of(root: str, run: str) -> Records:
+    """Those of a run that the store has. Raises UserError where it has none."""
+    if not run:
+        raise UserError("a store is asked for one run", "Name the run.")
+    records = Records(root, [run])
+    if not records.read().courses:
+        raise UserError(f"the store {root} has no run {run!r}", "srlm status lists the runs that there are.")
+    return records
+
+
 def _loop(root: str, run: str) -> Outline:
     """Of the recipe that the run has noted; none where that is of another version of this program."""
     from pipelines.compile import package

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from components.core.course import FIRST_STEP, Course
@@ -28,6 +28,17 @@ class Reading:
     @property
     def ended_well(self) -> bool:
         return self.state in ENDED_WELL
+
+    def document(self) -> dict[str, Any]:
+        """For scripts: steps that have begun, in the order of their start, and the names of those to come."""
+        begun = {course.name for course in self.courses}
+        to_come = [step for phase in self.outline for step in phase.steps if step not in begun]
+        hidden = ("samples", "counting_since", "first", "stage_since")
+        steps = []
+        for course in self.courses:
+            shown = {name: value for name, value in asdict(course).items() if name not in hidden}
+            steps.append(shown | {"left_s": course.pace.left_s(course.total, course.updated)})
+        return {"steps": steps, "to_come": to_come if self.outline else None}
 
 
 class Steps:

@@ -37,7 +37,9 @@ def candidate(request: Request, answer: Completion) -> Candidate:
 def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[Candidate]]:
     """A stage that asks for six answers, with little patience."""
     impatient = partial(RetryPolicy, attempts=4, first_wait=0.05, longest_wait=0.2, timeout=TIMEOUT_S)
-    monkeypatch.setattr(completions, "RetryPolicy", lambda patience: impatient(timeout_per_token=0.0, patience=patience))
+    monkeypatch.setattr(
+        completions, "RetryPolicy", lambda patience: impatient(timeout_per_token=0.0, patience=patience)
+    )
     monkeypatch.setattr("components.serving.client.CONNECT_TIMEOUT_S", 1.0)
 
     def stage(url: str) -> list[Candidate]:

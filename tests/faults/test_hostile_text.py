@@ -52,7 +52,15 @@ PIECES = (
     *("Verdict: A", "[[B]]", "[[10]]", "Rating: [[7]]", "tie", '{"score": 5}', '{"score": {"score": [', "<think>"),
     *("</think>", "\x1b[2J", "\x1b]0;x\x07", "\x9b31m", "\r", "\n", "\n\n", "\t", "\0", "\x7f", "\u2028", "\u2029"),
     *("\u202e", "\u200b", "\ufeff", "\ufffd", "é", "漢", "😀", "[bold red]", "[/]", "\\[", "\\", '"', "'", "`", "&lt;"),
-    *("<script>alert(1)</script>", "<img src=x onerror=y>", "&#x3c;", "--><svg/onload=z>", "]]>", "../..", "/etc/passwd"),
+    *(
+        "<script>alert(1)</script>",
+        "<img src=x onerror=y>",
+        "&#x3c;",
+        "--><svg/onload=z>",
+        "]]>",
+        "../..",
+        "/etc/passwd",
+    ),
     *("; rm -rf /", "$(id)", "a" * 300, " " * 300, "1" * 40, ":" * 50, "!!python/object/apply:os.system", "*a", "&a "),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -79,6 +80,20 @@ def test_models_shows_versions_aliases_verdicts_and_figures(srlm: Srlm, name: st
     ):
         assert text in ended.out
     assert name in srlm("models").out
+
+
+def test_what_scripts_read_is_one_document(srlm: Srlm, name: str) -> None:
+    """The judge orders 10, 20, 40 of 40 pairs as people did; promoting and rolling back change which version counts."""
+    (model,) = json.loads(srlm("models", name, "--json").out)["models"]
+    assert (model["name"], model["aliases"]["champion"], model["aliases"]["previous"]) == (name, "3", "2")
+    assert [version["metrics"]["pairwise_accuracy"] for version in model["versions"]] == [0.25, 0.5, 1.0]
+    assert [version["verdict"] for version in model["versions"]] == [None, "promote", "promote"]
+    assert json.loads(srlm("rollback", name, "--json").out) == {"name": name, "champion": "2", "rolled_back": "3"}
+    promoted = json.loads(srlm("promote", f"models:/{name}/3", "--json").out)
+    assert promoted == {"name": name, "champion": "3", "previous": "2"}
+    told = json.loads(srlm("lineage", f"models:/{name}@m2", "--json").out)
+    assert told["ancestors"][0]["uri"] == told["stage"] == model["versions"][2]["stage"]
+    assert srlm("models", "nosuch", "--json").code == 2
 
 
 def test_models_cuts_nothing_in_a_narrow_terminal(srlm: Srlm, name: str, client: MlflowClient) -> None:
