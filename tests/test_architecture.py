@@ -63,8 +63,9 @@ LAYERS: list[list[str]] = [
     ["components/run"],
     # what a person writes down, and what becomes of it: one package for Kubeflow Pipelines
     ["pipelines/plan"],
+    ["pipelines/recipe_errors.py"],
     ["pipelines/recipe.py", "pipelines/lint.py", "pipelines/runs.py"],
-    ["pipelines/scale.py"],
+    ["pipelines/scale.py", "pipelines/settings_reference.py"],
     ["pipelines/graph"],
     ["pipelines/compile.py"],
     # where it runs, and how it is asked for

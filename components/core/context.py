@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from components.core.claims import claim
 from components.core.course import recorded
 from components.core.errors import UserError
@@ -16,6 +18,7 @@ from components.core.records import Manifest
 from components.core.settings import Settings
 from components.core.step import run_stage, step
 from components.core.store import join, open_store
+from components.core.wrong_values import first_mistake
 
 S = TypeVar("S", bound=Settings)
 
@@ -58,11 +61,17 @@ class RunContext:
 
     def section(self, name: str, settings: type[S]) -> S:
         """The settings of one section of the recipe."""
-        return settings(**self.recipe.get(name, {}))
+        return self._read(name, settings, self.recipe.get(name, {}))
 
     def optional(self, name: str, settings: type[S]) -> S | None:
         """The same; None where the recipe does not have the section."""
-        return settings(**self.recipe[name]) if name in self.recipe else None
+        return self._read(name, settings, self.recipe[name]) if name in self.recipe else None
+
+    def _read(self, name: str, settings: type[S], values: Any) -> S:
+        try:
+            return settings.model_validate(values)
+        except ValidationError as error:
+            raise _other_version(self.uri, first_mistake(error, [name])) from error
 
     def make(self, name: str, make: Callable[[], Manifest]) -> str:
         """Make a stage (or find it), note it in the run's journal as `name`, e.g. "m1/judging"; returns its URI."""
@@ -84,7 +93,17 @@ def read_context(uri: str) -> RunContext:
     recipes = read_journal(store, run, "recipe")
     if data is None or not recipes:
         raise UserError(f"{uri} is not the folder of a run", "Start the run from its first step.")
-    return RunContext(**json.loads(data), recipe=recipes[0])
+    try:
+        return RunContext(**json.loads(data), recipe=recipes[0])
+    except TypeError as error:
+        raise _other_version(uri, str(error).partition("() ")[2]) from error
+
+
+def _other_version(uri: str, why: str) -> UserError:
+    return UserError(
+        f"the run {uri} was begun by a version of this package that this one does not understand ({why})",
+        "Go on with the version that began it, or start a new run, which reuses what is the same.",
+    )
 
 
 @dataclass(frozen=True)

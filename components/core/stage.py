@@ -77,7 +77,7 @@ class Stage:
         records: dict[str, R] = {}
         for name in self.store.names(f"progress/{kind}/"):
             for line in (self.store.read(name) or b"").splitlines():
-                loaded = record.model_validate_json(line)
+                loaded = _read_record(line, record, join(self.uri, name))
                 records.setdefault(loaded.id, loaded)
         return records
 
@@ -193,8 +193,19 @@ def read_records(uri: str, kind: str, record: type[R]) -> list[R]:
             data = store.read(name) or b""
             if hashlib.sha256(data).hexdigest() != file.sha256:
                 raise damaged(join(uri, name))
-            lines += [record.model_validate_json(line) for line in data.splitlines()]
+            lines += [_read_record(line, record, join(uri, name)) for line in data.splitlines()]
     return lines
+
+
+def _read_record(line: bytes, record: type[R], place: str) -> R:
+    """Raises UserError where a version with other records wrote it."""
+    try:
+        return record.model_validate_json(line)
+    except ValidationError as error:
+        raise UserError(
+            f"{place} holds records that this version cannot read: {first_mistake(error)}",
+            "Delete that stage's folder and run again: it is made anew.",
+        ) from error
 
 
 def _json_lines(records: Iterable[Record]) -> bytes:
