@@ -34,10 +34,8 @@ def init(
     if path.exists():
         raise UserError(f"{path} is there already", "Give another name, or remove it.")
     write_whole(path, own_recipe(extends, recipe))
-    check = f"srlm check {path}"
-    console.print(
-        f"wrote {path}; {check} looks whether it would run, srlm run {path} runs it", markup=False, highlight=False
-    )
+    told = f"wrote {path}; srlm check {path} says whether it would run, srlm run {path} runs it"
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 def own_recipe(extends: str, recipe: Recipe) -> str:
