@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from pipelines.graph.package import finish_package
 from pipelines.graph.self_rewarding import self_rewarding_pipeline
 from pipelines.graph.size import require_room
 from pipelines.lint import lint
-from pipelines.recipe import Recipe, load_recipe, shipped_recipes
+from pipelines.recipe import Recipe, load_recipe
 
 
 def compile_recipe(recipe: Recipe, path: Path, part: int = 1) -> str:
@@ -97,8 +96,4 @@ def check_package(documents: Sequence[dict[str, Any]]) -> None:
 
 def load_recipe_for_elsewhere(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe whose relative files stay relative: a pod reads them from its own working directory."""
-    path = Path(name_or_path)
-    if name_or_path not in shipped_recipes() and path.is_file():
-        name_or_path = str(path.absolute())
-    with tempfile.TemporaryDirectory() as nowhere, chdir(nowhere):
-        return load_recipe(name_or_path, overrides)
+    return load_recipe(name_or_path, overrides, elsewhere=True)

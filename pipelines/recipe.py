@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
 
 from components.base_model.settings import BaseModelSettings
 from components.core.errors import UserError
@@ -34,6 +32,7 @@ from components.serving.settings import ServingSettings
 from components.training.dpo.settings import DpoSettings
 from components.training.sft.settings import SftSettings
 from pipelines.plan.checks import mistakes
+from pipelines.recipe_errors import lines_of
 
 LARGEST = 100_000  # values of a recipe
 SHIPPED = Path(__file__).parent / "recipes"
@@ -60,7 +59,7 @@ class Recipe(Settings):
     """Every setting of a run; docs/recipe.md says which folder reads which section."""
 
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$", description="also the registered model's name")
-    description: str = ""
+    description: str = Field("", description="what it is for, in a sentence")
     made_by: str = Field("", description="the command that makes the files named here, told where one is missing")
     seed: int = Field(17, description="every draw of the run derives from it")
     rounds: int = Field(2, ge=1, description="2 rounds make M2 and M3")
@@ -158,14 +157,15 @@ def shipped_recipes() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 
-def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(name_or_path: str, overrides: Sequence[str] = (), elsewhere: bool = False) -> Recipe:
     """A shipped recipe by its name or any YAML file, with `a.b=c` overrides on top.
 
-    A file may say `extends: demo` (or another file), and then only what differs. Raises UserError that lists every
-    mistake with its path and the remedy.
+    A file may say `extends: demo` (or another file), and then only what differs. Relative paths become absolute, unless
+    the recipe is executed `elsewhere`: a pod reads them from its own working directory. Raises UserError that lists
+    every mistake with its path and the remedy.
     """
     path = _recipe_file(name_or_path, Path())
-    return recipe_from(_read_sections(path), overrides, path.name)
+    return recipe_from(_read_sections(path), overrides, path.name, elsewhere)
 
 
 def _recipe_file(name_or_path: str, folder: Path) -> Path:
@@ -232,17 +232,19 @@ def _require_tree(raw: Any, path: Path) -> None:
             )
 
 
-def recipe_from(raw: dict[str, Any], overrides: Sequence[str] = (), name: str = "of the run") -> Recipe:
+def recipe_from(
+    raw: dict[str, Any], overrides: Sequence[str] = (), name: str = "of the run", elsewhere: bool = False
+) -> Recipe:
     """The recipe of these sections, with `a.b=c` overrides on top; `name` stands in the list of mistakes."""
     for override in overrides:
         _override(raw, override)
-    _absolute_paths(raw)
+    if not elsewhere:
+        _absolute_paths(raw)
     _read_files(raw, Path())
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
-        told = [mistake for mistake in error.errors() if not _told_elsewhere(mistake, error.errors())]
-        raise _refusal(f"the recipe {name}", told) from error
+        raise _refusal(f"the recipe {name}", error.errors()) from error
 
 
 def check_overrides(overrides: Sequence[str]) -> None:
@@ -253,14 +255,13 @@ def check_overrides(overrides: Sequence[str]) -> None:
     try:
         Recipe.model_validate(raw)
     except ValidationError as error:
-        mistakes = [mistake for mistake in error.errors() if not _told_elsewhere(mistake, error.errors())]
-        if unknown := [mistake for mistake in mistakes if mistake["type"] == "extra_forbidden"]:
+        if unknown := [mistake for mistake in error.errors() if mistake["type"] == "extra_forbidden"]:
             raise _refusal("--set", unknown) from error
 
 
 def _refusal(where: str, mistakes: Sequence[Any]) -> UserError:
     """Of pydantic's errors, each as one of our lines."""
-    lines = [line for mistake in mistakes for line in _explain(mistake)]
+    lines = lines_of(mistakes, Recipe, DERIVED)
     count = "one mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
     return UserError("\n".join([f"{where} has {count}:", *lines, ""]), "Correct them in the file or with --set.")
 
@@ -378,41 +379,3 @@ def _read_files(node: Any, folder: Path) -> None:
             node[name] = path.read_text(encoding="utf-8-sig")
         else:
             _read_files(value, folder)
-
-
-def _told_elsewhere(mistake: Any, mistakes: Sequence[Any]) -> bool:
-    """Whether a section took the mistake over from another: it is told once, where it was made."""
-    location = mistake["loc"]
-    for path in DERIVED:
-        section, rest = location[: len(path)], location[len(path) :]
-        if section == path and rest[:1] in (("judging",), ("answers",)):
-            origin = ("judging" if rest[0] == "judging" else "sampling", *rest[1:])
-            same = (origin, mistake["msg"], mistake["input"])
-            return any((other["loc"], other["msg"], other["input"]) == same for other in mistakes)
-    return False
-
-
-def _explain(mistake: Any) -> list[str]:
-    """One of pydantic's errors as a line: the setting, what is wrong, the remedy; as several where it holds several."""
-    location, message = mistake["loc"], str(mistake["msg"]).removeprefix("Value error, ")
-    if mistake["type"] == "extra_forbidden":
-        known = _known_names(location[:-1])
-        close = difflib.get_close_matches(str(location[-1]), known, 1)
-        message = f"unknown key; did you mean {close[0]}?" if close else f"unknown key; known are {', '.join(known)}"
-    elif mistake["type"] == "missing":
-        message = "is missing; add it"
-    elif not isinstance(mistake["input"], dict):
-        message = f"{message[0].lower()}{message[1:]}, not {mistake['input']!r}"
-    return [f"  {'.'.join(map(str, location)) or 'recipe'}: {line}" for line in message.split("\n")]
-
-
-def _known_names(location: Sequence[str | int]) -> list[str]:
-    """The settings of the section at this location; none where it is no section."""
-    section: Any = Recipe
-    for name in location:
-        field: FieldInfo | None = section.model_fields.get(name) if hasattr(section, "model_fields") else None
-        if field is None:
-            return []
-        classes = [field.annotation, *get_args(field.annotation)]
-        section = next((candidate for candidate in classes if hasattr(candidate, "model_fields")), None)
-    return sorted(section.model_fields) if section else []

@@ -65,8 +65,9 @@ LAYERS: list[list[str]] = [
     ["pipelines/plan"],
     # a run that goes on, shown
     ["pipelines/watch"],
+    ["pipelines/recipe_errors.py"],
     ["pipelines/recipe.py", "pipelines/lint.py", "pipelines/runs.py"],
-    ["pipelines/scale.py"],
+    ["pipelines/scale.py", "pipelines/settings_reference.py"],
     ["pipelines/graph"],
     ["pipelines/compile.py"],
     # what a run would find in a store, and what it would take

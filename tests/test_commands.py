@@ -73,6 +73,7 @@ VERBS = {
 MODULES = {
     "pytest": ".ci/run::make test-extended",
     "pipelines.scale": "tests/pipelines/test_scale.py::test_the_page_is_up_to_date",
+    "pipelines.settings_reference": "tests/pipelines/test_settings_reference.py::test_the_page_is_up_to_date",
     "pipelines.compiled": "tests/pipelines/test_compile.py::test_the_packages_that_are_checked_in_are",
     "examples.world.make": "tests/examples/test_world.py::test_the_recipe_names_the_files_that_are_made",
     "examples.world.proof": ".github/workflows/nightly.yml::make proof",

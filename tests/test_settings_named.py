@@ -165,7 +165,10 @@ def test_sections_that_the_pages_show_can_be_written_so() -> None:
 
 
 def _keys(value: Any, before: str = "") -> Iterator[str]:
-    for name, inner in value.items() if isinstance(value, dict) else []:
+    """Dotted names; `extends` and a text's `{file: x}` are a recipe's own words."""
+    for name, inner in value.items() if isinstance(value, dict) and list(value) != ["file"] else []:
+        if name == "extends" and not before:
+            continue
         yield f"{before}{name}"
         yield from _keys(inner, f"{before}{name}.")
 

@@ -9,6 +9,8 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from components.core.claims import claim
 from components.core.course import recorded
 from components.core.errors import UserError, too_new
@@ -17,6 +19,7 @@ from components.core.records import Manifest
 from components.core.settings import Settings
 from components.core.step import run_stage, step
 from components.core.store import join, open_store
+from components.core.wrong_values import first_mistake
 
 S = TypeVar("S", bound=Settings)
 Made = TypeVar("Made")
@@ -68,11 +71,17 @@ class RunContext:
 
     def section(self, name: str, settings: type[S]) -> S:
         """The settings of one section of the recipe."""
-        return settings(**self.recipe.get(name, {}))
+        return self._read(name, settings, self.recipe.get(name, {}))
 
     def optional(self, name: str, settings: type[S]) -> S | None:
         """The same; None where the recipe does not have the section."""
-        return settings(**self.recipe[name]) if name in self.recipe else None
+        return self._read(name, settings, self.recipe[name]) if name in self.recipe else None
+
+    def _read(self, name: str, settings: type[S], values: Any) -> S:
+        try:
+            return settings.model_validate(values)
+        except ValidationError as error:
+            raise _other_version(self.uri, first_mistake(error, [name])) from error
 
     def make(self, name: str, make: Callable[[], Manifest]) -> str:
         """Make a stage (or find it), note it in the run's journal as `name`, e.g. "m1/judging"; returns its URI."""

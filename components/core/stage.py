@@ -244,11 +244,21 @@ def read_records(uri: str, kind: str, record: type[R]) -> list[R]:
             data = store.read(name) or b""
             if hashlib.sha256(data).hexdigest() != file.sha256:
                 raise damaged(join(uri, name))
-            try:
-                lines += [record.model_validate_json(line) for line in data.splitlines()]
-            except ValidationError as error:  # its content is what was published, so it was published by another
-                raise too_new(join(uri, name), ".".join(map(str, error.errors()[0]["loc"]))) from error
+            lines += [_read_record(line, record, join(uri, name)) for line in data.splitlines()]
     return lines
+
+
+def _read_record(line: bytes, record: type[R], place: str) -> R:
+    """Raises UserError where a version with other records wrote it."""
+    try:
+        return record.model_validate_json(line)
+    except ValidationError as error:  # its content is what was published, so it was published by another
+        if all(one["type"] == "extra_forbidden" for one in error.errors()):
+            raise too_new(place, ".".join(map(str, error.errors()[0]["loc"]))) from error
+        raise UserError(
+            f"{place} holds records that this version cannot read: {first_mistake(error)}",
+            "Delete that stage's folder and run again: it is made anew.",
+        ) from error
 
 
 def _json_lines(records: Iterable[Record]) -> bytes:

@@ -61,9 +61,9 @@ class GatePolicy(Settings):
         "best", description="the first champion must not be proven worse than this; best: the better of M0 and SFT"
     )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="of the two-sided intervals")
-    resamples: int = Field(1000, ge=100)
+    resamples: int = Field(1000, ge=100, description="of the bootstrap that the intervals come from")
     min_items: int = Field(30, ge=2, description="fewer items prove nothing")
-    seed: int = 0
+    seed: int = Field(0, description="of the resampling; unset: the recipe's seed")
 
     @field_validator("regress", "floors", "ceilings", mode="before")
     @classmethod

@@ -127,13 +127,13 @@ class PodSettings(StepPods):
         "disk_limit": (200, "Gi"),
     }
 
-    gpus: int = Field(0, ge=0)
+    gpus: int = Field(0, ge=0, description="of each pod")
     gpu_type: str = Field("nvidia.com/gpu", description="the resource's name")
     gpu_memory: str | None = Field(
         None, pattern=_QUANTITY, description="that one GPU has, 80Gi for example: a recipe that needs more is refused"
     )
     shared_memory: str | None = Field(None, pattern=_QUANTITY, description="size of /dev/shm, where GPUs meet")
-    node_selector: dict[str, str] = Field(default_factory=dict)
+    node_selector: dict[str, str] = Field(default_factory=dict, description="labels of the nodes that it may go to")
     tolerations: list[dict[str, Any]] = Field(default_factory=list, description="as a pod's spec has them")
 
     @field_validator("shared_memory", mode="before")
@@ -194,7 +194,7 @@ class TrainingPods(PodSettings):
 class CertificateBundle(Settings):
     """A config map with a file of certificate authorities, in place of those that images bring."""
 
-    config_map: str = Field(pattern=_NAME)
+    config_map: str = Field(pattern=_NAME, description="that holds the certificates")
     file: str = Field(
         "ca.crt", pattern=r"^[-._a-zA-Z0-9]+$", description="its key; the public ones belong into it, too"
     )
@@ -258,10 +258,10 @@ class EnvironmentSettings(Settings):
 class ClusterSettings(Settings):
     """Names of objects in the namespace of the runs. The chart's names are the defaults."""
 
-    service_account: str = Field("srlm", pattern=_NAME)
+    service_account: str = Field("srlm", pattern=_NAME, description="of the runs' pods")
     config_map: str = Field("srlm", pattern=_NAME, description="environment: store, registry, images")
     secret: str = Field("srlm", pattern=_NAME, description="environment: AWS_*, HF_TOKEN, SRLM_*_API_KEY")
-    image_pull_secrets: list[str] = Field(default_factory=list)
+    image_pull_secrets: list[str] = Field(default_factory=list, description="Secrets of a registry with a login")
     model_cache: str | None = Field(None, pattern=_NAME, description="claim that servers share weights on; null: none")
     queue: str | None = Field(None, pattern=_NAME, description="Kueue's local queue of what trains, serves or is a run")
     training_runtime: str = Field("srlm-torch", pattern=_NAME, description="of Kubeflow Trainer, for several nodes")

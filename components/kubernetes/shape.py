@@ -49,8 +49,8 @@ class PodShape(Settings):
     """Merged into the pod: sections grow, lists get what is added (an entry of the same name takes its place), null
     removes. `container` is the one that works, beside which there may be others that prepare or watch."""
 
-    labels: dict[str, str] = Field(default_factory=dict)
-    annotations: dict[str, str] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict, description="more labels of the pod")
+    annotations: dict[str, str] = Field(default_factory=dict, description="more annotations of the pod")
     spec: dict[str, Any] = Field(default_factory=dict, description="fields of a pod's spec")
     container: dict[str, Any] = Field(
         default_factory=dict, description="env, volumeMounts, securityContext, claims of resources"

@@ -126,7 +126,8 @@ def _too_few(file: str, turns: Turns, splits: Splits, settings: SeedDataSettings
     sizes = Counter(splits.sizes())
     if all(sizes[name] or not size for name, size in _requested(settings).items()):
         return None
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in turns.dropped.most_common(3)) or "none"
+    dropped = turns.dropped + splits.dropped
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.most_common(3)) or "none"
     return UserError(
         f"{file} gives {len(turns.prompts):,} usable prompts out of {turns.read:,} messages, and with them "
         f"{'; '.join(_short(splits, settings))} (most messages dropped: {reasons})",

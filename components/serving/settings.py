@@ -28,12 +28,12 @@ class Generation(Settings):
 
     non_key_fields: ClassVar[frozenset[str]] = frozenset({"concurrency"})
 
-    temperature: float = Field(0.7, ge=0)
-    top_p: float = Field(0.9, gt=0, le=1)
-    max_tokens: int = Field(512, ge=1)
+    temperature: float = Field(0.7, ge=0, description="0 takes the likeliest token each time")
+    top_p: float = Field(0.9, gt=0, le=1, description="the likeliest tokens of this much probability are drawn from")
+    max_tokens: int = Field(512, ge=1, description="of an answer; a longer one is cut off and counted")
     reasoning_tokens: ReasoningTokens = DEFAULT_ROOM
     concurrency: int = Field(64, ge=1, description="requests in flight at once")
-    seed: int = 0
+    seed: int = Field(0, description="of its draws; unset: the recipe's seed")
 
     def sampling(self, stop: tuple[str, ...] = ()) -> Sampling:
         return Sampling(self.temperature, self.top_p, self.max_tokens, stop, reasoning_tokens=self.reasoning_tokens)
@@ -71,6 +71,6 @@ class ServingSettings(Settings):
         description="starts the server of --engine command; {model}, {port}, {name}, {max_total_tokens} are filled in",
     )
     pod: PodSettings = Field(default_factory=PodSettings, description="one replica on a cluster; its GPUs are shards")
-    replicas: int = Field(1, ge=1)
+    replicas: int = Field(1, ge=1, description="servers of each model, on a cluster")
     quantize: str | None = Field(None, description="as the engine names it, e.g. fp8, bitsandbytes")
     arguments: list[str] = Field(default_factory=list, description="more of the engine's own launcher arguments")

@@ -12,9 +12,9 @@ from components.core.settings import Settings
 class LoraSettings(Settings):
     """Low-rank adapters (Hu et al. 2021), merged into the weights after the stage."""
 
-    rank: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
-    target_modules: str = "all-linear"
+    rank: int = Field(16, ge=1, description="of the matrices that are added to each layer")
+    alpha: int = Field(32, ge=1, description="their sum is scaled by alpha / rank")
+    target_modules: str = Field("all-linear", description="the layers that get them, as peft names them")
 
 
 class TrainingSettings(Settings):
@@ -22,19 +22,19 @@ class TrainingSettings(Settings):
 
     non_key_fields: ClassVar[frozenset[str]] = frozenset({"sharding"})
 
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, description="the highest, after the warmup")
     min_learning_rate: float = Field(ge=0, description="the floor that the schedule ends on")
-    schedule: Literal["cosine", "linear"] = "cosine"
+    schedule: Literal["cosine", "linear"] = Field("cosine", description="how it falls to min_learning_rate")
     warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps")
-    epochs: float = Field(1.0, gt=0)
+    epochs: float = Field(1.0, gt=0, description="times that each example is seen")
     max_steps: int | None = Field(None, ge=1, description="ends earlier than epochs would")
     batch_size: int = Field(16, ge=1, description="of one step, on all devices together")
     micro_batch_size: int = Field(4, ge=1, description="examples a device holds at once")
     max_length: int = Field(2048, ge=16, description="longer examples are dropped and counted, never cut")
-    dropout: float = Field(0.1, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-    optimizer: str = "adamw_torch"
+    dropout: float = Field(0.1, ge=0, lt=1, description="in the model's own layers that have one, or in LoRA's")
+    weight_decay: float = Field(0.0, ge=0, description="of the optimizer")
+    max_grad_norm: float = Field(1.0, gt=0, description="longer gradients are scaled down to it")
+    optimizer: str = Field("adamw_torch", description="as transformers' TrainingArguments call it (optim)")
     lora: LoraSettings | None = Field(None, description="null trains all weights")
     checkpoint_every: int = Field(50, ge=1, description="steps")
     precision: Literal["auto", "bf16", "fp32"] = Field(
@@ -49,7 +49,7 @@ class TrainingSettings(Settings):
     sharding: Literal["auto", "none", "fsdp"] = Field(
         "auto", description="fsdp spreads weights over devices, none copies them to each; auto: fsdp on several GPUs"
     )
-    seed: int = 0
+    seed: int = Field(0, description="of its draws; unset: the recipe's seed")
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingSettings:

@@ -34,21 +34,21 @@ def init(
     if path.exists():
         raise UserError(f"{path} is there already", "Give another name, or remove it.")
     write_whole(path, own_recipe(extends, recipe))
-    check = f"srlm data --recipe {path}"
-    console.print(f"wrote {path}; {check} shows its data, srlm run {path} runs it", markup=False, highlight=False)
+    told = f"wrote {path}; srlm check {path} says whether it would run, srlm run {path} runs it"
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 def own_recipe(extends: str, recipe: Recipe) -> str:
     """A file that changes nothing but the name; what people change first stands there as comments."""
     return f"""\
-# What differs from {extends}; all else is as it is there. docs/recipe.md has every setting. Take # away to change one.
+# What differs from {extends}; all else is as it is there. Take # away to change one. docs/settings.md has all.
 extends: {extends}
 name: {recipe.name} # also the registered model's
 
 # model:
 #   base: {recipe.model.base} # or a folder with safetensors, or a hub id (organisation/model)
 # data:
-#   messages: {recipe.data.messages} # or a file of people's messages; docs/recipe.md has the form of its rows
+#   messages: {recipe.data.messages} # or a file of people's ranked replies; docs/your-own.md has the form of its rows
 # rounds: {recipe.rounds} # M1 -> M2 -> M3
 # prompts:
 #   count: {recipe.prompts.count} # new ones, a round

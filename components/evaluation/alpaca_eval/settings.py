@@ -46,7 +46,7 @@ class AnnotationSettings(Settings):
     comparison_max_tokens: int = Field(256, ge=1, description="for a head-to-head verdict with its reasons")
     reasoning_tokens: ReasoningTokens = DEFAULT_ROOM
     concurrency: int = Field(64, ge=1, description="requests in flight at once")
-    seed: int = 0
+    seed: int = Field(0, description="of its draws; unset: the recipe's seed")
 
     def preference_sampling(self) -> Sampling:
         """One token: the identifier of the better output."""

@@ -27,4 +27,4 @@ class BenchmarksSettings(Settings):
     max_tokens: int = Field(512, ge=1, description="new tokens where the task names no limit")
     reasoning_tokens: ReasoningTokens = DEFAULT_ROOM
     concurrency: int = Field(64, ge=1, description="requests in flight at once")
-    seed: int = 0
+    seed: int = Field(0, description="of the harness's few-shot examples")
