@@ -19,7 +19,22 @@ from tests.helpers.paths import ROOT
 
 DOTTED = re.compile(r"(?<![\w./@:-])[a-z][a-z_]*(?:\.[a-z_]+)+\b(?![(/])")
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-FILE_ENDINGS = {"py", "json", "jsonl", "yaml", "yml", "md", "csv", "txt", "jinja", "safetensors", "png", "log"}
+FILE_ENDINGS = {
+    "py",
+    "css",
+    "js",
+    "json",
+    "jsonl",
+    "yaml",
+    "yml",
+    "md",
+    "csv",
+    "txt",
+    "jinja",
+    "safetensors",
+    "png",
+    "log",
+}
 CHART = yaml.safe_load((ROOT / "charts/self-rewarding/values.yaml").read_text())
 
 Named = tuple[str, str]  # where, and the dotted name

@@ -33,6 +33,13 @@ def of_this_version(kind: Callable[..., Made], values: dict[str, Any], where: st
     return kind(**values)
 
 
+def _other_version(uri: str, why: str) -> UserError:
+    return UserError(
+        f"the run {uri} was begun by a version of this package that this one does not understand ({why})",
+        "Go on with the version that began it, or start a new run, which reuses what is the same.",
+    )
+
+
 @dataclass(frozen=True)
 class RunContext:
     """A run's name, its recipe's sections as JSON values, and where it happens.

@@ -15,7 +15,7 @@ from components.judging.parser import ScoreFormat
 from components.judging.settings import JudgingSettings
 from components.review.agreement import review_stage
 from components.review.items import Item
-from components.review.labels import check_labels, merged, read_labels
+from components.review.labels import SavedLabels, check_labels, merged, read_labels
 from components.review.sources import find_items, require_reviewable
 
 
@@ -25,15 +25,19 @@ def score_format(context: RunContext) -> ScoreFormat:
 
 
 def record_labels(context: RunContext, paths: Sequence[Path]) -> dict[str, str]:
-    """Check the files and publish a stage review for each model that they label; returns their URIs by the model.
+    """Record the labels that these files hold: see record_saved."""
+    return record_saved(context, {str(path): read_labels(path, context.run) for path in paths})
+
+
+def record_saved(context: RunContext, found: Mapping[str, SavedLabels]) -> dict[str, str]:
+    """Check labels, by where they are from, and publish a stage review for each model; returns their URIs by the model.
 
     What was labelled before stays, and a person's new label of an item takes the place of their old one. Raises
     UserError, and records nothing, where a file is wrong or two files have one person's labels of one item.
     """
     items: dict[str, dict[str, Item]] = {}
     labels: dict[str, list[Label]] = {}
-    for path in paths:
-        saved = read_labels(path, context.run)
+    for path, saved in found.items():
         require_reviewable(context.store, context.run, saved.model)
         if saved.model not in items:
             items[saved.model] = {item.id: item for item in find_items(context.store, context.run, saved.model)}

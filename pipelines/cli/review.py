@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from components.core.errors import UserError
 from components.core.local_files import write_whole
 from components.core.store import join
 from pipelines.cli.options import Debug, Store, TrackingUri, console
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
+MLFLOW = "mlflow"  # in place of a file
 RUN_S_OWN = "the run's own"  # registry: that of a store that is named, where no other is
 
 
@@ -30,8 +32,12 @@ def review(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The page; default: review-MODEL.html in .srlm/runs/RUN/.")
     ] = None,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Put the items into review queues of MLflow (3.14 or newer) instead.")
+    ] = False,
     labels: Annotated[
-        list[Path], typer.Option("--import", metavar="FILE", help="Labels that the page saved; may be repeated.")
+        list[str],
+        typer.Option("--import", metavar="FILE", help="Labels that the page saved, or mlflow: those of its queues."),
     ] = [],  # noqa: B006
     store: Store = "",
     tracking_uri: TrackingUri = "",
@@ -43,14 +49,18 @@ def review(
     """
     from components.core.context import read_context
 
-    if not labels:
+    if not labels and not queue:
         with store_of(run, store) as root:
             write_page(read_context(join(root, "runs", run)), model, sample, seed, output)
         return
     with addresses_of(run, store, tracking_uri or (RUN_S_OWN if store else "")) as addresses:
         context = read_context(join(addresses["store"], "runs", run))
         named = addresses["tracking_uri"]
-        import_labels(context, labels, context.tracking_uri if named == RUN_S_OWN else named)
+        registry = context.tracking_uri if named == RUN_S_OWN else named
+        if queue:
+            fill_queues(context, registry, model, sample, seed)
+        else:
+            import_labels(context, labels, registry)
 
 
 def write_page(context: RunContext, model: str, size: int, seed: int, output: Path | None) -> Path:
@@ -73,16 +83,35 @@ def write_page(context: RunContext, model: str, size: int, seed: int, output: Pa
     return path
 
 
-def import_labels(context: RunContext, paths: Sequence[Path], tracking_uri: str) -> None:
+def fill_queues(context: RunContext, tracking_uri: str, model: str, size: int, seed: int) -> None:
+    """The same sample in MLflow's queues."""
+    from components.review.queue import send_items
+    from components.review.sample import draw
+    from components.review.sources import find_items, require_reviewable
+
+    model = require_reviewable(context.store, context.run, model)
+    asked = draw(find_items(context.store, context.run, model), size, seed)
+    for name in send_items(context, tracking_uri, model, asked):
+        _print(f"review queue of MLflow: {name}")
+    _print(f"{len(asked)} items; once they are labelled: srlm review {context.run} --import mlflow")
+
+
+def import_labels(context: RunContext, sources: Sequence[str], tracking_uri: str) -> None:
     """Record the labels, decide anew where the gate asks people, and write summary and report again."""
     from components.core.stage import read_manifest
     from components.gate.register import decide_with_labels, log_labels
-    from components.review.record import record_labels
+    from components.review.labels import read_labels
+    from components.review.queue import fetch_labels
+    from components.review.record import record_saved
     from components.run.html_report import write_report
     from components.run.report import summarise
     from pipelines.local.run import keep_summary
 
-    for model, uri in record_labels(context, paths).items():
+    found = {name: read_labels(Path(name), context.run) for name in sources if name != MLFLOW}
+    found |= fetch_labels(context, tracking_uri) if MLFLOW in sources else {}
+    if not found:
+        raise UserError("nobody has labelled an item in MLflow's queues yet", "srlm review --queue fills them.")
+    for model, uri in record_saved(context, found).items():
         manifest = read_manifest(uri)
         for line in told(manifest.metrics, manifest.counts.kept):
             _print(f"{model.upper()}: {line}")
