@@ -25,6 +25,14 @@ def model(tmp_path: Path, registered_name: str) -> TrainedModel:
     return trained(tmp_path, registered_name, "m1", right=30)
 
 
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Text by file name, as MLflow would have put it into its store, which the server of these tests has not."""
+    kept: dict[str, str] = {}
+    monkeypatch.setattr(MlflowClient, "log_text", lambda client, run, text, file: kept.update({file: text}))
+    return kept
+
+
 def test_figures_stand_in_groups_and_are_read_back_whoever_logged_them() -> None:
     """Value, interval and items of a figure in one group; an older version's flat names are read as they are."""
     kept = {"win_rate": 0.5, "win_rate_low": 0.4, "win_rate_high": 0.6, "win_rate_items": 40.0, "answers_cut": 0.1}
@@ -70,12 +78,9 @@ def test_the_run_has_the_training_s_time_settings_and_data(client: MlflowClient,
 
 @pytest.mark.slow
 def test_models_are_nested_in_the_run_that_has_recipe_and_report(
-    tracking_uri: str, client: MlflowClient, model: TrainedModel, capsys: pytest.CaptureFixture[str]
+    tracking_uri: str, client: MlflowClient, model: TrainedModel, files: dict[str, str]
 ) -> None:
-    """m1 is registered while the run goes on, sft before it is there: the end makes up for it.
-
-    The server of these tests has no store for files: that is a warning, after all the rest.
-    """
+    """m1 is registered while the run goes on, sft before it is there: the end makes up for it. To end twice is fine."""
     name, where = model.registered_name, (model.run, RECIPE, "folder")
     early = register(client, replace(model, alias="sft")).run_id
     begin_run(tracking_uri, name, *where)
@@ -83,17 +88,18 @@ def test_models_are_nested_in_the_run_that_has_recipe_and_report(
     assert (own.info.status, own.info.run_name) == ("RUNNING", model.run)
     later = trained(Path(model.uri).parent.parent, name, "m2")
     nested = register(client, later).run_id
-    end_run(tracking_uri, name, *where, {"report.html": "<p>it is better</p>", "summary.json": "{}"})
+    for _ in range(2):
+        end_run(tracking_uri, name, *where, {"report.html": "<p>it is better</p>", "summary.json": "{}"})
     ended = client.get_run(own.info.run_id)
     assert ended.info.status == "FINISHED" and ended.data.params["dpo.lora.rank"] == "8"
     assert {client.get_run(run).data.tags[PARENT] for run in (early, nested)} == {own.info.run_id}
     assert PARENT not in ended.data.tags
-    assert capsys.readouterr().err.count("or not with its report") == 1
+    assert files == {"report.html": "<p>it is better</p>", "summary.json": "{}"}
 
 
 @pytest.mark.slow
 def test_a_run_that_kubeflow_s_plugin_has_opened_is_used(
-    tracking_uri: str, client: MlflowClient, model: TrainedModel, monkeypatch: pytest.MonkeyPatch
+    tracking_uri: str, client: MlflowClient, model: TrainedModel, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]
 ) -> None:
     """Its experiment, too; it is the plugin's to end. One of another server is not there: then there is our own."""
     experiment = client.create_experiment(f"plugin-{model.registered_name}")
@@ -121,6 +127,25 @@ def test_the_experiment_may_have_another_name(
     run = client.get_run(register(client, model).run_id)
     assert client.get_experiment(run.info.experiment_id).name == f"our-{model.registered_name}"
     assert run.data.tags[RUN] == model.run
+
+
+@pytest.mark.slow
+def test_a_store_that_does_not_take_the_files_is_a_warning_after_all_the_rest(
+    tracking_uri: str,
+    client: MlflowClient,
+    registered_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("s3://somebody-elses")
+
+    monkeypatch.setattr(MlflowClient, "log_text", refuse)
+    end_run(tracking_uri, registered_name, "run-1", RECIPE, "folder", {"report.html": ""})
+    said = capsys.readouterr().err
+    assert "not shown in MLflow, or not with its report: PermissionError: s3://somebody-elses" in said
+    (run,) = client.search_runs([client.get_experiment_by_name(registered_name).experiment_id])
+    assert run.info.status == "FINISHED"
 
 
 @pytest.mark.slow

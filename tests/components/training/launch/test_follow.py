@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from components.core.errors import UserError
+from components.core.progress import STEP_EVENTS, EventFile, emit_point
 from components.kubernetes import removal
 from components.kubernetes.removal import end_training
 from components.kubernetes.settings import ClusterSettings, TrainingPods
 from components.training.launch import follow as following
 from components.training.launch.follow import follow
+from components.training.launch.logs import Log
 from components.training.launch.request import PROBLEM, TrainingRequest
 from components.training.launch.trainjob import TrainJob
 from tests.helpers.scripted_cluster import serving
@@ -232,3 +234,17 @@ def test_a_cluster_that_shows_no_train_jobs_is_no_error(
     monkeypatch.setattr(api, "answer", lambda _, path, __: asked.append(path.partition("?")[0]) or (status, {}))
     end_training("run")
     assert asked == ["/apis/trainer.kubeflow.org/v1alpha1/namespaces/runs/trainjobs"]
+
+
+def test_points_of_the_curve_in_a_pod_s_log_become_the_step_s_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are not shown; what stands before one on its line is; one that was torn is left out."""
+    emit_point(1, {"loss": 0.5})  # in the pod: a line of its log
+    line = capsys.readouterr().err
+    monkeypatch.setenv(STEP_EVENTS, str(tmp_path / "events"))
+    events = EventFile(tmp_path / "events")
+    Log().follow([line, f"step 2 {line}", line.replace("}}", ""), "step 3\n"], "node-0-0: ")
+    points = [(event["step"], event["values"]) for event in events.new() if event["kind"] == "point"]
+    assert points == [(1, {"loss": 0.5})] * 2
+    assert capsys.readouterr().err.splitlines() == ["node-0-0: step 2 ", "node-0-0: step 3"]
