@@ -20,6 +20,7 @@ from components.serving.client import Completion, Request, Sampling
 from components.serving.patience import RetryPolicy
 from tests.faults.bad_engine import BAD, NEVER, bad_engine
 
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 REQUESTS, CONCURRENCY = 6, 3
 TIMEOUT_S, PATIENCE_S = 1.0, 4.0
 DEADLINE_S = 60.0  # for what is given up: four attempts of 1 s, and the pause of 30 s that a connection may take
@@ -37,7 +38,9 @@ def candidate(request: Request, answer: Completion) -> Candidate:
 def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[Candidate]]:
     """A stage that asks for six answers, with little patience."""
     impatient = partial(RetryPolicy, attempts=4, first_wait=0.05, longest_wait=0.2, timeout=TIMEOUT_S)
-    monkeypatch.setattr(completions, "RetryPolicy", lambda patience: impatient(timeout_per_token=0.0, patience=patience))
+    monkeypatch.setattr(
+        completions, "RetryPolicy", lambda patience: impatient(timeout_per_token=0.0, patience=patience)
+    )
     monkeypatch.setattr("components.serving.client.CONNECT_TIMEOUT_S", 1.0)
 
     def stage(url: str) -> list[Candidate]:

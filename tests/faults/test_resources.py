@@ -38,9 +38,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", disk], check=True)
 
 
-def test_a_disk_that_is_full_in_every_stage(
-    small_disk: Path, tmp_path: Path, mlflow_server: str, note: Note
-) -> None:
+def test_a_disk_that_is_full_in_every_stage(small_disk: Path, tmp_path: Path, mlflow_server: str, note: Note) -> None:
     """Store and scratch on a disk that grows by little after each refusal, until the run comes to its end: as one does
     that had room."""
     model, refused = make_tiny_model(tmp_path / "model"), 0
@@ -74,7 +72,11 @@ def test_a_thousand_requests_in_flight_with_256_file_descriptors(tmp_path: Path,
         process = started(_ask_a_thousand, tmp_path / "log", {}, str(tmp_path / "store"), url)
         process.join(240)
     log = (tmp_path / "log").read_text()
-    note("1,000 requests in flight, 256 file descriptors", survived=int(process.exitcode == 0), lost=int(bool(process.exitcode)))
+    note(
+        "1,000 requests in flight, 256 file descriptors",
+        survived=int(process.exitcode == 0),
+        lost=int(bool(process.exitcode)),
+    )
     assert process.exitcode == 0, log[-2000:]
 
 

@@ -16,7 +16,7 @@ from components.core.errors import UserError
 from components.core.model_files import model_folder
 from tests.helpers.tiny_model import make_tiny_model
 
-ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}"
+ENDLESS = "{% for a in range(99999) %}" * 3 + "{% endfor %}" * 3
 HUGE = "{{ ('x' * 100000) * 100000 }}"
 
 
@@ -68,7 +68,9 @@ def test_neither_code_nor_pickles_are_taken_along(base: Path) -> None:
     assert {path.suffix for path in folder.iterdir()} <= {".json", ".safetensors", ".jinja"}
 
 
-@pytest.mark.parametrize("name", ["../../etc", "owner/..", "a/b/../../c", "~root/x", "owner/\0", "./x", "a/" + "b" * 5000])
+@pytest.mark.parametrize(
+    "name", ["../../etc", "owner/..", "a/b/../../c", "~root/x", "owner/\0", "./x", "a/" + "b" * 5000]
+)
 def test_an_id_that_looks_like_a_path_is_refused(base: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError):
