@@ -161,14 +161,19 @@ def find_manifest(uri: str) -> Manifest | None:
     try:
         return Manifest.model_validate_json(data) if data is not None else None
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        if all(one["type"] == "extra_forbidden" for one in error.errors()):
-            raise too_new(join(uri, MANIFEST), place) from error
-        raise UserError(
-            f"{join(uri, MANIFEST)} is no valid manifest: {place}: {first['msg']}",
-            "Delete that stage's folder and run again: it is made anew.",
-        ) from error
+        raise _invalid(join(uri, MANIFEST), "manifest", error) from error
+
+
+def _invalid(where: str, what: str, error: ValidationError) -> UserError:
+    """The error for what is whole and still not of this version's form."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    if all(one["type"] == "extra_forbidden" for one in error.errors()):
+        return too_new(where, place)
+    return UserError(
+        f"{where} is no valid {what}: {place}: {first['msg']}",
+        "Delete that stage's folder and run again: it is made anew.",
+    )
 
 
 def require_finite(metrics: Mapping[str, float], stage: str) -> None:
@@ -213,8 +218,8 @@ def read_records(uri: str, kind: str, record: type[R]) -> list[R]:
                 raise damaged(join(uri, name))
             try:
                 lines += [record.model_validate_json(line) for line in data.splitlines()]
-            except ValidationError as error:  # its content is what was published, so it was published by another
-                raise too_new(join(uri, name), ".".join(map(str, error.errors()[0]["loc"]))) from error
+            except ValidationError as error:  # it is what was published, so it was published by another version
+                raise _invalid(join(uri, name), kind, error) from error
     return lines
 
 
