@@ -194,7 +194,7 @@ def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[S
 
 
 def test_store_and_registry(tmp_path: Path, servers: tuple[Server, Server, dict[str, str]], note: Note) -> None:
-    """Now the one and now the other, and at once there again, until each has been killed six times; then in peace."""
+    """Now the one and now the other, and at once there again, until each has been killed four times; then in peace."""
     store, mlflow, environment = servers
     uri, model = f"http://127.0.0.1:{mlflow.how.port}", make_tiny_model(tmp_path / "model")
     results: list[dict[str, Any]] = []
@@ -202,7 +202,7 @@ def test_store_and_registry(tmp_path: Path, servers: tuple[Server, Server, dict[
 
     def disturb() -> None:
         draws = random.Random(4)
-        while min(store.kills, mlflow.kills) < 6 and not over.wait(draws.uniform(0.2, 2.5)):
+        while min(store.kills, mlflow.kills) < 4 and not over.wait(draws.uniform(0.2, 2.5)):
             draws.choice((store, mlflow)).kill()
 
     for name in ("calm", "killed"):
