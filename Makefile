@@ -14,7 +14,7 @@ LOAD ?= kind load docker-image
 WITH_VLLM ?=
 VLLM_IMAGE := self-rewarding-pipelines/vllm-cpu:test
 
-.PHONY: help setup demo world proof up down test test-quick test-extended test-engines test-nightly test-cluster test-containers images \
+.PHONY: help setup demo world proof up down test test-quick test-extended test-engines test-faults test-nightly test-cluster test-containers images \
 	vllm-image lock compile lint format clean
 
 help: ## Show this help
@@ -53,13 +53,13 @@ down: setup ## Stop them
 PYTEST_2 := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: setup ## Tests that need neither Docker nor a cluster, but for those that take minutes
-	$(PYTEST_2) -m "not extended and not cluster and not containers and not engines"
+	$(PYTEST_2) -m "not extended and not cluster and not containers and not engines and not faults"
 
 test-extended: setup ## The same and those that take minutes, as CI runs them
-	$(PYTEST_2) -m "not nightly and not cluster and not containers and not engines"
+	$(PYTEST_2) -m "not nightly and not cluster and not containers and not engines and not faults"
 
 test-quick: setup ## Tests that need no server and no training
-	$(BIN)/python -m pytest -m "not slow and not extended and not cluster and not containers and not engines"
+	$(BIN)/python -m pytest -m "not slow and not extended and not cluster and not containers and not engines and not faults"
 
 $(VENV)-vllm/installed: tests/engines/install-vllm
 	PYTHON=$(PYTHON) TORCH="$(TORCH)" tests/engines/install-vllm $(VENV)-vllm
@@ -71,6 +71,9 @@ $(VENV)-readers/installed: tests/engines/install-readers $(VENV)/installed
 
 test-engines: setup $(VENV)-vllm/installed $(VENV)-readers/installed ## vLLM and old transformers, installed beside .venv
 	SRLM_REQUIRE=engines $(BIN)/python -m pytest -m "engines and not nightly and not cluster"
+
+test-faults: setup ## Kill it, starve it, lie to it for 20 minutes; a table at the end says what was survived
+	SRLM_FAULTS_TEXTS=1000000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist load tests/faults
 
 test-nightly: setup $(VENV)-vllm/installed ## What is longer than a change should wait for: control experiments, a whole run by vLLM
 	$(BIN)/python -m pytest -m nightly

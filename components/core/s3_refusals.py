@@ -73,9 +73,8 @@ _ENDPOINT = "Correct AWS_ENDPOINT_URL_S3, http(s)://host:port of the S3 API (not
 def refusal(uri: str, error: Exception) -> UserError:
     """boto3's error as one message: what was refused where, and the remedy for this refusal."""
     cause = error.__cause__ or error.__context__ if type(error).__name__ == "S3UploadFailedError" else error
-    remedy = (
-        _of_response(cause) if getattr(cause, "response", None) else _of_connection(type(cause).__name__, str(cause))
-    )
+    answered = getattr(cause, "response", None)  # None also where an answer broke off
+    remedy = _of_response(cause) if answered else _of_connection(type(cause).__name__, str(cause))
     return UserError(f"the store {uri} at {endpoint()} cannot be used: {cause}", f"{remedy}; {AGAIN}")
 
 

@@ -198,12 +198,17 @@ def find_manifest(uri: str) -> Manifest | None:
     try:
         return Manifest.model_validate_json(data) if data is not None else None
     except ValidationError as error:
-        if all(one["type"] == "extra_forbidden" for one in error.errors()):
-            raise too_new(join(uri, MANIFEST), ".".join(map(str, error.errors()[0]["loc"]))) from error
-        raise UserError(
-            f"{join(uri, MANIFEST)} is no valid manifest: {first_mistake(error)}",
-            "Delete that stage's folder and run again: it is made anew.",
-        ) from error
+        raise _invalid(join(uri, MANIFEST), "manifest", error) from error
+
+
+def _invalid(where: str, what: str, error: ValidationError) -> UserError:
+    """The error for what is whole and still not of this version's form."""
+    if all(one["type"] == "extra_forbidden" for one in error.errors()):
+        return too_new(where, ".".join(map(str, error.errors()[0]["loc"])))
+    return UserError(
+        f"{where} is no valid {what}: {first_mistake(error)}",
+        "Delete that stage's folder and run again: it is made anew.",
+    )
 
 
 def require_finite(metrics: Mapping[str, float], stage: str) -> None:
@@ -244,21 +249,11 @@ def read_records(uri: str, kind: str, record: type[R]) -> list[R]:
             data = store.read(name) or b""
             if hashlib.sha256(data).hexdigest() != file.sha256:
                 raise damaged(join(uri, name))
-            lines += [_read_record(line, record, join(uri, name)) for line in data.splitlines()]
+            try:
+                lines += [record.model_validate_json(line) for line in data.splitlines()]
+            except ValidationError as error:  # it is what was published, so it was published by another version
+                raise _invalid(join(uri, name), kind, error) from error
     return lines
-
-
-def _read_record(line: bytes, record: type[R], place: str) -> R:
-    """Raises UserError where a version with other records wrote it."""
-    try:
-        return record.model_validate_json(line)
-    except ValidationError as error:  # its content is what was published, so it was published by another
-        if all(one["type"] == "extra_forbidden" for one in error.errors()):
-            raise too_new(place, ".".join(map(str, error.errors()[0]["loc"]))) from error
-        raise UserError(
-            f"{place} holds records that this version cannot read: {first_mistake(error)}",
-            "Delete that stage's folder and run again: it is made anew.",
-        ) from error
 
 
 def _json_lines(records: Iterable[Record]) -> bytes:

@@ -20,6 +20,7 @@ from components.serving.client import Completion, Request, Sampling
 from components.serving.patience import RetryPolicy
 from tests.faults.bad_engine import BAD, NEVER, bad_engine
 
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 REQUESTS, CONCURRENCY = 6, 3
 TIMEOUT_S, PATIENCE_S = 1.0, 4.0
 DEADLINE_S = 60.0  # for what is given up: four attempts of 1 s, and the pause of 30 s that a connection may take

@@ -110,13 +110,13 @@ def test_written_prompts(note: Note) -> None:
     watched(note, "prompts that a model has written", 0.1, lambda text: (clean(text) or "x").strip())
 
 
+PROMPT, FORGED = built_in_judge_prompt(), re.compile("|".join(map(re.escape, CONTROLS)), re.IGNORECASE)
 TAGS = ("<instruction>", "</instruction>", "<response>", "</response>")
 
 
 def keeps_its_slot(text: str) -> bool:
-    filled = built_in_judge_prompt().fill(text, text)
-    forged = [token for token in CONTROLS if token.lower() in filled.lower()]
-    return all(len(re.findall(tag, filled, re.I)) == 1 for tag in TAGS) and not forged
+    filled = PROMPT.fill(text, text)
+    return all(filled.count(tag) == 1 for tag in TAGS) and not FORGED.search(filled)
 
 
 def test_the_judge_prompt_and_its_delimiters(note: Note) -> None:
@@ -148,12 +148,12 @@ def is_harmless(text: str) -> bool:
     event = json.dumps({"kind": "say", "time": 0.0, "text": text}) + "\n"
     whole = [one["text"] for one in read_event(event)] == [text] and event.count("\n") == 1
     controls = set(map(chr, [*range(32), *range(127, 160)])) - {"\n", "\t"}
-    told = " ".join(written.getvalue().split())  # tabs are shown as spaces
-    return whole and not controls & set(written.getvalue()) and " ".join(shown.split()) in told
+    told = "".join(written.getvalue().split()).replace("\\", "")  # tabs are shown as spaces, rich takes a backslash
+    return whole and not controls & set(written.getvalue()) and "".join(shown.split()).replace("\\", "") in told
 
 
 def test_terminal_and_events(note: Note) -> None:
-    watched(note, "terminal lines and events", 0.05, is_harmless)
+    watched(note, "terminal lines and events", 0.02, is_harmless)
 
 
 class Tags(HTMLParser):
@@ -175,7 +175,7 @@ def test_pages(note: Note, tmp_path: Path) -> None:
         ours = {"html", "head", "meta", "title", "style", "body", "h3", "div", "table", "caption", "thead", "tbody"}
         return tags.seen <= ours | {"tr", "th", "td", "p", "ul", "li", "wbr"}
 
-    watched(note, "pages", 0.05, is_text)
+    watched(note, "pages", 0.02, is_text)
 
 
 NAME, LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?"), re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
@@ -199,7 +199,7 @@ def test_names_of_runs(note: Note) -> None:
         check_run_name(text)
         return bool(LABEL.fullmatch(text)) and text not in ("", ".", "..")
 
-    watched(note, "names of runs", 0.1, is_one_folder, UserError)
+    watched(note, "names of runs", 0.298, is_one_folder, UserError)
 
 
 def test_what_servers_answer(note: Note) -> None:
@@ -210,7 +210,7 @@ def test_what_servers_answer(note: Note) -> None:
         message = json.dumps({"error": {"message": text, "code": text}, "choices": [text]})
         return Kind.ANSWER not in kinds and "\n" not in meaning_of(400, {}, message, ["max_tokens"]).problem
 
-    watched(note, "what servers answer", 0.04, means_something)
+    watched(note, "what servers answer", 0.01, means_something)
 
 
 def test_recipes(note: Note, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from components.core.errors import UserError
 from components.core.model_files import model_folder
 from tests.helpers.tiny_model import make_tiny_model
 
-ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}"
+ENDLESS = "{% for a in range(99999) %}" * 3 + "{% endfor %}" * 3
 HUGE = "{{ ('x' * 100000) * 100000 }}"
 
 
