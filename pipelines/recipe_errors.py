@@ -16,8 +16,8 @@ Place = tuple[str | int, ...]
 
 
 def lines_of(mistakes: Sequence[Any], recipe: type[Settings], derived: Sequence[Place]) -> list[str]:
-    """Pydantic's errors of a recipe, a line each. `derived` are sections that sample and judge as the rounds do: what they
-    have taken over is told once, where it was made."""
+    """Pydantic's errors of a recipe, a line each. `derived` are sections that sample and judge as the rounds do: what
+    they have taken over is told once, where it was made."""
     told: dict[str, list[str]] = {}
     for mistake in mistakes:
         if not _told_elsewhere(mistake, mistakes, derived) and not _follows(mistake):
