@@ -32,7 +32,7 @@ def test_a_script_reads_every_stage(home: Path) -> None:
     told = json.loads(srlm("demo", "--json", "--set", "prompts.count=3", "--set", "rounds=1"))
     stages = {one["name"]: one for one in told["stages"]}
     assert stages["m1/sampling"]["work"]["asked"] == [{"what": "candidates", "number": 12, "longest": 96}]
-    assert stages["m1/judging"]["key"] is None and stages["m1/judging"]["waits_for"] == "m1/sft"
+    assert stages["m1/judging"]["key"] is None and stages["m1/judging"]["waits_for"] == "m1/sampling"
     assert not told["finished"] and told["total"]["estimate"] is None
     assert not home.exists()
 

@@ -50,7 +50,7 @@ def test_what_is_not_known_is_said_and_not_zero(demo: Plan) -> None:
     """Keys of stages whose inputs are not made, and times of what nobody has measured."""
     lines = {line.found.name: line for line in demo.lines}
     assert lines["m0/base-model"].found.key and not demo.finished
-    assert lines["m1/judging"].found.key == "" and lines["m1/judging"].found.waits_for == "m1/sft"
+    assert lines["m1/judging"].found.key == "" and lines["m1/judging"].found.waits_for == "m1/sampling"
     assert demo.total() == Total(None, list(lines), None, None)
 
 
