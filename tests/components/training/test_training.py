@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from components.base_model.base_model import import_model, load_tokenizer
 from components.base_model.settings import BaseModelSettings
 from components.core.errors import UserError
+from components.core.ledger import opened_ledger
 from components.core.model_files import model_folder
 from components.core.records import Counts, CurvePoint, Example, Manifest, Pair, Parent
 from components.core.stage import Stage, read_records
@@ -229,17 +231,39 @@ def test_a_killed_training_ends_with_the_same_weights_and_curve(
     monkeypatch: pytest.MonkeyPatch,
     lora: LoraSettings | None,
 ) -> None:
-    """Checkpoints every 2 steps; killed after step 5 it goes on from step 4 and publishes the same digest."""
+    """Checkpoints every 2 steps; killed after step 5 it goes on from step 4 and publishes the same digest.
+
+    Its ledger says what the first attempt had taken until its last checkpoint, and that this one made 6 of 10 steps.
+    """
     settings = sft_settings(lora=lora, dropout=0.1)
     undisturbed_root, root = str(tmp_path / "1"), str(tmp_path / "2")
-    undisturbed = fine_tune(undisturbed_root, settings, base(undisturbed_root, model), seeds(undisturbed_root))
+    with opened_ledger("computing"):
+        undisturbed = fine_tune(undisturbed_root, settings, base(undisturbed_root, model), seeds(undisturbed_root))
     real = training.train
     kill_at(5)
-    with pytest.raises(Killed):
+    with opened_ledger("computing"), pytest.raises(Killed):
         fine_tune(root, settings, base(root, model), seeds(root))
     monkeypatch.setattr(training, "train", real)
-    resumed = fine_tune(root, settings, base(root, model), seeds(root))
+    with opened_ledger("computing"):
+        resumed = fine_tune(root, settings, base(root, model), seeds(root))
     assert resumed.digest == undisturbed.digest
+    assert undisturbed.spent and resumed.spent and resumed.earlier and undisturbed.earlier is None
+    assert {"training", "storing", "starting"} <= set(resumed.earlier.seconds) & set(resumed.spent.seconds)
+    tokens = [made.spent.amounts["trained_tokens"] for made in (undisturbed, resumed)]
+    assert tokens[1] / tokens[0] == pytest.approx(0.6, abs=0.1)
+    assert "flops" not in resumed.spent.amounts  # in fp32
+
+
+@pytest.mark.parametrize(("args", "passes"), [({}, 0), ({"precompute_ref_log_probs": False}, 2)])
+def test_what_a_training_takes_at_least(args: dict[str, bool], passes: int) -> None:
+    """1,000 tokens with 30 weights, 10 of them trained: 2 FLOP forward and 2 backward for each, 2 more for those that
+    are trained, 2 where DPO's reference is asked in the steps."""
+    layers = torch.nn.ModuleList([torch.nn.Linear(10, 1, bias=False), torch.nn.Linear(10, 2, bias=False)])
+    layers[1].requires_grad_(False)
+    trainer: Any = SimpleNamespace(model=layers, args=SimpleNamespace(bf16=True, **args), _total_train_tokens=1000)
+    with opened_ledger("training") as ledger, training.counted_training(trainer):
+        pass
+    assert ledger.total().amounts == {"trained_tokens": 1000, "flops": 1000 * (4 * 30 + 2 * 10 + passes * 30)}
 
 
 def test_a_finished_training_is_reused(model: Path, tmp_path: Path) -> None:
