@@ -172,12 +172,9 @@ def _recipe_file(name_or_path: str, folder: Path) -> Path:
     for path in (SHIPPED / f"{name_or_path}.yaml", folder / name_or_path):
         if _is_file(path):
             return path
-    close = difflib.get_close_matches(name_or_path, shipped_recipes(), 1)
-    meant = f" (did you mean {close[0]}?)" if close else ""
-    raise UserError(
-        f"there is no recipe {name_or_path[:200]!r}{meant}",
-        f"Name a YAML file or one of the shipped recipes: {', '.join(shipped_recipes())}.",
-    )
+    meant = "".join(f" (did you mean {one}?)" for one in difflib.get_close_matches(name_or_path, shipped_recipes(), 1))
+    remedy = f"Name a YAML file or one of the shipped recipes: {', '.join(shipped_recipes())}."
+    raise UserError(f"there is no recipe {name_or_path[:200]!r}{meant}", remedy)
 
 
 def _read_sections(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -241,27 +238,11 @@ def recipe_from(raw: dict[str, Any], overrides: Sequence[str] = (), name: str = 
         return Recipe.model_validate(raw)
     except ValidationError as error:
         told = [mistake for mistake in error.errors() if not _told_elsewhere(mistake, error.errors())]
-        raise _refusal(f"the recipe {name}", told) from error
-
-
-def check_overrides(overrides: Sequence[str]) -> None:
-    """Raises UserError for settings that no recipe has; whether their values fit is known with the recipe alone."""
-    raw = _read_sections(SHIPPED / "demo.yaml")
-    for override in overrides:
-        _override(raw, override)
-    try:
-        Recipe.model_validate(raw)
-    except ValidationError as error:
-        mistakes = [mistake for mistake in error.errors() if not _told_elsewhere(mistake, error.errors())]
-        if unknown := [mistake for mistake in mistakes if mistake["type"] == "extra_forbidden"]:
-            raise _refusal("--set", unknown) from error
-
-
-def _refusal(where: str, mistakes: Sequence[Any]) -> UserError:
-    """Of pydantic's errors, each as one of our lines."""
-    lines = [line for mistake in mistakes for line in _explain(mistake)]
-    count = "one mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
-    return UserError("\n".join([f"{where} has {count}:", *lines, ""]), "Correct them in the file or with --set.")
+        lines = [line for mistake in told for line in _explain(mistake)]
+        count = "one mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+        raise UserError(
+            "\n".join([f"the recipe {name} has {count}:", *lines, ""]), "Correct them in the file or with --set."
+        ) from error
 
 
 def recipe_of(store: str, model: ModelReference, name: str = "", overrides: Sequence[str] = ()) -> Recipe:

@@ -23,7 +23,7 @@ RUN_EVENTS, STEP_EVENTS = "SRLM_EVENTS", "SRLM_STEP_EVENTS"
 SECONDS_BETWEEN_LINES = 10.0
 _CONTROLS = dict.fromkeys({*range(32), *range(127, 160), *range(0xD800, 0xE000)} - {ord("\n"), ord("\t")}, "\ufffd")
 # as Progress writes it where nobody takes events
-PROGRESS_LINE = re.compile(r"(.+): (\d+)/(\d+), (?:starting$|[\d.]+/(?:s|min|h), )")
+PROGRESS_LINE = re.compile(r"(.+): (\d+)/(\d+), (?:starting$|done$|[\d.]+/(?:s|min|h), )")
 
 
 _told = 0.0  # when this process said something last
@@ -109,5 +109,5 @@ class Progress:
         now = time.monotonic()
         if force or now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            pace = self._pace.text(self.total, now) or "starting"
+            pace = "done" if self.done >= self.total else self._pace.text(self.total, now) or "starting"
             print(f"{self.label}: {self.done}/{self.total}, {pace}", file=sys.stderr, flush=True)
