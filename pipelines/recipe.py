@@ -174,12 +174,9 @@ def _recipe_file(name_or_path: str, folder: Path) -> Path:
     for path in (SHIPPED / f"{name_or_path}.yaml", folder / name_or_path):
         if _is_file(path):
             return path
-    close = difflib.get_close_matches(name_or_path, shipped_recipes(), 1)
-    meant = f" (did you mean {close[0]}?)" if close else ""
-    raise UserError(
-        f"there is no recipe {name_or_path[:200]!r}{meant}",
-        f"Name a YAML file or one of the shipped recipes: {', '.join(shipped_recipes())}.",
-    )
+    meant = "".join(f" (did you mean {one}?)" for one in difflib.get_close_matches(name_or_path, shipped_recipes(), 1))
+    remedy = f"Name a YAML file or one of the shipped recipes: {', '.join(shipped_recipes())}."
+    raise UserError(f"there is no recipe {name_or_path[:200]!r}{meant}", remedy)
 
 
 def _read_sections(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -245,26 +242,11 @@ def recipe_from(
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
-        raise _refusal(f"the recipe {name}", error.errors()) from error
-
-
-def check_overrides(overrides: Sequence[str]) -> None:
-    """Raises UserError for settings that no recipe has; whether their values fit is known with the recipe alone."""
-    raw = _read_sections(SHIPPED / "demo.yaml")
-    for override in overrides:
-        _override(raw, override)
-    try:
-        Recipe.model_validate(raw)
-    except ValidationError as error:
-        if unknown := [mistake for mistake in error.errors() if mistake["type"] == "extra_forbidden"]:
-            raise _refusal("--set", unknown) from error
-
-
-def _refusal(where: str, mistakes: Sequence[Any]) -> UserError:
-    """Of pydantic's errors, each as one of our lines."""
-    lines = lines_of(mistakes, Recipe, DERIVED)
-    count = "one mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
-    return UserError("\n".join([f"{where} has {count}:", *lines, ""]), "Correct them in the file or with --set.")
+        lines = lines_of(error.errors(), Recipe, DERIVED)
+        count = "one mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+        raise UserError(
+            "\n".join([f"the recipe {name} has {count}:", *lines, ""]), "Correct them in the file or with --set."
+        ) from error
 
 
 def recipe_of(store: str, model: ModelReference, name: str = "", overrides: Sequence[str] = ()) -> Recipe:

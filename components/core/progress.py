@@ -25,7 +25,7 @@ SECONDS_BETWEEN_LINES = 10.0
 _CONTROLS = dict.fromkeys({*range(32), *range(127, 160), *range(0xD800, 0xE000)} - {ord("\n"), ord("\t")}, "\ufffd")
 POINT_LINE = "training-point: "  # begins a line that holds one
 # as Progress writes it where nobody takes events
-PROGRESS_LINE = re.compile(r"(.+): (\d+)/(\d+), (?:starting$|[\d.]+/(?:s|min|h), )")
+PROGRESS_LINE = re.compile(r"(.+): (\d+)/(\d+), (?:starting$|done$|[\d.]+/(?:s|min|h), )")
 
 
 _told = 0.0  # when this process said something last
@@ -127,5 +127,5 @@ class Progress:
         now = time.monotonic()
         if force or now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            pace = self._pace.text(self.total, now) or "starting"
+            pace = "done" if self.done >= self.total else self._pace.text(self.total, now) or "starting"
             print(f"{self.label}: {self.done}/{self.total}, {pace}", file=sys.stderr, flush=True)

@@ -63,7 +63,7 @@ def registered_name(reference: str, name: str = "") -> str:
     if reference.startswith("models:"):
         return _parsed(reference)["name"]
     if "/" not in reference:
-        raise UserError(f"{reference!r} is neither a registered model nor a stage", FORMS)
+        raise UserError(f"{reference!r} names no version of a registered model", FORMS)
     return ""
 
 

@@ -24,10 +24,10 @@ from components.registry.references import ModelReference, registered_name, reso
 from components.training.launch.again import request_again
 from pipelines.compile import compile_pipeline
 from pipelines.graph.evaluation import evaluation_pipeline
-from pipelines.local.beforehand import check_model
+from pipelines.local.beforehand import check_model, check_overrides
 from pipelines.local.run import RunOptions, execute, new_run, run_folder, servers
 from pipelines.local.terminal import rich_table
-from pipelines.recipe import check_overrides, load_recipe, recipe_of
+from pipelines.recipe import load_recipe, recipe_of
 from pipelines.runs import check_run_name
 
 REPORTS = ("report.md", "report.json", "junit.xml")

@@ -114,6 +114,7 @@ def run(
     Example: srlm run demo --set sampling.candidates=8
     """
     from pipelines.local.run import RunOptions, new_run, run_recipe
+    from pipelines.local.runs import held
     from pipelines.recipe import load_recipe
 
     images = {"worker_image": worker_image, "trainer_image": trainer_image, "engine_image": engine_image}
@@ -122,7 +123,8 @@ def run(
     loaded = load_recipe(recipe, overrides)
     name = name or new_run(loaded.name)
     try:
-        run_recipe(loaded, options, console, debug, name)
+        with held(name):
+            run_recipe(loaded, options, console, debug, name)
     except KeyboardInterrupt:
         _say_how_to_go_on(name)
 

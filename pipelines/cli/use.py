@@ -70,9 +70,9 @@ def chat(
     """
     from components.registry.references import resolve
     from components.serving.engines.processes import EmbeddedEngine
-    from pipelines.local.beforehand import check_model
+    from pipelines.local.beforehand import check_model, check_overrides
     from pipelines.local.run import RunOptions, new_run, servers
-    from pipelines.recipe import check_overrides, recipe_of
+    from pipelines.recipe import recipe_of
 
     os.environ["SRLM_OWNER_PID"] = str(os.getpid())  # the server ends when this process does, however
     options = RunOptions(store, tracking_uri)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,18 @@ def check_model(reference: str, options: RunOptions, name: str = "") -> None:
         open_store(options.store)
     if found := registered_name(reference, name):
         require_registered(found, options)
+
+
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Raises UserError for settings that no recipe has; whether their values fit is known with the recipe alone."""
+    from pipelines.recipe import load_recipe
+
+    try:
+        load_recipe("demo", overrides)
+    except UserError as error:
+        unknown = [line for line in error.problem.splitlines() if ": unknown key; " in line]
+        if unknown:
+            raise UserError("\n".join(["--set names no setting:", *unknown, ""]), "Correct it.") from error
 
 
 def require_registered(name: str, options: RunOptions) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +16,12 @@ from typing import Any
 from components.core.processes import alive, processes
 from components.core.progress import read_event
 from components.core.store import home
-from pipelines.runs import RECENT, Run
+from pipelines.runs import RECENT, Run, check_run_name
 from pipelines.watch.outline import read_outline
 from pipelines.watch.reading import Reading, Steps
 
 EXECUTE = "pipelines.local.execute"  # the module that `srlm run` starts for each run
+LOCK = "lock"  # of a run's folder, held by `srlm run`
 END_TIMEOUT_S = 20.0  # for a run to end after SIGTERM
 
 
@@ -99,7 +102,7 @@ def _run(folder: Path, running: dict[str, int]) -> Run:
     emitted = events(folder)
     compiled = folder / "pipeline.yaml"
     since = (compiled if compiled.exists() else folder).stat().st_mtime
-    if folder.name in running:
+    if folder.name in running or _is_held(folder):
         state = "running"
     elif (folder / "summary.json").exists():
         state = "finished"
@@ -108,6 +111,33 @@ def _run(folder: Path, running: dict[str, int]) -> Run:
     going = [course for course in Steps(emitted).courses() if course.state == "running"]
     step = ", ".join(course.text for course in going) if state in ("running", "stopped") else ""
     return Run("local", folder.name, state, datetime.fromtimestamp(since, UTC), step)
+
+
+@contextmanager
+def held(run: str) -> Iterator[None]:
+    """While the context lasts the run goes on, also before its servers have started and between its parts; whoever
+    holds it may be killed. A run that was refused leaves no folder."""
+    check_run_name(run)
+    folder = _root() / run
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with (folder / LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            yield
+    finally:
+        if [path.name for path in folder.glob("*")] == [LOCK]:
+            shutil.rmtree(folder)
+
+
+def _is_held(folder: Path) -> bool:
+    if not (folder / LOCK).exists():
+        return False
+    with (folder / LOCK).open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def owners() -> dict[str, int]:

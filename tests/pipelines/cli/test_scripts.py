@@ -157,7 +157,7 @@ def test_a_mistake_ends_with_2_whatever_is_shown_of_it(
         main.main()
     told = capsys.readouterr().err
     assert ended.value.code == 2
-    assert "error: 'nosuch' is neither" in told
+    assert "error: 'nosuch' names no version" in told
     assert ("Traceback" in told) == bool(debug)
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from components.core.errors import UserError
 from components.core.processes import alive, end
 from pipelines.cli.runs import commands
-from pipelines.local.runs import LocalRuns
+from pipelines.local.runs import LocalRuns, held
 from tests.helpers.waiting import wait_until
 
 RUN = "toy-20260101-000000-abcd"
@@ -107,3 +108,13 @@ def test_a_log_that_is_followed_ends_with_its_run(folder: Path) -> None:
         assert list(lines) == ["second"]
     finally:
         end(owner.pid)
+
+
+def test_a_run_goes_on_from_its_start_to_its_end(folder: Path, tmp_path: Path) -> None:
+    """Before the process that executes it there are servers to start; who is refused leaves nothing."""
+    with held(RUN):
+        assert LocalRuns().find(RUN)[0].state == "running"
+    assert LocalRuns().find(RUN)[0].state == "stopped"
+    with pytest.raises(UserError), held("refused"):
+        raise UserError("there is no recipe", "Name one.")
+    assert not (tmp_path / "runs" / "refused").exists()
