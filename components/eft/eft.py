@@ -174,10 +174,13 @@ def _too_few(
     settings: EftSettings, draft: DraftTargets, left: int, dropped: Counter[str], score_format: ScoreFormat
 ) -> UserError:
     reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common()) or "nothing was dropped"
-    classes = _classes(draft.targets, score_format).items()
-    scores = ", ".join(f"{count} of score {score}" for score, count in classes) or "none"
+    classes = _classes(draft.targets, score_format)
+    scores = ", ".join(f"{count} of score {score}" for score, count in classes.items()) or "none"
+    remedy = f"{REMEDIES[settings.source]}, or lower eft.min_examples."
+    if len(classes) == 2 and settings.max_class_share < 0.5:  # chosen and rejected alone are 5 and 1
+        remedy = f"Set eft.max_class_share to 0.5 or more: two scores cannot have {settings.max_class_share:g} each."
     return UserError(
         f"{left} EFT examples are left, eft.min_examples is {settings.min_examples} ({reasons}; before the limit "
         f"max_class_share = {settings.max_class_share:g}: {scores})",
-        f"{REMEDIES[settings.source]}, or lower eft.min_examples.",
+        remedy,
     )

@@ -252,7 +252,9 @@ def test_two_score_classes_cannot_hold_the_share(root, tmp_path):
     path = tmp_path / "messages"
     path.write_text("\n".join(json.dumps(row) for row in rows))
     seed = make_seed_data(root, SeedDataSettings(messages=str(path), ift=2, eft_prompts=8, eval_prompts=2))
-    with pytest.raises(UserError, match="max_class_share = 0.4: 8 of score 1, 8 of score 5.*raise eft.max_class_share"):
+    with pytest.raises(
+        UserError, match="max_class_share = 0.4: 8 of score 1, 8 of score 5.*eft.max_class_share to 0.5"
+    ):
         from_ranks(root, join(root, "seed_data", seed.key), min_examples=1)
 
 
@@ -260,3 +262,16 @@ def test_two_score_classes_cannot_hold_the_share(root, tmp_path):
 def test_a_file_and_its_source_go_together(fields):
     with pytest.raises(ValidationError, match="`file` is to be given with `source: file`, and only then"):
         EftSettings(**fields)
+
+
+def test_pairs_alone_make_two_scores_which_need_half_each(root: str, tmp_path: Path) -> None:
+    """Of chosen and rejected, ranks make 5 and 1: of 6 prompts 12 examples within 0.5 each, and none within 0.4."""
+    rows = [{"prompt": f"{n} {'abcdefghij'[n]}?", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(10)]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    wanted = SeedDataSettings(messages=str(path), ift=2, eft_prompts=6, eval_prompts=2)
+    seeds = join(root, "seed_data", make_seed_data(root, wanted).key)
+    with pytest.raises(UserError, match="Set eft.max_class_share to 0.5 or more: two scores cannot have 0.4 each"):
+        make_eft(root, EftSettings(source="ranks", min_examples=6), seeds, PROMPT)
+    half = EftSettings(source="ranks", min_examples=6, max_class_share=0.5)
+    assert make_eft(root, half, seeds, PROMPT).counts.kept["examples"] == 12
