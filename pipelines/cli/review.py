@@ -16,11 +16,11 @@ from pipelines.cli.report import RunName, addresses_of, store_of
 
 if TYPE_CHECKING:
     from components.core.context import RunContext
+    from components.core.records import Counts
 
 commands = typer.Typer()
 
 MLFLOW = "mlflow"  # in place of a file
-RUN_S_OWN = "the run's own"  # registry: that of a store that is named, where no other is
 
 
 @commands.command()
@@ -53,14 +53,12 @@ def review(
         with store_of(run, store) as root:
             write_page(read_context(join(root, "runs", run)), model, sample, seed, output)
         return
-    with addresses_of(run, store, tracking_uri or (RUN_S_OWN if store else "")) as addresses:
+    with addresses_of(run, store, tracking_uri) as addresses:
         context = read_context(join(addresses["store"], "runs", run))
-        named = addresses["tracking_uri"]
-        registry = context.tracking_uri if named == RUN_S_OWN else named
         if queue:
-            fill_queues(context, registry, model, sample, seed)
+            fill_queues(context, addresses["tracking_uri"], model, sample, seed)
         else:
-            import_labels(context, labels, registry)
+            import_labels(context, labels, addresses["tracking_uri"])
 
 
 def write_page(context: RunContext, model: str, size: int, seed: int, output: Path | None) -> Path:
@@ -113,7 +111,7 @@ def import_labels(context: RunContext, sources: Sequence[str], tracking_uri: str
         raise UserError("nobody has labelled an item in MLflow's queues yet", "srlm review --queue fills them.")
     for model, uri in record_saved(context, found).items():
         manifest = read_manifest(uri)
-        for line in told(manifest.metrics, manifest.counts.kept):
+        for line in told(manifest.metrics, manifest.counts):
             _print(f"{model.upper()}: {line}")
         note = decide_with_labels(context.store, tracking_uri, context.run, model)
         if note:
@@ -123,11 +121,12 @@ def import_labels(context: RunContext, sources: Sequence[str], tracking_uri: str
     keep_summary(summary, write_report(context, summary))
 
 
-def told(figures: Mapping[str, Any], kept: Mapping[str, int]) -> list[str]:
+def told(figures: Mapping[str, Any], counts: Counts) -> list[str]:
     """What the labels say, a line a figure; a figure without an item is absent."""
     from components.metrics.statistics import HUMAN, METRICS
 
-    lines = [", ".join(f"{number} {what}" for what, number in kept.items())]
+    lines = [", ".join(f"{number} {what}" for what, number in counts.kept.items())]
+    lines += [f"left out: {number} ({reason})" for reason, number in counts.dropped.items()]
     for name in [name for name in METRICS if name.startswith(HUMAN) and name in figures]:
         low, high, items = (figures[f"{name}_{part}"] for part in ("low", "high", "items"))
         lines.append(
