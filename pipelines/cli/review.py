@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,7 @@ from pipelines.cli.report import RunName, addresses_of, store_of
 if TYPE_CHECKING:
     from components.core.context import RunContext
     from components.core.records import Counts
+    from components.review.labels import SavedLabels
 
 commands = typer.Typer()
 
@@ -48,17 +49,19 @@ def review(
     Example: srlm review demo-20261126-035728-3904 --sample 50
     """
     from components.core.context import read_context
+    from components.review.labels import read_labels
 
     if not labels and not queue:
         with store_of(run, store) as root:
             write_page(read_context(join(root, "runs", run)), model, sample, seed, output)
         return
+    files = {name: read_labels(Path(name), run) for name in labels if name != MLFLOW}  # before a server starts
     with addresses_of(run, store, tracking_uri) as addresses:
         context = read_context(join(addresses["store"], "runs", run))
         if queue:
             fill_queues(context, addresses["tracking_uri"], model, sample, seed)
         else:
-            import_labels(context, labels, addresses["tracking_uri"])
+            import_labels(context, files, MLFLOW in labels, addresses["tracking_uri"])
 
 
 def write_page(context: RunContext, model: str, size: int, seed: int, output: Path | None) -> Path:
@@ -94,19 +97,18 @@ def fill_queues(context: RunContext, tracking_uri: str, model: str, size: int, s
     _print(f"{len(asked)} items; once they are labelled: srlm review {context.run} --import mlflow")
 
 
-def import_labels(context: RunContext, sources: Sequence[str], tracking_uri: str) -> None:
-    """Record the labels, decide anew where the gate asks people, and write summary and report again."""
+def import_labels(context: RunContext, files: Mapping[str, SavedLabels], queues: bool, tracking_uri: str) -> None:
+    """Record the labels of files, with `queues` those of MLflow's, too; decide anew where the gate asks people, and
+    write summary and report again."""
     from components.core.stage import read_manifest
     from components.gate.register import decide_with_labels, log_labels
-    from components.review.labels import read_labels
     from components.review.queue import fetch_labels
     from components.review.record import record_saved
     from components.run.html_report import write_report
     from components.run.report import summarise
     from pipelines.local.run import keep_summary
 
-    found = {name: read_labels(Path(name), context.run) for name in sources if name != MLFLOW}
-    found |= fetch_labels(context, tracking_uri) if MLFLOW in sources else {}
+    found = dict(files) | (fetch_labels(context, tracking_uri) if queues else {})
     if not found:
         raise UserError("nobody has labelled an item in MLflow's queues yet", "srlm review --queue fills them.")
     for model, uri in record_saved(context, found).items():
