@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,11 +16,12 @@ from pipelines.cli.report import RunName, addresses_of, store_of
 
 if TYPE_CHECKING:
     from components.core.context import RunContext
+    from components.core.records import Counts
+    from components.review.labels import SavedLabels
 
 commands = typer.Typer()
 
 MLFLOW = "mlflow"  # in place of a file
-RUN_S_OWN = "the run's own"  # registry: that of a store that is named, where no other is
 
 
 @commands.command()
@@ -48,19 +49,19 @@ def review(
     Example: srlm review demo-20261126-035728-3904 --sample 50
     """
     from components.core.context import read_context
+    from components.review.labels import read_labels
 
     if not labels and not queue:
         with store_of(run, store) as root:
             write_page(read_context(join(root, "runs", run)), model, sample, seed, output)
         return
-    with addresses_of(run, store, tracking_uri or (RUN_S_OWN if store else "")) as addresses:
+    files = {name: read_labels(Path(name), run) for name in labels if name != MLFLOW}  # before a server starts
+    with addresses_of(run, store, tracking_uri) as addresses:
         context = read_context(join(addresses["store"], "runs", run))
-        named = addresses["tracking_uri"]
-        registry = context.tracking_uri if named == RUN_S_OWN else named
         if queue:
-            fill_queues(context, registry, model, sample, seed)
+            fill_queues(context, addresses["tracking_uri"], model, sample, seed)
         else:
-            import_labels(context, labels, registry)
+            import_labels(context, files, MLFLOW in labels, addresses["tracking_uri"])
 
 
 def write_page(context: RunContext, model: str, size: int, seed: int, output: Path | None) -> Path:
@@ -96,24 +97,23 @@ def fill_queues(context: RunContext, tracking_uri: str, model: str, size: int, s
     _print(f"{len(asked)} items; once they are labelled: srlm review {context.run} --import mlflow")
 
 
-def import_labels(context: RunContext, sources: Sequence[str], tracking_uri: str) -> None:
-    """Record the labels, decide anew where the gate asks people, and write summary and report again."""
+def import_labels(context: RunContext, files: Mapping[str, SavedLabels], queues: bool, tracking_uri: str) -> None:
+    """Record the labels of files, with `queues` those of MLflow's, too; decide anew where the gate asks people, and
+    write summary and report again."""
     from components.core.stage import read_manifest
     from components.gate.register import decide_with_labels, log_labels
-    from components.review.labels import read_labels
     from components.review.queue import fetch_labels
     from components.review.record import record_saved
     from components.run.html_report import write_report
     from components.run.report import summarise
     from pipelines.local.run import keep_summary
 
-    found = {name: read_labels(Path(name), context.run) for name in sources if name != MLFLOW}
-    found |= fetch_labels(context, tracking_uri) if MLFLOW in sources else {}
+    found = dict(files) | (fetch_labels(context, tracking_uri) if queues else {})
     if not found:
         raise UserError("nobody has labelled an item in MLflow's queues yet", "srlm review --queue fills them.")
     for model, uri in record_saved(context, found).items():
         manifest = read_manifest(uri)
-        for line in told(manifest.metrics, manifest.counts.kept):
+        for line in told(manifest.metrics, manifest.counts):
             _print(f"{model.upper()}: {line}")
         note = decide_with_labels(context.store, tracking_uri, context.run, model)
         if note:
@@ -123,11 +123,12 @@ def import_labels(context: RunContext, sources: Sequence[str], tracking_uri: str
     keep_summary(summary, write_report(context, summary))
 
 
-def told(figures: Mapping[str, Any], kept: Mapping[str, int]) -> list[str]:
+def told(figures: Mapping[str, Any], counts: Counts) -> list[str]:
     """What the labels say, a line a figure; a figure without an item is absent."""
     from components.metrics.statistics import HUMAN, METRICS
 
-    lines = [", ".join(f"{number} {what}" for what, number in kept.items())]
+    lines = [", ".join(f"{number} {what}" for what, number in counts.kept.items())]
+    lines += [f"left out: {number} ({reason})" for reason, number in counts.dropped.items()]
     for name in [name for name in METRICS if name.startswith(HUMAN) and name in figures]:
         low, high, items = (figures[f"{name}_{part}"] for part in ("low", "high", "items"))
         lines.append(

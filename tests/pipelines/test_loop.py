@@ -523,7 +523,7 @@ def test_people_label_what_a_model_learnt_from_and_read_it_in_the_report(
     saved = {"format": "srlm-labels-1", "run": name, "model": "m3", "labeller": "truth", "labels": labels}
     (tmp_path / "labels.json").write_text(json.dumps(saved))
     code, output = runner.finish(runner.srlm("review", name, "--import", str(tmp_path / "labels.json")))
-    assert code == 0 and "human_agreement 0." in output, output
+    assert code == 0 and "M3: human_agreement " in output, output
     code, shown = runner.finish(runner.srlm("show", name))
     assert code == 0 and "agreement with people" in shown
     summary = json.loads((runner.folder / ".srlm/runs" / name / "summary.json").read_text())
