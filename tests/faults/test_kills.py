@@ -15,9 +15,7 @@ from tests.helpers.tiny_model import make_tiny_model
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 Note = Callable[..., None]
-LONGEST_S = (
-    1.5  # that a run is left alone at first; longer from kill to kill, so that a slow machine comes to an end, too
-)
+LONGEST_S = 1.5  # that a run is left alone at first; longer from kill to kill, so that a slow machine ends, too
 TRIES = 100  # after which a run that gets nowhere is given up
 
 
