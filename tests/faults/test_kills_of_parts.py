@@ -105,7 +105,7 @@ def test_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, note: Note)
         for _ in range(12):
             log = tmp_path / f"{name}.txt"
             process = started(_sample, log, environment, str(tmp_path / name), model, name)
-            if disturbed and kills < 6:
+            if disturbed and kills < 4:
                 process.join(draws.uniform(4.0, 12.0))
                 for pid in (servers := servers_of(model)):
                     with suppress(ProcessLookupError):
@@ -143,7 +143,7 @@ def _sample(root: str, model: str, name: str) -> None:
     completions.RetryPolicy = partial(RetryPolicy, attempts=3, longest_wait=1.0)  # type: ignore[misc]
     completions.SAVE_INTERVAL_S = 0.2
     stage = Stage(root, "sampling", SamplingSettings(), {"model": Parent(uri="x", digest="d")})
-    requests = [Request(f"{n}", [{"role": "user", "content": f"{n}"}], Sampling(1.0, 1.0, 48), n) for n in range(300)]
+    requests = [Request(f"{n}", [{"role": "user", "content": f"{n}"}], Sampling(1.0, 1.0, 16), n) for n in range(60)]
     with step("sample"):
         served = partial(EmbeddedEngine().start, "faults", name, model, ServingSettings())
         made = completions.complete(stage, "candidates", Candidate, requests, candidate, served, 8)
