@@ -23,10 +23,7 @@ from components.core.local_files import write_whole
 from components.core.processes import end
 from components.core.progress import RUN_EVENTS, EventFile
 from components.core.store import home, join, open_store
-from pipelines.compile import write_documents
-from pipelines.forecast.look import compiled_parts
 from pipelines.local.beforehand import check_places
-from pipelines.local.reuse import reuse
 from pipelines.local.services import BUCKET, registry_file, services
 from pipelines.local.terminal import show_summary
 from pipelines.recipe import Recipe, require_local_files
