@@ -64,6 +64,10 @@ def run_recipe(
     UserError with the failed step's problem and remedy.
     """
 
+    from pipelines.compile import write_documents  # KFP: a second that other commands do not need
+    from pipelines.forecast.look import compiled_parts
+    from pipelines.local.reuse import reuse
+
     started = time.monotonic()
     require_local_files(recipe)
     run = run or new_run(recipe.name)
