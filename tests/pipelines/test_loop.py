@@ -534,7 +534,7 @@ def test_people_label_what_a_model_learnt_from_and_read_it_in_the_report(
         client = MlflowClient(local.tracking_uri)
         version = client.get_model_version_by_alias("small-world", "m3")
         logged = client.get_run(version.tags[MLFLOW_RUN]).data.metrics
-    assert logged["human_agreement"] == pytest.approx(figures["human_agreement"])
+    assert logged["human_agreement/value"] == pytest.approx(figures["human_agreement"])
     if chromium():
         with opened_tab(tmp_path) as tab:
             tab.open(runner.folder / ".srlm/runs" / name / "report.html")
