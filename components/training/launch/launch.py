@@ -34,9 +34,13 @@ def train_model(run: str, name: str, kind: str, inputs: dict[str, str]) -> str:
                 inputs = {**inputs, **{name: value for name, value in named.items() if value}}
         request = TrainingRequest(kind=kind, root=context.store, settings=context.recipe[kind], inputs=inputs)
         pods = (context.recipe["resources"], context.recipe["cluster"], context.trainer_image)
-        training = Training(context.recipe["name"], context.run, name, request.stage().uri)
-        with logged_curve(context.tracking_uri, training):
-            return context.make(f"{name}/{kind}", lambda: train_stage(request, *pods, context.run, name))
+
+        def make() -> Manifest:
+            training = Training(context.recipe["name"], context.run, name, request.stage().uri)
+            with logged_curve(context.tracking_uri, training):
+                return train_stage(request, *pods, context.run, name)
+
+        return context.make(f"{name}/{kind}", make)
 
 
 def train_stage(
