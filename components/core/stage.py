@@ -129,8 +129,9 @@ class Stage:
         total: Spent | None = None
         for name in self.store.names("progress/spent/"):
             if name != self._attempt and (noted := self.store.read(name)):
-                attempt = Spent.model_validate_json(noted)
-                total = total.plus(attempt) if total else attempt
+                with contextlib.suppress(ValidationError):  # half a note, or a newer version's: less is known, no more
+                    attempt = Spent.model_validate_json(noted)
+                    total = total.plus(attempt) if total else attempt
         return total
 
     def publish(
