@@ -58,6 +58,7 @@ VERBS = {
     "compare": "tests/pipelines/cli/test_compare.py::test_two_runs_side_by_side",
     "review": f"{LOOP}::test_people_label_what_a_model_learnt_from_and_read_it_in_the_report",
     "env": "tests/pipelines/local/test_services.py::test_up_keeps_them_and_down_stops_them",
+    "show": f"{LOOP}::test_people_label_what_a_model_learnt_from_and_read_it_in_the_report",
     "models": f"{MODELS}::test_models_shows_versions_aliases_verdicts_and_figures",
     "promote": f"{MODELS}::test_promote_says_what_it_did",
     "rollback": f"{MODELS}::test_rollback_goes_there_and_back",

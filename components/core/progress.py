@@ -51,7 +51,7 @@ def heard() -> float:
 def emit_point(step: int, values: dict[str, float]) -> None:
     """A point of a training's curve: an event of this step, or where a pod trains for it a line of the pod's log."""
     if os.environ.get(STEP_EVENTS):
-        emit("point", step=step, values=values)
+        emit("point", at=step, values=values)  # "step" is the name of the run's step
     else:
         print(f"{POINT_LINE}{json.dumps({'step': step, 'values': values})}", file=sys.stderr, flush=True)
 

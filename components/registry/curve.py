@@ -52,14 +52,14 @@ class Training:
         while self.left:
             points = self.left[:METRICS_A_REQUEST]
             metrics = [
-                Metric(f"{CURVE}{name}", value, int(1000 * point["time"]), point["step"])
+                Metric(f"{CURVE}{name}", value, int(1000 * point["time"]), point["at"])
                 for point in points
-                if point["step"] > self.told
+                if point["at"] > self.told
                 for name, value in point["values"].items()
             ]
             for start in range(0, len(metrics), METRICS_A_REQUEST):
                 write(client.log_batch, self.mlflow_run, metrics=metrics[start : start + METRICS_A_REQUEST])
-            self.told = max(self.told, *(point["step"] for point in points))
+            self.told = max(self.told, *(point["at"] for point in points))
             del self.left[: len(points)]
 
     def _open(self, client: MlflowClient) -> None:

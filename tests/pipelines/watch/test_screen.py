@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from components.core.course import Course
+from components.core.progress import STEP_EVENTS, EventFile, emit, emit_point
 from pipelines.watch.outline import Phase
 from pipelines.watch.reading import Steps, of_this_attempt
 from pipelines.watch.screen import Screen, live_wanted
@@ -177,3 +179,13 @@ def test_time_is_read_at_a_glance() -> None:
     assert [clock(seconds) for seconds in (0, 59.4, 60, 3599, 3600, 90061)] == [
         *("0 s", "59 s", "1:00", "59:59", "1:00:00", "25:01:01")
     ]
+
+
+def test_a_point_of_a_curve_is_of_the_step_that_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number of training steps was taken for the step's name, and ended the run's screen."""
+    file = tmp_path / "events.jsonl"
+    monkeypatch.setenv(STEP_EVENTS, str(file))
+    events = EventFile(file)
+    emit("step_start", step="train M1")
+    emit_point(3, {"loss": 1.0})
+    assert [course.name for course in Steps(events.new()).courses()] == ["train M1"]

@@ -245,6 +245,6 @@ def test_points_of_the_curve_in_a_pod_s_log_become_the_step_s_events(
     monkeypatch.setenv(STEP_EVENTS, str(tmp_path / "events"))
     events = EventFile(tmp_path / "events")
     Log().follow([line, f"step 2 {line}", line.replace("}}", ""), "step 3\n"], "node-0-0: ")
-    points = [(event["step"], event["values"]) for event in events.new() if event["kind"] == "point"]
+    points = [(event["at"], event["values"]) for event in events.new() if event["kind"] == "point"]
     assert points == [(1, {"loss": 0.5})] * 2
     assert capsys.readouterr().err.splitlines() == ["node-0-0: step 2 ", "node-0-0: step 3"]
