@@ -12,7 +12,9 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,17 +67,27 @@ def manifests(release: Release, tmp_path_factory: pytest.TempPathFactory) -> str
 
 
 @pytest.fixture(scope="module")
-def run(release: Release, manifests: str) -> Any:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `srlm watch` prints of the run."""
+    return tmp_path_factory.mktemp("watched") / "lines"
+
+
+@pytest.fixture(scope="module")
+def run(release: Release, manifests: str, watched: Path) -> Any:
     """The run, whose pod is taken away in its middle, then that of the server at which M1 judges, and with it the API
-    server, which who asks it needs to wait for another; gives the Job's status at its end."""
+    server, which who asks it needs to wait for another; gives the Job's status at its end. It is watched all the time.
+    """
     cluster = release.cluster
     kubectl(release.namespace, "create", "-f", "-", given=manifests)
+    watch = [sys.executable, "-m", "pipelines.cli.main", "watch", RUN, f"--namespace={release.namespace}"]
+    watching = subprocess.Popen(watch, stdout=watched.open("w"), stderr=subprocess.STDOUT)
     wait_until(lambda: bool(servers(cluster, RUN, "m1")), LONGEST_RUN)
     first, server, before = run_pods(cluster, RUN)[0], servers(cluster, RUN, "m1")[0], server_pods(cluster, "m1")
     cluster.core.delete_namespaced_pod(first.metadata.name, release.namespace, grace_period_seconds=0)
     assert server.spec.template.spec.security_context.run_as_user == USER
     wait_until(lambda: server.metadata.uid not in [one.metadata.uid for one in servers(cluster, RUN)])
     wait_until(lambda: any(one.name == "judge M1" and one.count for one in read_courses(STORE, RUN)), LONGEST_RUN)
+    wait_until(lambda: "judge M1" in watched.read_text(), 60)
     wait_until(lambda: True in server_pods(cluster, "m1", besides=before).values(), LONGEST_RUN)
     [evicted] = server_pods(cluster, "m1", besides=before)
     about = {"metadata": {"name": evicted, "namespace": release.namespace}}
@@ -84,6 +96,7 @@ def run(release: Release, manifests: str) -> Any:
         subprocess.run(AWAY.split(), check=True)
     status = wait_for_end(cluster, RUN, LONGEST_RUN)
     assert first.metadata.uid not in [pod.metadata.uid for pod in run_pods(cluster, RUN)]
+    assert watching.wait(60) == 0, watched.read_text()
     return status
 
 
@@ -103,6 +116,15 @@ def test_a_run_that_lost_its_pod_goes_on_and_ends_well(run: Any, release: Releas
     log = kubectl(release.namespace, "logs", f"job/{RUN}")
     assert "stages were reused" in log
     assert "the cluster answers again" in log or not AWAY
+
+
+def test_who_watched_it_saw_each_step_and_its_end(run: Any, watched: Path) -> None:
+    """As lines, since nobody's terminal was there; the pod that was lost and the API server that was away ended
+    nothing."""
+    lines = watched.read_text().splitlines()
+    assert lines[-1] == f"{RUN}: finished"
+    for step in ("open the run, import data", "train M1", "judge M1", "train M3", "gate and register M3", "report"):
+        assert any(line.endswith(f"] {step}") for line in lines), step
 
 
 def test_everything_ran_as_a_user_that_no_image_knows(run: Any, release: Release) -> None:
