@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from components.core.course import Course
 from components.core.errors import UserError
 from components.core.page import Table, write_page
 from components.core.progress import read_event, visible
@@ -28,9 +29,9 @@ from components.judging.prompt import built_in_judge_prompt, without_control_tok
 from components.kubernetes.objects import labels, object_name
 from components.prompts.cleaning import clean
 from components.serving.meaning import Kind, meaning_of
-from pipelines.local.terminal import Screen
 from pipelines.recipe import load_recipe
 from pipelines.runs import check_run_name
+from pipelines.watch.screen import Screen
 
 TEXTS = int(os.environ.get("SRLM_FAULTS_TEXTS", "1000"))
 SLOWEST_S = 0.5  # of one text; on a busy machine
@@ -143,8 +144,8 @@ def test_records(note: Note) -> None:
 def is_harmless(text: str) -> bool:
     """One line that the terminal shows; nothing that it obeys, and no markup of ours."""
     shown, written = visible(text), StringIO()
-    screen = Screen(Console(file=written, width=10_000, force_terminal=False), 1)
-    screen.show({"kind": "say", "time": 0.0, "text": shown})
+    screen = Screen(Console(file=written, width=10_000, force_terminal=False), "run", ())
+    screen.update([Course("step", 0.0, 0.0, said=text)])
     event = json.dumps({"kind": "say", "time": 0.0, "text": text}) + "\n"
     whole = [one["text"] for one in read_event(event)] == [text] and event.count("\n") == 1
     controls = set(map(chr, [*range(32), *range(127, 160)])) - {"\n", "\t"}

@@ -198,7 +198,7 @@ def test_the_last_step_left_a_report_of_it(through_the_gateway: Run, folder: Pat
     assert page in [path.read_text() for path in (folder / "home" / "runs" / RUN / "kfp").rglob("finish/page")]
     for model in through_the_gateway.summary["models"]:
         assert f"{100 * model['metrics']['parse_rate']:.1f}\u00a0%" in page
-    assert page.count("<h2") == 11
+    assert page.count("<h2") == 12
 
 
 @contextmanager
