@@ -285,6 +285,7 @@ def test_two_models_are_compared_as_ci_does_it(undisturbed: tuple[Runner, str]) 
 
 
 @pytest.mark.extended
+@pytest.mark.nightly
 def test_a_model_that_follows_instructions_needs_no_ift(
     undisturbed: tuple[Runner, str], stages: dict[str, str], small_world: SmallWorld, tmp_path: Path
 ) -> None:
