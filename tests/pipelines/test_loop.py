@@ -250,7 +250,7 @@ def test_a_second_run_reuses_everything_and_the_registry_holds_the_models(undist
     assert content(second) == content(first)
     assert served and runner.servers() == served
     _, up = runner.finish(runner.srlm("up"))
-    tracking_uri = next(line.split()[-1] for line in up.splitlines() if "MLflow" in line)
+    tracking_uri = registry_of(up)
     with urllib.request.urlopen(f"{tracking_uri}/api/2.0/mlflow/registered-models/get?name=small-world") as answer:
         aliases = json.load(answer)["registered_model"]["aliases"]
     versions = {model["name"]: model["version"] for model in first["models"]}
@@ -344,10 +344,15 @@ def test_a_model_is_trained_again_with_other_seeds(undisturbed: tuple[Runner, st
     assert all(event["reused"] for event in ended)
 
 
+def registry_of(up: str) -> str:
+    """MLflow's address in what `srlm up` prints, whose first line leads to the page of the models."""
+    return up.splitlines()[0].split()[-1].removesuffix("/#/models")
+
+
 def registered(runner: Runner) -> tuple[Any, Any]:
     """The registered model with its aliases, and all its versions with their tags."""
     _, up = runner.finish(runner.srlm("up"))
-    api = next(line.split()[-1] for line in up.splitlines() if "MLflow" in line) + "/api/2.0/mlflow"
+    api = registry_of(up) + "/api/2.0/mlflow"
     answers = []
     for question in ("registered-models/get?name=small-world", "model-versions/search?filter=name%3D%27small-world%27"):
         with urllib.request.urlopen(f"{api}/{question}") as answer:
