@@ -101,7 +101,7 @@ def run_recipe(
 
 def _execute_all(compiled: Sequence[Path], options: RunOptions, run: str, console: Console, debug: bool) -> None:
     """Each part of the run, until a gate stops it."""
-    with servers(options, console) as addresses:
+    with servers(options, console, starting="model registry (MLflow)") as addresses:  # the store runs
         for path in compiled:
             execute(path, options.parameters() | addresses | {"run": run}, console, debug)
             summary = open_store(join(addresses["store"], "runs", run)).read("summary.json")
@@ -128,7 +128,9 @@ def run_folder(run: str) -> Path:
 
 
 @contextmanager
-def servers(options: RunOptions, console: Console, registry: bool = True) -> Iterator[dict[str, str]]:
+def servers(
+    options: RunOptions, console: Console, registry: bool = True, starting: str = ""
+) -> Iterator[dict[str, str]]:
     """The pipeline parameters `store` and `tracking_uri`; local servers are started for what is not given.
 
     Without the `registry` no MLflow server is started for it: its URI is that of its file. The environment of this
@@ -137,7 +139,8 @@ def servers(options: RunOptions, console: Console, registry: bool = True) -> Ite
     if options.store and (options.tracking_uri or not registry):
         yield {"store": options.store, "tracking_uri": options.tracking_uri or registry_file()}
         return
-    console.print(f"starting the local store (SeaweedFS){' and model registry (MLflow)' * registry}")
+    starting = starting or f"local store (SeaweedFS){' and model registry (MLflow)' * registry}"
+    console.print(f"starting the {starting}")
     with services(registry=registry) as local:
         os.environ.update({} if options.store else local.environment())
         tracking_uri = options.tracking_uri or (local.tracking_uri if registry else registry_file())

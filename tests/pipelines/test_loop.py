@@ -491,7 +491,8 @@ def test_a_user_who_interrupts_is_told_that_work_is_kept(tmp_path: Path, small_w
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130
-    assert "run again to continue" in output
+    assert "stopped; finished work is kept, and this goes on: srlm run " in output
+    assert f"--run {next(runner.folder.glob('.srlm/runs/*')).name}" in output
     assert "Traceback" not in output
 
 
