@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -57,16 +58,19 @@ def container_statuses(pod: V1Pod) -> Iterator[V1ContainerStatus]:
 
 
 def last_log_lines(core: CoreV1Api, pod: V1Pod, container: str, lines: int = 10) -> list[str]:
-    """The last lines that a container logged before it ended, if it ever did; none where they cannot be had."""
+    """The last lines that a container logged before it ended, if it ever did; none where they cannot be had.
+
+    It may have been started again since its pod was read: where one of its two logs is empty, the other tells.
+    """
     status = next((status for status in container_statuses(pod) if status.name == container), None)
     before = bool(status and not _state(status.state).terminated and _state(status.last_state).terminated)
-    try:
-        text = core.read_namespaced_pod_log(
-            pod.metadata.name, pod.metadata.namespace, container=container, tail_lines=lines, previous=before
-        )
-    except ClusterError:
-        return []
-    return str(text or "").splitlines()
+    where = {"container": container, "tail_lines": lines}
+    for previous in (before, not before):
+        with suppress(ClusterError):
+            text = core.read_namespaced_pod_log(pod.metadata.name, pod.metadata.namespace, previous=previous, **where)
+            if text:
+                return str(text).splitlines()
+    return []
 
 
 def _ended_from_outside(pod: V1Pod) -> PodFailure | None:

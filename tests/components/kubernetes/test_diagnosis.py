@@ -26,7 +26,7 @@ from kubernetes.client import (
     V1ResourceRequirements,
 )
 
-from components.kubernetes.diagnosis import diagnose
+from components.kubernetes.diagnosis import diagnose, last_log_lines
 from components.kubernetes.events import diagnose_creation, diagnose_mount
 
 NO_GPU = (
@@ -245,3 +245,20 @@ def test_a_volume_that_cannot_be_had_stands_in_events_alone() -> None:
     failure = diagnose_mount([Event("Scheduled", ""), Event("FailedMount", message)])
     assert failure is not None and message in failure.text
     assert diagnose_mount([Event("Scheduled", "")]) is None
+
+
+@pytest.mark.parametrize(("logs", "told"), [(("", "no weights"), ["no weights"]), (("a", "b"), ["a"]), (("", ""), [])])
+def test_a_container_that_was_started_again_meanwhile_has_its_words_in_its_other_log(
+    logs: tuple[str, str], told: list[str]
+) -> None:
+    """Of a pod that was read as ended: the log of what runs now is empty, that of what ran before tells."""
+
+    class Core:
+        def read_namespaced_pod_log(self, *_: Any, previous: bool, **__: Any) -> str:
+            return logs[previous]
+
+    ended = V1ContainerState(terminated=V1ContainerStateTerminated(exit_code=3))
+    status = V1ContainerStatus(name="c", image="", image_id="", ready=False, restart_count=1, state=ended)
+    pod = V1Pod(metadata=V1ObjectMeta(name="p"), status=V1PodStatus(container_statuses=[status]))
+    core: Any = Core()
+    assert last_log_lines(core, pod, "c") == told
