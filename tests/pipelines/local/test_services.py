@@ -215,7 +215,7 @@ def test_a_process_that_is_gone_is_not_alive() -> None:
 def test_a_proxy_that_leads_nowhere_is_not_asked_for_what_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Store and registry start, and all three clients reach their server: the store's, MLflow's, and the models'.
 
-    MLflow's own server reaches the store, too: the artifact goes through it.
+    MLflow's own server reaches the store, too: its page shows the artifact.
     """
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
@@ -232,6 +232,8 @@ def test_a_proxy_that_leads_nowhere_is_not_asked_for_what_runs_here(monkeypatch:
                 run = client.create_run(client.create_experiment("here"))
                 client.log_text(run.info.run_id, "text", "a.txt")
                 assert [one.path for one in client.list_artifacts(run.info.run_id)] == ["a.txt"]
+                shown = f"{local.tracking_uri}/get-artifact?path=a.txt&run_uuid={run.info.run_id}"
+                assert urllib.request.build_opener(urllib.request.ProxyHandler({})).open(shown).read() == b"text"
         finally:
             _s3.cache_clear()
         assert asyncio.run(asked(url)) == "hello!"
