@@ -206,7 +206,8 @@ def test_what_nobody_fills_in_the_chart_s_config_map_says(
 ) -> None:
     """Of `store` and `tracking_uri`, which stood last and empty in Kubeflow's form (issue 14)."""
     monkeypatch.setenv("SRLM_STORE", "s3://chart/runs")
-    monkeypatch.delenv("SRLM_TRACKING_URI", raising=False)
+    for variable in ("SRLM_TRACKING_URI", "MLFLOW_TRACKING_URI"):  # MLflow sets its own where it is told of a server
+        monkeypatch.delenv(variable, raising=False)
     assert place_of("store", "", "report") == "s3://chart/runs"
     assert place_of("store", "s3://mine", "report") == "s3://mine"
     with pytest.raises(SystemExit, match="2"):
