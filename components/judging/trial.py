@@ -22,10 +22,10 @@ def try_judge(settings: JudgingSettings, endpoint: str | Address) -> list[tuple[
     Raises UserError where the endpoint does not answer.
     """
     judge_prompt = settings.judge_prompt()
-    text = judge_prompt.fill(INSTRUCTION, RESPONSE)
+    text, address = judge_prompt.fill(INSTRUCTION, RESPONSE), resolve(endpoint)
 
     async def ask() -> list[tuple[str, Score]]:
-        client = Client(resolve(endpoint), RetryPolicy(attempts=3, patience=120.0))
+        client = Client(address, RetryPolicy(attempts=3, patience=120.0))
         requests = [
             Request(
                 str(n), [{"role": "user", "content": text}], settings.sampling(), seed_from(settings.seed, "trial", n)

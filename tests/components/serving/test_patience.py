@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from components.core.errors import UserError
+from components.core.records import Candidate
 from components.serving import completions
 from components.serving.address import Address
 from components.serving.client import Client, Completion, Request, Sampling
@@ -245,7 +246,9 @@ def test_it_is_said_that_one_waits_and_for_what(
     monkeypatch.setattr(completions, "LONGEST_SILENCE_S", 0.1)
 
     async def wait(url: str) -> None:
-        asking = completions._request_all(Address(url), 2, requests(3), lambda *_: None)
+        batch: Any = completions.Batch("answers", Candidate, requests(3), lambda *_: None, 2)
+        asked = [(batch, request) for request in batch.requests]
+        asking = completions._request_all(Address(url), 2, asked, lambda *_: None)
         await asyncio.wait_for(asking, 0.5)
 
     with socket.socket() as silent:
