@@ -30,7 +30,10 @@ def of_this_version(kind: Callable[..., Made], values: dict[str, Any], where: st
     more = sorted(values.keys() - kind.__annotations__.keys())
     if more:
         raise too_new(where, ", ".join(more))
-    return kind(**values)
+    try:
+        return kind(**values)
+    except TypeError as error:  # an older one has written less than this one needs
+        raise _other_version(where, str(error).partition("() ")[2]) from error
 
 
 def _other_version(uri: str, why: str) -> UserError:
