@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 # The files that take longest, so that of two processes neither waits long for the other in the end.
 LONGEST = ("test_loop.py", "test_tiny_loop.py", "test_several_processes.py", "test_register.py", "test_early_stop.py")
 LONGEST += ("test_services.py",)
+
+
+def pytest_configure() -> None:
+    """Who is sent Ctrl-C by a test ends, also where the tests run in the background: there a shell has it ignored, and
+    every process that they start would, too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

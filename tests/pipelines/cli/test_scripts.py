@@ -118,7 +118,7 @@ def test_ctrl_c_leaves_a_watched_run_alone(tmp_path: Path) -> None:
         shown: list[str] = []
         wait_until(lambda: shown.append(watching.stdout.readline()) or "train SFT" in shown[-1])  # type: ignore[union-attr, func-returns-value]
         watching.send_signal(signal.SIGINT)
-        rest, _ = watching.communicate(timeout=20)
+        rest, _ = watching.communicate(timeout=120)
     assert watching.returncode == 130
     assert f"{RUN} goes on: srlm watch {RUN} shows it again, srlm cancel {RUN} ends it" in rest
 
