@@ -140,10 +140,10 @@ async def _request_all(
     async def tell() -> None:
         while True:
             await asyncio.sleep(LONGEST_SILENCE_S)
-            if client.circuit.silent >= LONGEST_SILENCE_S:
-                said = f"still waiting for {client.open} answers of {client.address.shown}, the last came"
-                said += f" {client.circuit.silent:.0f} s ago" if client.circuit.answers else " never"
-                warn(said + (f" ({client.circuit.problem})" if client.circuit.problem else ": it says nothing"))
+            if client.circuit.silent >= 0.9 * LONGEST_SILENCE_S:  # both began at about the same moment
+                said = f"still waiting for {client.open} answers of {client.address.shown}, "
+                ago = f"the last came {client.circuit.silent:.0f} s ago" if client.circuit.answers else "none came yet"
+                warn(said + ago + (f" ({client.circuit.problem})" if client.circuit.problem else ": it says nothing"))
 
     telling = asyncio.create_task(tell())
     try:
