@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ import typer
 from components.core.errors import UserError
 from components.core.local_files import write_whole
 from components.core.store import join
-from pipelines.cli.options import Debug, Store, console
+from pipelines.cli.options import Debug, Store, console, print_json
 from pipelines.cli.report import store_of
 
 commands = typer.Typer()
@@ -53,7 +52,7 @@ def compare(
         rows = compare_runs(summaries, policy.resampling())
         page = "" if as_json else compare_page.render_comparison(summaries, rows, settings, policy)
     if as_json:
-        print(json.dumps(compare_page.as_json(rows, settings, runs), indent=1))
+        print_json(compare_page.as_json(rows, settings, runs))
         return
     console.print(rich_table("", compare_page.settings_table(settings, runs)) if settings else "no setting differs")
     console.print(rich_table("", compare_page.figures_table(rows, runs)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +18,14 @@ from pipelines.cli.options import (
     AnnotatorEndpoint,
     AnnotatorModel,
     Debug,
+    Json,
     JudgeEndpoint,
     JudgeModel,
     Overrides,
     RecipeName,
     Store,
     console,
+    print_json,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def plan(
     annotator_model: AnnotatorModel = "",
     like: Annotated[str, typer.Option("--run", help="Take engine and endpoints, where not given, of this run.")] = "",
     explain: Annotated[bool, typer.Option("--explain", help="Show how each estimate comes about.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Show what a run of a recipe would do: every stage, what is finished, what is left, and what that takes.
@@ -66,7 +67,7 @@ def plan(
         where = {name: value or str(getattr(context, name, "")) for name, value in given.items()}
         made = make_plan(loaded, root, "plan", where | {"engine": where["engine"] or "embedded"})
     if as_json:
-        print(json.dumps(as_values(made), indent=1))
+        print_json(as_values(made))
     else:
         show_plan(made, explain)
 

@@ -6,10 +6,12 @@ import difflib
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.core.errors import UserError
-from components.core.store import home, open_store
+from components.core.store import open_store
+from pipelines.local.services import REGISTRY, registry_file
 
 if TYPE_CHECKING:
     from pipelines.local.run import RunOptions
@@ -55,7 +57,7 @@ def require_registered(name: str, options: RunOptions) -> None:
 
     It is a file, which is read without its server; what cannot be read there is for the server to say.
     """
-    file = home().absolute() / "mlflow.db"
+    file = Path(registry_file().removeprefix(REGISTRY))
     if options.tracking_uri:
         return
     if not file.exists():
