@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -62,6 +63,25 @@ def _compile_without_reading_the_stack() -> None:
         module.inspect = SimpleNamespace(
             stack=lambda: [(None, None, None, sys._getframe(n).f_code.co_name) for n in (1, 2)]
         )
+
+
+@pytest.fixture(autouse=True)
+def _process_as_before() -> Iterator[None]:
+    """No test meets what an earlier one left to its process: variables, and the keys and proxies that libraries keep.
+
+    One client that was told of its server kept all later registries from being found (MLFLOW_TRACKING_URI).
+    """
+    variables = dict(os.environ)
+    yield
+    if module := sys.modules.get("mlflow"):
+        module.set_tracking_uri(None)
+    os.environ.clear()
+    os.environ.update(variables)
+    urllib.request.install_opener(None)
+    if module := sys.modules.get("boto3"):
+        module.DEFAULT_SESSION = None
+    if module := sys.modules.get("mlflow.store.artifact.s3_artifact_repo"):
+        module._cached_get_s3_client.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,10 +47,7 @@ def send(tracking_uri: str, experiment: str, run: str, model: str, items: Sequen
     Raises UserError where the server or the installed client has no review queues.
     """
     queues = _client_of_queues()
-    with registry(tracking_uri) as client:
-        import mlflow
-
-        mlflow.set_tracking_uri(tracking_uri)
+    with registry(tracking_uri) as client, _named_for_the_process(tracking_uri) as mlflow:
         place = _experiment(client, experiment)
         there = {t.info.tags.get(ITEM): t.info.trace_id for t in _traces(client, place, run)}
         names = []
@@ -78,6 +77,22 @@ def answers(tracking_uri: str, experiment: str, run: str) -> list[Answered]:
                 person = one.source.source_id or "somebody"
                 said[item, person] = Answered(item, model, person, one.feedback.value)
     return list(said.values())
+
+
+@contextmanager
+def _named_for_the_process(tracking_uri: str) -> Iterator[Any]:
+    """Questions and queues are made at the server that the process is told of; who comes later is told of none.
+
+    MLflow keeps it as a variable of the environment, too, which whatever is started afterwards would follow.
+    """
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(tracking_uri)
+    try:
+        yield mlflow
+    finally:
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None takes the variable away
 
 
 def _client_of_queues() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import mlflow
@@ -34,6 +35,8 @@ def test_labels_made_in_mlflow_s_queue_are_those_of_the_page(run: RunContext, tr
     assert fetch_labels(run, tracking_uri) == {}
     queues = send_items(run, tracking_uri, "m2", items)
     assert queues == send_items(run, tracking_uri, "m2", items) == ["finished m2: which answer is better"]
+    assert "MLFLOW_TRACKING_URI" not in os.environ  # what is started later finds its own registry
+    mlflow.set_tracking_uri(tracking_uri)
     client = MlflowClient(tracking_uri)
     place = client.get_experiment_by_name(f"{run.recipe['name']} review").experiment_id
     traces = {trace.info.tags[ITEM]: trace for trace in client.search_traces(locations=[place])}
