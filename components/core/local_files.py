@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import uuid
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from components.core.errors import UserError
 from components.core.progress import warn
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk, of its share
+# What libraries say of it where they raise no OSError: safetensors and tokenizers, SQLite, torch.save.
+_SAID = re.compile(
+    rf"os error ({'|'.join(map(str, FULL))})\b|disk is full|basic_ios::clear: iostream error|unexpected pos \d+ vs \d+"
+    "|failed writing file"
+)
 
 
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
@@ -47,3 +53,16 @@ def cannot_write(name: str, error: OSError) -> UserError:
     """What a disk that takes no more, or a folder that may not be written, means to the user."""
     remedy = "Free some space" if error.errno in FULL else "Check the path and its permissions"
     return UserError(f"cannot write {name}: {error.strerror}", f"{remedy}, then run again: finished work is kept.")
+
+
+def no_space(error: BaseException) -> UserError | None:
+    """What a full disk means to the user, whichever library met it and however it was raised again; None for an error
+    of another kind."""
+    met: BaseException | None = error
+    while met is not None:
+        if isinstance(met, OSError) and met.errno in FULL:
+            return cannot_write(str(met.filename or "a file"), met)
+        if not isinstance(met, UserError) and _SAID.search(str(met)):
+            return cannot_write("a file", OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} ({met})"))
+        met = met.__cause__ or met.__context__
+    return None

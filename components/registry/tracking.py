@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -110,6 +111,7 @@ def params_of(settings: Recipe) -> list[Param]:
     params = []
     for key, value in flattened("", dict(settings)):
         key = "".join(sign if sign.isalnum() or sign in "_-. :/" else "_" for sign in key)[:LONGEST_KEY]
+        key = key if posixpath.normpath(key) == key else key.replace("/", "_")  # it must name a file of its own
         text = value if isinstance(value, str) else json.dumps(value)
         params.append(Param(key, text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"))
     return params

@@ -382,7 +382,7 @@ def main() -> None:
         if "--debug" in sys.argv:
             traceback.print_exc()
         said = escape(visible(str(error)))
-        Console(stderr=True).print(f"[bold red]error:[/bold red] {said}", highlight=False, soft_wrap=True)
+        Console(stderr=True, emoji=False).print(f"[bold red]error:[/bold red] {said}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except Exception:
         traceback.print_exc()  # a defect; 1 means a regression to whoever reads exit codes

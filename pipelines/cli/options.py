@@ -17,7 +17,8 @@ from rich.console import Console
 from components.core.store import home
 from pipelines.cluster.kubeflow import CA, COOKIE
 
-console = Console() if sys.stdout.isatty() else Console(width=110)  # a log has no width of its own
+# A log has no width of its own; what a model or a name says is shown as it is written (":a:" would be a picture).
+console = Console(emoji=False) if sys.stdout.isatty() else Console(width=110, emoji=False)
 
 
 def _recipes(begun: str) -> list[str]:
@@ -94,7 +95,7 @@ def going_on(run: str) -> str:
 
 def talk(as_json: bool) -> Console:
     """Where a command says what it does beside its answer."""
-    return Console(stderr=True) if as_json else console
+    return Console(stderr=True, emoji=False) if as_json else console
 
 
 def _into(variable: str) -> Callable[[str], str]:

@@ -79,7 +79,7 @@ def _store(store: str) -> Iterator[str]:
     from pipelines.local.services import store_folder
 
     if store or store_folder().is_dir():
-        with servers(RunOptions(store), Console(stderr=True), registry=False) as addresses:
+        with servers(RunOptions(store), Console(stderr=True, emoji=False), registry=False) as addresses:
             yield addresses["store"]
         return
     with tempfile.TemporaryDirectory(prefix="srlm-plan-") as nothing:

@@ -82,7 +82,7 @@ def addresses_of(run: str, store: str, tracking_uri: str, *others: str) -> Itera
     """The same with the registry: `store` and `tracking_uri`; local ones are started for what is not given."""
     from pipelines.local.run import RunOptions, servers
 
-    progress = Console(stderr=True)  # what a command prints may be read by a script
+    progress = Console(stderr=True, emoji=False)  # what a command prints may be read by a script
     with servers(RunOptions(store, tracking_uri), progress) as addresses:
         root = addresses["store"]
         runs = open_store(join(root, "runs"))

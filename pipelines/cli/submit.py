@@ -163,4 +163,4 @@ def _note_local_files(recipe: Recipe) -> None:
 def _print_note(note: str) -> None:
     """On stderr: what stdout holds may go into kubectl."""
     if note:
-        Console(stderr=True).print(escape(f"note: {note}"), highlight=False, soft_wrap=True)
+        Console(stderr=True, emoji=False).print(escape(f"note: {note}"), highlight=False, soft_wrap=True)

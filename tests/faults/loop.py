@@ -3,10 +3,12 @@ again. What each step makes, and how, is the product's own; kfp.local's processe
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,6 +35,7 @@ from tests.helpers.tiny_loop import RUN, SETTINGS
 # what a forked process finds imported
 PRELOADED = ("tests.faults.loop", "tests.faults.warm")
 _FORKS = multiprocessing.get_context("forkserver")
+_STARTED: list[tuple[ForkServerProcess, Path]] = []  # with their logs, by the test that is at work
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,23 @@ def started(work: Callable[..., None], log: Path, environment: Mapping[str, str]
     _FORKS.set_forkserver_preload(list(PRELOADED))
     process = _FORKS.Process(target=_work, args=(work, log, dict(environment), arguments))
     process.start()
+    _STARTED.append((process, log))
     return process
+
+
+def stuck() -> str:
+    """Where each process that still runs stands now: the stacks of all its threads, at the end of its log."""
+    running = [(process, log) for process, log in _STARTED if process.is_alive()]
+    for process, _ in running:
+        os.kill(process.pid or 0, signal.SIGUSR1)
+    time.sleep(1.0)  # until they have written
+    return "\n".join(f"process {process.pid}: {log.read_text(errors='replace')[-6000:]}" for process, log in running)
+
+
+def end_all() -> None:
+    """A test that failed leaves no process; multiprocessing would wait for it when Python ends, for ever."""
+    while _STARTED:
+        kill(_STARTED.pop()[0])
 
 
 def _work(work: Callable[..., None], log: Path, environment: dict[str, str], arguments: tuple[Any, ...]) -> None:
@@ -103,6 +122,7 @@ def _work(work: Callable[..., None], log: Path, environment: dict[str, str], arg
     with log.open("ab") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
+    faulthandler.register(signal.SIGUSR1)
     os.environ.update(environment)
     try:
         work(*arguments)

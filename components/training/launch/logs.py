@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from components.core.errors import UserError
-from components.core.progress import POINT_LINE, PROGRESS_LINE, emit, emit_point
+from components.core.progress import POINT_LINE, PROGRESS_LINE, emit, emit_point, visible
 from components.kubernetes.client import Cluster
 from components.kubernetes.logs import log_lines
 from components.training.launch.request import PROBLEM
@@ -48,7 +48,7 @@ class Log:
                     continue
             if counted := PROGRESS_LINE.match(shown):  # so the step's course tells how far another pod is
                 emit("progress", label=counted[1], done=int(counted[2]), total=int(counted[3]))
-            shown = prefix + shown
+            shown = prefix + visible(shown)
             self._last.append(shown)
             print(shown, file=sys.stderr, flush=True)
 
@@ -61,9 +61,11 @@ class Log:
 
 
 def _user_error(text: str) -> UserError:
+    text = visible(text)
     try:
-        return UserError(**json.JSONDecoder().raw_decode(text)[0])
-    except ValueError:
+        told = json.JSONDecoder().raw_decode(text)[0]
+        return UserError(visible(str(told["problem"])), visible(str(told["remedy"])))
+    except (ValueError, KeyError, TypeError):  # of what is no object
         return UserError(f"a training process ended with a message that was cut off: {text}", "Look at its log.")
 
 

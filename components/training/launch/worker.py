@@ -9,6 +9,7 @@ import sys
 
 from components.core.errors import UserError
 from components.core.ledger import opened_ledger
+from components.core.local_files import no_space
 from components.training.distributed import barrier, require_gpus
 from components.training.launch.request import PROBLEM, TrainingRequest
 
@@ -52,8 +53,11 @@ def main(argument: str) -> int:
     """Exit code 0, or 2 after a UserError, which goes to the log as one line that the step reads back."""
     try:
         run(TrainingRequest.model_validate_json(argument))
-    except UserError as error:
-        line = json.dumps({"problem": error.problem, "remedy": error.remedy})
+    except Exception as error:
+        told = error if isinstance(error, UserError) else no_space(error)
+        if told is None:
+            raise
+        line = json.dumps({"problem": told.problem, "remedy": told.remedy})
         sys.stderr.write(f"{PROBLEM}{line}\n")  # one write: print's two let another process's line come between
         sys.stderr.flush()
         return 2

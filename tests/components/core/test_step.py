@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 from components.core.journal import read_journal
 from components.core.records import Counts, Manifest, Prompt
 from components.core.stage import Stage, read_manifest
-from components.core.step import run_stage
+from components.core.step import report_errors, run_stage
 from components.sampling.settings import SamplingSettings
 
 
@@ -50,3 +51,34 @@ def test_the_journal_gets_what_was_made(tmp_path: Path) -> None:
     (entry,) = read_journal(root, "run", "stages")
     assert (entry["name"], entry["uri"], entry["digest"]) == ("m1/sampling", uri, read_manifest(uri).digest)
     assert (entry["counts"]["kept"], entry["metrics"]) == ({"prompts": 1}, {"novelty": 0.5})
+
+
+def raised_again(error: Exception) -> Exception:
+    try:
+        raise ValueError("while it was written") from error
+    except ValueError as again:
+        return again
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "x"),
+        raised_again(OSError(errno.EDQUOT, "Disk quota exceeded")),
+        Exception("Error while serializing: I/O error: No space left on device (os error 28)"),  # safetensors
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598"),  # torch.save
+        RuntimeError("basic_ios::clear: iostream error"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_full_disk_is_told_whichever_library_met_it(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    """A checkpoint's own writer raises no OSError: that was called a defect (issue 16)."""
+    with pytest.raises(SystemExit), report_errors("train SFT"):
+        raise error
+    told = capsys.readouterr().err
+    assert "cannot write" in told and "Free some space" in told
+
+
+def test_other_errors_of_libraries_are_no_full_disk() -> None:
+    with pytest.raises(RuntimeError), report_errors("train SFT"):
+        raise RuntimeError("size mismatch")

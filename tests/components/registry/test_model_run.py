@@ -51,6 +51,8 @@ def test_settings_are_parameters_by_their_dotted_names_within_mlflow_s_limits() 
     }
     assert [len(param.key) for param in long] == [6, 250] and long[0].key == "a.b c_"
     assert len(long[0].value) == 500 and long[0].value.endswith("…")
+    # MLflow refuses what would be another file's name (issue 16)
+    assert [one.key for one in params_of({"a": {"b/": 1, "c//d": 2, "e/f": 3}})] == ["a.b_", "a.c__d", "a.e/f"]
 
 
 @pytest.mark.slow

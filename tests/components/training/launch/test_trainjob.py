@@ -144,3 +144,15 @@ def test_lines_of_several_processes_that_ran_into_each_other(before: str, capsys
     log.follow([f'{before}{PROBLEM}{{"problem": "too few pairs", "remedy": "Make more."}}\n', "\n"])
     assert str(log.error("it failed")).startswith("too few pairs")
     assert ("3/10 pairs" in capsys.readouterr().err) == ("3/10" in before)
+
+
+@pytest.mark.parametrize("message", ["[1]", '{"problem": 1}', "null", '{"problem": "a", "rem'])
+def test_a_message_that_is_none_is_shown_and_steers_no_terminal(
+    message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line of a log may come from a text that the step trains on (issue 16): a list ended the step by a TypeError."""
+    log = Log()
+    log.follow([f"\x1b[2J{PROBLEM}{message}\x1b[2J\n", "\x1b[2Jstep 2\n"])
+    error = log.error("it failed")
+    assert "cut off" in error.problem and message in error.problem
+    assert "\x1b" not in str(error) + capsys.readouterr().err
