@@ -73,7 +73,7 @@ test-engines: setup $(VENV)-vllm/installed $(VENV)-readers/installed ## vLLM and
 	SRLM_REQUIRE=engines $(BIN)/python -m pytest -m "engines and not nightly and not cluster"
 
 test-faults: setup ## Kill it, starve it, lie to it for 20 minutes; a table at the end says what was survived
-	SRLM_FAULTS_TEXTS=1000000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist load tests/faults
+	SRLM_FAULTS_TEXTS=1000000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist load --maxschedchunk 1 tests/faults
 
 test-nightly: setup $(VENV)-vllm/installed ## What is longer than a change should wait for: control experiments, a whole run by vLLM
 	$(BIN)/python -m pytest -m nightly

@@ -47,7 +47,7 @@ def killed_until_done(where: Place, draws: random.Random) -> int:
     raise AssertionError(f"killed {TRIES} times, it did not come to its end")
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(10))
 def test_a_run_that_is_killed_again_and_again(
     seed: int, tmp_path: Path, model: Path, undisturbed: dict[str, Any], mlflow_server: str, note: Note
 ) -> None:
