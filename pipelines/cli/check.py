@@ -39,8 +39,9 @@ def check(
     judge: Annotated[bool, typer.Option("--judge", help="Try a judgement by M0 here, whatever its size.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Check a recipe before it runs: data, model, sizes, one judgement, endpoints. Exit code 0: nothing fails, 1: a run
-    would fail, 2: something could not be checked.
+    """Check a recipe before it runs: data, model, sizes, one judgement, endpoints.
+
+    Exit code 0: nothing fails, 1: a run would fail, 2: something could not be checked.
 
     Example: srlm check llama3-8b --judge-endpoint http://judge:8000
     """

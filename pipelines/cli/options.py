@@ -121,4 +121,8 @@ Cookie = Annotated[
     ),
 ]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The runs' namespace; default: the current one.")]
+Noise = Annotated[
+    int | None,
+    typer.Option(min=1, help="Train the model so many times more with other seeds, and show how its figures differ."),
+]
 NewRun = Annotated[str, typer.Option("--run", help="The run's name; default: recipe, date and time.")]

@@ -33,7 +33,9 @@ def watch(
     cookie: Cookie = "",
     debug: Debug = False,
 ) -> None:
-    """Show a run while it goes on, on this machine or a cluster. Exit code 0: it finished, 1: it ended otherwise.
+    """Show a run while it goes on, on this machine or a cluster.
+
+    Exit code 0: it finished, 1: it ended otherwise.
 
     Example: srlm watch demo-20261126-035728-3904 -n training
     """

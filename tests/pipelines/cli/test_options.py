@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from components.core.errors import UserError
 from components.core.hashing import code_version
-from pipelines.cli.main import app
+from pipelines.cli.main import GROUPS, app
 from pipelines.cluster.submission import KubeflowTarget, submit
 from pipelines.local.run import RunOptions, run_recipe
 from pipelines.recipe import load_recipe, shipped_recipes
@@ -146,3 +146,15 @@ def test_no_color_is_heeded(variables: dict[str, str], coloured: bool) -> None:
     shown = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert shown.returncode == 2 and "No such command" in shown.stderr
     assert (re.search(r"\x1b\[(\d+;)*3\d", shown.stderr) is not None) is coloured
+
+
+def test_help_shows_every_command_in_its_group_as_the_page_does() -> None:
+    """docs/commands.md has the same groups in the same order, with the same commands."""
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(commands())
+    page = (ROOT / "docs/commands.md").read_text()
+    rows = re.findall(r"^\| ([A-Z][\w ]+) \| (.*`) \|$", page, re.MULTILINE)
+    assert [(title, tuple(re.findall(r"`(\w+)`", named))) for title, named in rows] == list(GROUPS.items())
+    shown = CliRunner().invoke(app, ["-h"], env={"COLUMNS": "100", "NO_COLOR": "1"}).output
+    places = [shown.index(f" {title} ──") for title in GROUPS]
+    assert places == sorted(places)
+    assert " Commands ─" not in shown
