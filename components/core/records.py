@@ -128,6 +128,9 @@ class Pair(Turn):
     rejected_votes: int | None = None
     chosen_reasoning: str = Field("", exclude_if=lambda text: not text, description="the candidate's thought")
     rejected_reasoning: str = Field("", exclude_if=lambda text: not text)
+    doubt: float | None = Field(
+        None, exclude_if=lambda doubt: doubt is None, description="weight of the reversed order in DPO's loss (CREAM)"
+    )
 
 
 class Instruction(Record):
