@@ -9,8 +9,8 @@ from typing import Any
 from components.core.records import Pair
 from components.training.dpo.settings import DpoSettings
 
-# TRL's sigmoid loss A = -log s(m) takes no smoothing, and its robust loss at the rate r is ((1 - r) A - r B) / (1 - 2 r)
-# with B = -log s(-m). So (1 + 2 e) A - 2 e robust(1/4) is (1 - e) A + e B, conservative DPO at the rate e.
+# TRL's sigmoid loss A = -log s(m) takes no smoothing. Its robust loss at the rate r is ((1 - r) A - r B) / (1 - 2 r),
+# with B = -log s(-m), so that (1 + 2 e) A - 2 e robust(1/4) is (1 - e) A + e B: conservative DPO at the rate e.
 QUARTER = 0.25
 
 
