@@ -46,6 +46,7 @@ PATHS = (
     "instructions.instructions",
     "instructions.difficulty",
     "evaluation.exact_answers.questions",
+    "pairs.exact_answers.questions",
     "mt_bench.questions",
     "benchmarks.include",
     "annotator.base",

@@ -50,11 +50,11 @@ LAYERS: list[list[str]] = [
     [
         "components/eft",
         "components/sampling",
-        "components/pairs",
         "components/evaluation/alpaca_eval",
         "components/evaluation/mt_bench",
     ],
     ["components/evaluation/exact_answers"],
+    ["components/pairs"],
     # a model measured, a model trained
     ["components/evaluation", "components/training/sft", "components/training/dpo"],
     ["components/training/launch"],

@@ -93,6 +93,13 @@ class RunContext:
         except ValidationError as error:
             raise _other_version(self.uri, first_mistake(error, [name])) from error
 
+    def state(self, name: str) -> dict[str, Any]:
+        """The run's state after the phase of the model `name`. Raises UserError where no part of it got that far."""
+        for entry in read_journal(self.store, self.run, "states"):
+            if entry["name"] == name:
+                return entry
+        raise UserError(f"the run {self.run} has not made {name.upper()} yet", "Run its earlier part first.")
+
     def make(self, name: str, make: Callable[[], Manifest]) -> str:
         """Make a stage (or find it), note it in the run's journal as `name`, e.g. "m1/judging"; returns its URI."""
         return run_stage(self.store, self.run, name, make)
@@ -125,7 +132,10 @@ def read_context(uri: str) -> RunContext:
 
 @dataclass(frozen=True)
 class RunData:
-    """URIs of what a run imports before it trains; "" is what its recipe does not have."""
+    """URIs of what a run imports before it trains; "" is what its recipe does not have.
+
+    `questions` are for evaluation, `checked` are those whose answers are checked where pairs are made.
+    """
 
     seed_data: str
     instructions: str = ""
@@ -134,6 +144,7 @@ class RunData:
     writer: str = ""
     annotator: str = ""
     evaluation_texts: str = ""
+    checked: str = ""
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,8 @@ class Judgement(Record):
 class Pair(Turn):
     """A preference pair, one a prompt. `id` is the prompt's.
 
-    `*_votes` are the parsed judgements that a score is the mean of, at most judging.samples.
+    `*_votes` are the parsed judgements that a score is made of, at most judging.samples; 0 where the answer was
+    checked. Scores and votes are None where nobody scored the pair (SPIN).
     """
 
     prompt: str
@@ -122,12 +123,15 @@ class Pair(Turn):
     rejected: str
     chosen_id: str
     rejected_id: str
-    chosen_score: float
-    rejected_score: float
+    chosen_score: float | None
+    rejected_score: float | None
     chosen_votes: int | None = None
     rejected_votes: int | None = None
     chosen_reasoning: str = Field("", exclude_if=lambda text: not text, description="the candidate's thought")
     rejected_reasoning: str = Field("", exclude_if=lambda text: not text)
+    doubt: float | None = Field(
+        None, exclude_if=lambda doubt: doubt is None, description="weight of the reversed order in DPO's loss (CREAM)"
+    )
 
 
 class Instruction(Record):

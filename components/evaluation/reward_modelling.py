@@ -12,7 +12,7 @@ from itertools import combinations
 from components.core.records import Reply, SeedPrompt
 from components.metrics.correlation import kendall, spearman
 from components.metrics.observations import Values
-from components.pairs.pairs import SCORE_TOLERANCE
+from components.pairs.scores import SCORE_TOLERANCE
 
 
 def agreement(prompts: Sequence[SeedPrompt], scores: Mapping[str, float], perfect: float) -> dict[str, Values]:

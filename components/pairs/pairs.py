@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
 from components.core.context import open_step
 from components.core.errors import UserError
-from components.core.hashing import content_hash, seed_from
 from components.core.progress import warn
-from components.core.records import Candidate, Counts, Judgement, Manifest, Pair
-from components.core.stage import Stage, parent, read_records
-from components.judging.judging import mean_scores
+from components.core.records import Candidate, Counts, Example, Judgement, Manifest, Pair, Question
+from components.core.stage import Stage, parent, read_manifest, read_records
+from components.pairs.asking import ask_besides
+from components.pairs.scores import Score, checked_scores, consistency, count_votes, shuffle_scores
+from components.pairs.selection import FIRST, human_pairs, select_pairs
 from components.pairs.settings import PairsSettings
 
-# Means of K scores are sums of floats; on any real grid (1/K, half points) different means are much further apart.
-SCORE_TOLERANCE = 1e-6
-
-
-class Score(NamedTuple):
-    """A candidate's score: the mean of the judgements that could be parsed, and how many those were."""
-
-    mean: float
-    votes: int
+Scores = Mapping[str, Score]
 
 
 def pair_candidates(before: dict[str, Any]) -> str:
@@ -33,138 +25,94 @@ def pair_candidates(before: dict[str, Any]) -> str:
     name, judged = before["name"], (before["candidates"], before["judgements"])
     with open_step(before["run"], f"pair {name.upper()}'s answers") as context:
         settings = context.section("pairs", PairsSettings).of_round(int(name[1:]))
-        return context.make(f"{name}/pairs", lambda: make_pairs(context.store, settings, *judged))
+        besides = ask_besides(context, before, settings)
+        return context.make(f"{name}/pairs", lambda: make_pairs(context.store, settings, *judged, besides))
 
 
-def make_pairs(root: str, settings: PairsSettings, candidates: str, judgements: str) -> Manifest:
-    """The pairs stage; raises UserError with the reasons when fewer than `min_pairs` are left."""
-    inputs = {"candidates": parent(candidates), "judgements": parent(judgements)}
-    stage = Stage(root, "pairs", settings, inputs)
+def make_pairs(
+    root: str, settings: PairsSettings, candidates: str, judgements: str, besides: Mapping[str, str] | None = None
+) -> Manifest:
+    """The pairs stage; raises UserError with the reasons when fewer than `min_pairs` are left.
+
+    `besides` are URIs by role of what the settings ask for (asking.py).
+    """
+    given = {"candidates": candidates, "judgements": judgements, **(besides or {})}
+    stage = Stage(root, "pairs", settings, {role: parent(uri) for role, uri in given.items()})
     if stage.manifest:
         return stage.manifest
-    sampled = read_records(candidates, "candidates", Candidate)
-    scores = count_votes(read_records(judgements, "judgements", Judgement))
-    if settings.shuffle_scores:
-        warn("pairs.shuffle_scores: a control experiment, scores are dealt out at random among the candidates")
-        scores = shuffle_scores(scores, settings.seed)
-    pairs, dropped = select_pairs(sampled, scores, settings)
+    metrics: dict[str, float] = {}
+    if settings.human_rounds:
+        examples = read_records(given["human"], "ift", Example)
+        pairs, dropped = human_pairs(examples, read_records(given["human_answers"], "candidates", Candidate))
+        asked = len(examples)
+    else:
+        pairs, dropped, metrics = _judged_pairs(settings, given)
+        asked = len(read_records(candidates, "candidates", Candidate))
     if len(pairs) < settings.min_pairs:
         smaller = ", a smaller pairs.min_gap" if settings.min_gap else ""
         raise UserError(
-            f"{len(pairs)} preference pairs are left of {len(sampled)} candidates, {settings.min_pairs} are needed "
+            f"{len(pairs)} preference pairs are left of {asked} candidates, {settings.min_pairs} are needed "
             f"({', '.join(f'{n} {reason}' for reason, n in dropped.items())})",
             "Use more prompts (prompts.count), a longer sampling.max_tokens or judging.max_tokens"
             f"{smaller}, or a better judge.",
         )
-    metrics = {  # lengths are in characters: chosen answers that grow are the first sign of reward hacking
-        "chosen_length": fmean(len(p.chosen) for p in pairs),
-        "rejected_length": fmean(len(p.rejected) for p in pairs),
-        "score_gap": fmean(p.chosen_score - p.rejected_score for p in pairs),
-        "chosen_votes": fmean(scores[p.chosen_id].votes for p in pairs),
-        "rejected_votes": fmean(scores[p.rejected_id].votes for p in pairs),
-    }
     counts = Counts(kept={"pairs": len(pairs)}, dropped=dict(dropped))
-    return stage.publish(counts, {"pairs": pairs}, metrics=metrics)
+    return stage.publish(counts, {"pairs": pairs}, metrics=metrics | _metrics(pairs))
 
 
-def count_votes(judgements: Sequence[Judgement]) -> dict[str, Score]:
-    """Mean and number of the parsed judgements by candidate id; a candidate without any is absent."""
-    votes = Counter(judgement.candidate_id for judgement in judgements if judgement.score is not None)
-    return {id: Score(mean, votes[id]) for id, mean in mean_scores(judgements).items()}
+def _judged_pairs(
+    settings: PairsSettings, given: Mapping[str, str]
+) -> tuple[list[Pair], Counter[str], dict[str, float]]:
+    """Pairs of what was judged or checked, what was dropped, and by CREAM how consistent two judges are."""
+    sampled = read_records(given["candidates"], "candidates", Candidate)
+    scores = _votes(given["judgements"], settings)
+    if settings.shuffle_scores:
+        warn("pairs.shuffle_scores: a control experiment, scores are dealt out at random among the candidates")
+        scores = shuffle_scores(scores, settings.seed)
+    found, dropped = None, Counter[str]()
+    if settings.consistency:  # of judgements: what is checked below is ranked by no judge
+        found, dropped = consistency(sampled, scores, _votes(given["previous_judgements"], settings))
+    first: list[Candidate] = []
+    if settings.rejected_from == "first":
+        answered = read_records(given["first_candidates"], "candidates", Candidate)
+        first = [one.model_copy(update={"id": FIRST + one.id}) for one in answered]
+        scores |= {FIRST + id: score for id, score in _votes(given["first_judgements"], settings).items()}
+    if settings.exact_answers:
+        judging = read_manifest(given["judgements"]).settings
+        questions = read_records(given["questions"], "questions", Question)
+        scale = (float(judging["lowest"]), float(judging["highest"]))
+        scores |= checked_scores([*sampled, *first], questions, settings.exact_answers.pattern, scale)
+    pairs, reasons = select_pairs(sampled, scores, settings, first)
+    if found is None:
+        return pairs, reasons + dropped, {}
+    doubted = [pair.model_copy(update={"doubt": 1 - found}) for pair in pairs]
+    return doubted, reasons + dropped, {"consistency": found}
 
 
-def shuffle_scores(scores: Mapping[str, Score], seed: int) -> dict[str, Score]:
-    """The same scores, shuffled among the same candidates: a judge that knows nothing, on the same scale.
+def _votes(judgements: str, settings: PairsSettings) -> dict[str, Score]:
+    return count_votes(read_records(judgements, "judgements", Judgement), settings.score == "majority")
 
-    `scores` are by candidate id; their order does not matter.
+
+def _metrics(pairs: Sequence[Pair]) -> dict[str, float]:
+    """Lengths are in characters: chosen answers that grow are the first sign of reward hacking.
+
+    Of pairs that nobody scored, gap and votes are unknown and so absent.
     """
-    shuffled = [scores[id] for id in sorted(scores)]
-    random.Random(seed_from(seed, "shuffle scores")).shuffle(shuffled)
-    return dict(zip(sorted(scores), shuffled, strict=True))
-
-
-def select_pairs(
-    candidates: Sequence[Candidate], scores: Mapping[str, Score], settings: PairsSettings
-) -> tuple[list[Pair], Counter[str]]:
-    """Pairs by prompt, and what was dropped by reason. `scores` are by candidate id, `settings` those of the round."""
-    by_prompt: dict[str, list[Candidate]] = {}
-    for candidate in candidates:
-        by_prompt.setdefault(candidate.prompt_id, []).append(candidate)
-    pairs: list[Pair] = []
-    dropped: Counter[str] = Counter()
-    for group in by_prompt.values():
-        usable, reasons = _usable(group, scores)
-        dropped += reasons
-        pair = _pair(usable, scores, settings)
-        if isinstance(pair, Pair):
-            pairs.append(pair)
-        else:
-            dropped[pair] += 1
-    return pairs, dropped
-
-
-def _usable(group: Sequence[Candidate], scores: Mapping[str, Score]) -> tuple[list[Candidate], Counter[str]]:
-    reasons: Counter[str] = Counter()
-    usable = []
-    for candidate in group:
-        if candidate.finish_reason != "stop":
-            reasons["candidate: cut off or unanswered"] += 1
-        elif not candidate.text:
-            reasons["candidate: empty"] += 1
-        elif candidate.id not in scores:
-            reasons["candidate: no parsed judgement"] += 1
-        else:
-            usable.append(candidate)
-    return usable, reasons
-
-
-def _pair(group: Sequence[Candidate], scores: Mapping[str, Score], settings: PairsSettings) -> Pair | str:
-    """The prompt's pair, or why it has none."""
-    if len(group) < 2:
-        return "prompt: fewer than two scored candidates"
-    means = {c.id: scores[c.id].mean for c in group}
-    if max(means.values()) - min(means.values()) <= SCORE_TOLERANCE:
-        return "prompt: tie"
-    chosen, rejected = _extremes(group, means, settings)
-    gap = means[chosen.id] - means[rejected.id]
-    if chosen.text.split() == rejected.text.split():
-        return "prompt: equal texts"
-    if gap <= SCORE_TOLERANCE:
-        return "prompt: tie within length control"
-    if gap < settings.min_gap - SCORE_TOLERANCE:
-        return "prompt: scores closer than min_gap"
-    return Pair(
-        id=chosen.prompt_id,
-        prompt=chosen.prompt,
-        history=chosen.history,
-        chosen=chosen.text,
-        rejected=rejected.text,
-        chosen_id=chosen.id,
-        rejected_id=rejected.id,
-        chosen_score=means[chosen.id],
-        rejected_score=means[rejected.id],
-        chosen_votes=scores[chosen.id].votes,
-        rejected_votes=scores[rejected.id].votes,
-        chosen_reasoning=chosen.reasoning,
-        rejected_reasoning=rejected.reasoning,
-    )
-
-
-def _extremes(
-    group: Sequence[Candidate], means: Mapping[str, float], settings: PairsSettings
-) -> tuple[Candidate, Candidate]:
-    """Chosen and rejected.
-
-    With rho = 0 they are the best and the worst. The method prefers no length, so that a hash of seed and id decides
-    among equal scores: the shortest best and the longest worst would teach brevity. With length control (rho > 0)
-    chosen is the shortest text within rho of the best score, rejected the longest within rho of the worst; texts are
-    measured in characters, and the hash decides among equal lengths.
-    """
-    rho, low, high = settings.length_control[0], min(means.values()), max(means.values())
-    near_best = [c for c in group if means[c.id] >= (1 - rho) * high + rho * low - SCORE_TOLERANCE]
-    near_worst = [c for c in group if means[c.id] <= (1 - rho) * low + rho * high + SCORE_TOLERANCE]
-    length = {c.id: len(c.text) if rho else 0 for c in group}
-    drawn = {c.id: content_hash([settings.seed, "tie", c.id]) for c in group}
-    chosen = min(near_best, key=lambda c: (length[c.id], drawn[c.id]))
-    rejected = min(near_worst, key=lambda c: (-length[c.id], drawn[c.id]))
-    return chosen, rejected
+    metrics = {
+        "chosen_length": fmean(len(pair.chosen) for pair in pairs),
+        "rejected_length": fmean(len(pair.rejected) for pair in pairs),
+    }
+    known: dict[str, list[float | None]] = {
+        "score_gap": [
+            None
+            if pair.chosen_score is None or pair.rejected_score is None
+            else pair.chosen_score - pair.rejected_score
+            for pair in pairs
+        ],
+        "chosen_votes": [pair.chosen_votes for pair in pairs],
+        "rejected_votes": [pair.rejected_votes for pair in pairs],
+    }
+    for name, values in known.items():
+        if numbers := [value for value in values if value is not None]:
+            metrics[name] = fmean(numbers)
+    return metrics

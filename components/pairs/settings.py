@@ -1,16 +1,28 @@
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from components.core.settings import Settings
+from components.evaluation.exact_answers.settings import AnswerPattern, QuestionsSettings
 
 Rho = Annotated[float, Field(ge=0, le=0.5)]
 
 
+class CheckedAnswersSettings(QuestionsSettings):
+    """Prompts whose answers can be checked: their candidates are scored by that, and not by the judge."""
+
+    pattern: AnswerPattern = Field(
+        "", description="where a candidate's answer stands, as evaluation.exact_answers.pattern says it"
+    )
+
+
 class PairsSettings(Settings):
-    """How judged candidates become preference pairs (Yuan et al. 2024, section 2.3)."""
+    """How judged candidates become preference pairs (Yuan et al. 2024, section 2.3); docs/methods.md has the others.
+
+    What is no part of the paper's loop is no part of its keys either, as long as it is not switched on.
+    """
 
     length_control: tuple[Rho, ...] = Field(
         (0.0,), min_length=1, description="rho of each round, the last one for all later; 0 is the paper"
@@ -23,8 +35,47 @@ class PairsSettings(Settings):
         False, description="control experiment: scores are dealt out at random among all candidates of the round"
     )
     seed: int = Field(0, description="of shuffle_scores, and of the choice among equal scores")
+    score: Literal["mean", "majority"] = Field(
+        "mean",
+        exclude_if=lambda score: score == "mean",
+        description="of K judgements: their mean (the paper), or the score that most of them give",
+    )
+    exact_answers: CheckedAnswersSettings | None = Field(
+        None,
+        exclude_if=lambda checked: checked is None,
+        description="prompts with known answers: right ones get the highest score, wrong ones the lowest; null: none",
+    )
+    rejected_from: Literal["policy", "first"] = Field(
+        "policy",
+        exclude_if=lambda model: model == "policy",
+        description="whose worst answer is rejected: Mt's own (the paper), or M1's to the same prompt (temporal pairs)",
+    )
+    consistency: bool = Field(
+        False,
+        exclude_if=lambda on: not on,
+        description="M(t-1) judges the candidates, too; DPO is smoothed by how much the two rankings differ (CREAM)",
+    )
+    human_rounds: int = Field(
+        0,
+        ge=0,
+        exclude_if=lambda rounds: not rounds,
+        description="in so many rounds at the start chosen is the human answer to an IFT prompt, rejected Mt's (SPIN)",
+    )
 
     def of_round(self, number: int) -> PairsSettings:
-        """The settings of one round (counted from 1): another round's rho does not concern it."""
+        """The settings of one round (counted from 1): what concerns other rounds is at its default.
+
+        M1 has no model before it that judges, and is itself the first that answers.
+        """
         rho = self.length_control[min(number, len(self.length_control)) - 1]
-        return self.model_copy(update={"length_control": (rho,)})
+        if number <= self.human_rounds:  # no candidate of the round is paired
+            return PairsSettings(min_pairs=self.min_pairs, seed=self.seed, human_rounds=1)
+        changes: dict[str, object] = {"length_control": (rho,), "human_rounds": 0}
+        if number == 1:
+            changes |= {"rejected_from": "policy", "consistency": False}
+        return self.model_copy(update=changes)
+
+    @property
+    def asks_models(self) -> bool:
+        """Whether pairs ask for more than a round's candidates and judgements."""
+        return bool(self.human_rounds) or self.consistency or self.rejected_from == "first"

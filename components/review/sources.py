@@ -15,7 +15,7 @@ from components.core.records import Annotation, Candidate, Comparison, Instructi
 from components.core.stage import read_manifest, read_records
 from components.evaluation.alpaca_eval.head_to_head import tally
 from components.judging.prompt import transcript
-from components.pairs.pairs import SCORE_TOLERANCE
+from components.pairs.scores import SCORE_TOLERANCE
 from components.review.items import Choice, Item, mean_score, order_item, score_item, unclear, words_of
 from components.serving.answers import unanswered
 
@@ -73,7 +73,8 @@ def _judged(sampling: str, judging: str, pairs: str) -> list[Item]:
     by_prompt: dict[str, list[str]] = {}
     for id in sorted(judgements.keys() & answers.keys(), key=lambda id: content_hash(["review", id])):
         by_prompt.setdefault(answers[id].prompt_id, []).append(id)
-    paired = {pair.id: [pair.chosen_id, pair.rejected_id] for pair in read_records(pairs, "pairs", Pair)}
+    made = {pair.id: [pair.chosen_id, pair.rejected_id] for pair in read_records(pairs, "pairs", Pair)}
+    paired = {prompt: ids for prompt, ids in made.items() if answers.keys() >= set(ids)}  # not M1's, not people's
     items = []
     for prompt in sorted(by_prompt):
         ids, told = by_prompt[prompt], CHOSEN if prompt in paired else TIE

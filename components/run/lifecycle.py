@@ -16,7 +16,7 @@ import yaml
 from components.core.context import RunContext, RunData, RunState, open_step, read_context
 from components.core.course import FIRST_STEP, recorded
 from components.core.errors import UserError
-from components.core.journal import REPORT, read_journal
+from components.core.journal import REPORT
 from components.core.ledger import spent
 from components.core.looking import looking
 from components.core.page import count_table, write_page
@@ -35,6 +35,8 @@ from components.evaluation.settings import EvaluationSettings
 from components.gate.register import retry_unregistered
 from components.kubernetes.removal import end_training
 from components.kubernetes.settings import ClusterSettings
+from components.pairs.asking import require_own_judge
+from components.pairs.settings import PairsSettings
 from components.registry.client import check_tracking
 from components.registry.tracking import begin_run, end_run
 from components.run.evaluation_texts import collect_evaluation_texts
@@ -74,6 +76,7 @@ def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
 def check_servers(context: RunContext) -> None:
     """Raises UserError where the engine cannot serve the run's models, or an endpoint does not answer."""
     engine_of(context).check()
+    require_own_judge(context)
     check_engine(context.optional("benchmarks", BenchmarksSettings), context.engine)
     for address in filter(None, (judge_of(context), annotator_of(context))):
         check_endpoint(address)
@@ -99,18 +102,21 @@ def import_data(context: RunContext) -> RunData:
     """
     root = context.store
     seeds = context.section("data", SeedDataSettings)
-    instructions = questions = ""
+    instructions = questions = checked = ""
     if wanted := context.optional("instructions", InstructionsSettings):
         instructions = context.make("instructions", lambda: import_instructions(root, wanted))
     if exact := context.section("evaluation", EvaluationSettings).exact_answers:
         which = exact.only_questions()  # how they are asked is no part of it
         questions = context.make("questions", lambda: import_questions(root, which))
+    if checking := context.section("pairs", PairsSettings).exact_answers:
+        known = checking.only_questions()
+        checked = context.make("checked-questions", lambda: import_questions(root, known))
     texts = context.make("evaluation-texts", lambda: collect_evaluation_texts(context, instructions, questions))
     seed_data = context.make("seed-data", lambda: make_seed_data(root, seeds, texts))
     if not looking():
         replies = read_manifest(seed_data).counts.kept["eft replies"]
         require_eft_replies(context.section("eft", EftSettings), replies)
-    return RunData(seed_data, instructions, questions, evaluation_texts=texts)
+    return RunData(seed_data, instructions, questions, evaluation_texts=texts, checked=checked)
 
 
 def hand_over_run(run: str, part: int) -> None:
@@ -133,10 +139,7 @@ def hand_over_run(run: str, part: int) -> None:
 def resume_run(state: dict[str, Any], name: str) -> dict[str, Any]:
     """The run's state after the phase of the model `name`. Raises UserError where no part of it got that far."""
     with open_step(state["run"], f"find {name.upper()}") as context:
-        for entry in read_journal(context.store, context.run, "states"):
-            if entry["name"] == name:
-                return {**entry, "data": state["data"]}
-        raise UserError(f"the run {context.run} has not made {name.upper()} yet", "Run its earlier part first.")
+        return context.state(name) | {"data": state["data"]}
 
 
 def finish_run(store: str, run: str, page: str) -> None:

@@ -65,6 +65,10 @@ class LookedAt(RunContext):
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
     steps: list[str] = field(default_factory=list)
 
+    def state(self, name: str) -> dict[str, Any]:
+        """As this walk has found it: a run that is only planned has no journal."""
+        return self.states[name]
+
     def make(self, name: str, make: Callable[[], Manifest]) -> str:
         """Returns the stage's URI; of one whose key is not known, one that no stage has."""
         try:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from examples.world.truth import DIGITS, PROMPTS, add, answer, judgement, prompt
+from examples.world.judges import PADDING, PERFECT, Judge
+from examples.world.truth import DIGITS, PROMPTS, add, answer, prompt
 
 Row = dict[str, Any]
 # Of every 50 IFT answers: wrong in the last digit by one too many, and wrong in two digits at random. So the greedy
@@ -44,8 +45,8 @@ class World:
     questions: list[Row]
 
 
-def draw_world(seed: int, sizes: Sizes = FULL) -> World:
-    """Everything but the model."""
+def draw_world(seed: int, sizes: Sizes = FULL, judge: Judge = PERFECT) -> World:
+    """Everything but the model. Prompts, answers and questions are the same whatever the judge, but for padding."""
     draw = random.Random(seed)
     drawn = iter([prompt(number) for number in draw.sample(range(PROMPTS), sizes.total())])
 
@@ -53,8 +54,8 @@ def draw_world(seed: int, sizes: Sizes = FULL) -> World:
         return [next(drawn) for _ in range(count)]
 
     return World(
-        messages=[*_ift(take(sizes.ift), draw), *_ranked(take(sizes.ranked), draw)],
-        judgements=list(_judgements(take(sizes.judgements), draw)),
+        messages=[*_ift(take(sizes.ift), draw, judge), *_ranked(take(sizes.ranked), draw, judge)],
+        judgements=list(_judgements(take(sizes.judgements), draw, judge, random.Random(f"{seed} {judge.name}"))),
         prompts=[{"prompt": text} for text in take(sizes.pool)],
         questions=[{"prompt": text, "answer": answer(text)} for text in take(sizes.questions)],
     )
@@ -73,17 +74,20 @@ def with_wrong_digits(right: str, count: int, draw: random.Random) -> str:
     return "".join(digits)
 
 
-def _ift(prompts: Sequence[str], draw: random.Random) -> Iterator[Row]:
-    """One reply a prompt: 40 % right, 42 % with the slip, 18 % with two wrong digits."""
+def _ift(prompts: Sequence[str], draw: random.Random, judge: Judge) -> Iterator[Row]:
+    """One reply a prompt: 40 % right, 42 % with the slip, 18 % with two wrong digits. Right ones are never padded."""
     for number, text in enumerate(prompts):
         right, kind = answer(text), number % OF
         reply = slip(right) if kind < SLIPS else with_wrong_digits(right, 2 if kind < SLIPS + BLUNDERS else 0, draw)
-        yield from _tree(f"ift-{number}", text, [reply])
+        yield from _tree(f"ift-{number}", text, [judge.padded(reply, number) if reply != right else reply])
 
 
-def _ranked(prompts: Sequence[str], draw: random.Random) -> Iterator[Row]:
+def _ranked(prompts: Sequence[str], draw: random.Random, judge: Judge) -> Iterator[Row]:
+    """Where answers are padded, a right one with all its padding is the last: by truth its length is wrong."""
     for number, text in enumerate(prompts):
         replies = [with_wrong_digits(answer(text), wrong, draw) for wrong in RANKED_WRONG_DIGITS]
+        if any(judge.pads):
+            replies[-1] = replies[0] + PADDING * max(judge.pads)
         yield from _tree(f"ranked-{number}", text, replies)
 
 
@@ -96,7 +100,9 @@ def _tree(id: str, text: str, replies: Sequence[str]) -> Iterator[Row]:
         yield row | common
 
 
-def _judgements(prompts: Sequence[str], draw: random.Random) -> Iterator[Row]:
+def _judgements(prompts: Sequence[str], draw: random.Random, judge: Judge, judging: random.Random) -> Iterator[Row]:
+    """`judging` are the judge's own draws: what it errs in moves no other."""
     for number, text in enumerate(prompts):
         response = with_wrong_digits(answer(text), WRONG_DIGITS[number % len(WRONG_DIGITS)], draw)
-        yield {"instruction": text, "response": response, "judgement": judgement(text, response)}
+        response = judge.padded(response, number)
+        yield {"instruction": text, "response": response, "judgement": judge.judgement(text, response, judging)}

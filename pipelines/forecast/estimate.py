@@ -12,7 +12,7 @@ from statistics import fmean, linear_regression
 
 from components.run.look import CHECKPOINTS
 from pipelines.forecast.history import Measured
-from pipelines.forecast.work import Work
+from pipelines.forecast.work import FOR_PAIRS, Work
 from pipelines.plan.shapes import Shape
 from pipelines.plan.work import (
     ANSWER,
@@ -114,5 +114,5 @@ def gpus_of(kind: str, recipe: Recipe) -> int:
     """GPUs that are held while a stage of this kind is made; 0 where there are none, or it asks and trains nobody."""
     if kind in ("sft", "dpo"):
         return recipe.resources.nodes * recipe.resources.gpus
-    asks = kind in ("eft", "prompts", "sampling", "judging", "evaluation", "annotation", "benchmarks")
+    asks = kind in ("eft", "prompts", "sampling", "judging", "evaluation", "annotation", "benchmarks", *FOR_PAIRS)
     return recipe.serving.replicas * recipe.serving.pod.gpus if asks or kind.startswith("mt_bench") else 0

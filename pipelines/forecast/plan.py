@@ -98,7 +98,12 @@ def _line(
     left, gpus = left_of(work, found.saved), gpus_of(found.kind, recipe)
     like = history.like(found.name, conditions(found.name, recipe, where, counts))
     estimate = None if work.uncounted else by_measurements(like, work.size * left, gpus)
-    others = {"judging": "judge_endpoint", "annotation": "annotator_endpoint", "mt_bench": "annotator_endpoint"}
+    others = {
+        "judging": "judge_endpoint",
+        "first_judging": "judge_endpoint",
+        "annotation": "annotator_endpoint",
+        "mt_bench": "annotator_endpoint",
+    }
     served = where.get("engine") == "endpoint" or where.get(others.get(found.kind, ""))
     if estimate is None and (found.kind in ("sft", "dpo") or not served):  # else who knows what computes it
         estimate = by_formula(found.name, work, left, recipe, shape_of(recipe.model.base))
@@ -108,8 +113,8 @@ def _line(
 def _data_counts(looked: LookedAt, recipe: Recipe, made: Mapping[str, Counts]) -> dict[str, Counts]:
     """What the data hold that the run would import, read into a scratch folder; nothing of files that are not here, or
     so large that it takes long."""
-    instructions, exact = recipe.instructions, recipe.evaluation.exact_answers
-    sources = [recipe.data.messages, exact.questions if exact else ""]
+    instructions, exact, checked = recipe.instructions, recipe.evaluation.exact_answers, recipe.pairs.exact_answers
+    sources = [recipe.data.messages, exact.questions if exact else "", checked.questions if checked else ""]
     sources += [instructions.reference, instructions.instructions, instructions.difficulty] if instructions else []
     paths = [Path(source) for source in sources if source and not source.startswith("builtin:")]
     if "seed-data" in made or not all(path.is_file() for path in paths):

@@ -16,6 +16,7 @@ from pipelines.plan.work import EXAMPLES_PER_EFT_PROMPT, Training
 from pipelines.recipe import Recipe
 
 MT_BENCH_QUESTIONS, TURNS = 80, 2
+FOR_PAIRS = ("human_prompts", "first_sampling", "first_judging", "previous_judging")  # asked where pairs are made
 ALPACA_EVAL, ALPACA_EVAL_ITEMS = "tatsu-lab/alpaca_eval/", 805
 
 
@@ -58,11 +59,14 @@ def work_of(name: str, recipe: Recipe, counts: Mapping[str, Counts]) -> Work:
         case "prompts" if recipe.prompts.source != "file":
             waves = math.ceil(recipe.prompts.count / recipe.prompts.wave)
             return Work((Asked("attempts at prompts", waves * recipe.prompts.wave, recipe.prompts.max_tokens),))
-        case "sampling":
+        case "sampling" | "first_sampling":
             candidates = of_run.prompts(model) * recipe.sampling.candidates
             return Work((Asked("candidates", candidates, recipe.sampling.max_tokens),))
-        case "judging":
-            whole = of_run.kept(f"{model}/sampling", "candidates")
+        case "human_prompts":
+            return Work((Asked("candidates", of_run.seeds("ift", recipe.data.ift), recipe.sampling.max_tokens),))
+        case "judging" | "first_judging" | "previous_judging":
+            sampled = "first_sampling" if kind == "first_judging" else "sampling"
+            whole = of_run.kept(f"{model}/{sampled}", "candidates")
             candidates = of_run.prompts(model) * recipe.sampling.candidates if whole is None else whole
             judged = Asked("judgements", candidates * recipe.judging.samples, recipe.judging.max_tokens)
             return Work((judged,), bound=whole is None)

@@ -160,7 +160,8 @@ def round_phase(recipe: Recipe, number: int) -> Any:
 
     @dsl.pipeline(name=name)
     def phase(before: dict, worker_image: str, trainer_image: str) -> Gated:
-        pairs = worker_step(pair(before=before), f"pair {before_name}'s answers", recipe, worker_image).output
+        keys = OF_POLICY + OF_JUDGE if recipe.pairs.asks_models else ()
+        pairs = worker_step(pair(before=before), f"pair {before_name}'s answers", recipe, worker_image, keys).output
         trained = dpo(name=name, before=before, pairs=pairs)
         model = training_step(trained, f"train {name.upper()}", recipe, trainer_image, OF_JUDGE).output
         if number < recipe.rounds:

@@ -25,7 +25,7 @@ def mistakes(recipe: Recipe, shape: Shape | None = None) -> list[str]:
     `shape` is the model's, where it is known better than by the name of its base."""
     shape = shape or shape_of(recipe.model.base)
     found = [*_batches(recipe), *_contexts(recipe, shape), *_judge_prompts(recipe), *_training_texts(recipe)]
-    found += [*_pods(recipe), *_gate(recipe), *_without_ift(recipe)]
+    found += [*_pods(recipe), *_gate(recipe), *_without_ift(recipe), *_methods(recipe)]
     return found + (list(_sizes(recipe, shape)) if shape else [])
 
 
@@ -135,6 +135,18 @@ def _training_texts(recipe: Recipe) -> Iterator[str]:
             f"dpo.max_length {recipe.dpo.max_length} does not hold the longest pairs: prompts and answers of "
             f"prompts.max_tokens and sampling.max_tokens take {made} tokens; raise it"
         )
+
+
+def _methods(recipe: Recipe) -> Iterator[str]:
+    """What pairs and loss say of each other."""
+    pairs, dpo = recipe.pairs, recipe.dpo
+    if pairs.consistency and (dpo.label_smoothing or dpo.loss != "sigmoid"):
+        yield (
+            "pairs.consistency smooths DPO by what it measures, so that dpo.label_smoothing must be 0 and dpo.loss "
+            "sigmoid: leave them out, or set pairs.consistency to false"
+        )
+    if pairs.human_rounds and not recipe.data.ift:
+        yield "pairs.human_rounds needs human answers, and data.ift is 0: set one of them otherwise"
 
 
 def _gate(recipe: Recipe) -> Iterator[str]:

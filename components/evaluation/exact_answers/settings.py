@@ -25,6 +25,10 @@ class QuestionsSettings(Settings):
         "empty: the whole text. Numbers are compared by their value",
     )
 
+    def only_questions(self) -> QuestionsSettings:
+        """The part that decides which questions are asked."""
+        return QuestionsSettings(**{name: getattr(self, name) for name in QuestionsSettings.model_fields})
+
 
 class ExactAnswersSettings(QuestionsSettings):
     """How the model is asked, sampled and greedily; all else is drawn as `evaluation.answers` says."""
@@ -39,7 +43,3 @@ class ExactAnswersSettings(QuestionsSettings):
         description=r"where the model's answer stands, the last match counting: (?P<answer>-?\d[\d,]*(\.\d+)?) is the "
         "last number; empty: the whole text, or the one number in it where the reference is a number",
     )
-
-    def only_questions(self) -> QuestionsSettings:
-        """The part that decides which questions are asked."""
-        return QuestionsSettings(**{name: getattr(self, name) for name in QuestionsSettings.model_fields})

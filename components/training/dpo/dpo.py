@@ -22,6 +22,7 @@ from components.core.stage import Stage, parent, read_records
 from components.serving.address import JUDGE_KEY, Address
 from components.serving.completions import answering_model
 from components.training.distributed import local_main_process_first, world_size
+from components.training.dpo.losses import loss_arguments
 from components.training.dpo.settings import DpoSettings
 
 if TYPE_CHECKING:
@@ -210,9 +211,7 @@ def make_trainer(
     from components.training.padding import DistributedDPOTrainer
     from components.training.trainer import trainer_arguments
 
-    arguments = trainer_arguments(settings, folder) | {"loss_type": ["sigmoid"]}
-    if settings.nll_weight:
-        arguments |= {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, settings.nll_weight]}
+    arguments = trainer_arguments(settings, folder) | loss_arguments(settings, pairs)
     form = form_of_thoughts([*pairs, *held_out], tokenizer)
     reference = load_reference(policy, settings)  # first, so that no process holds both at once
     return DistributedDPOTrainer(

@@ -13,7 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from components.core.progress import say, warn
 from components.core.records import CheckpointComparison, Observation, Record
 from components.core.stage import Stage
-from components.pairs.pairs import SCORE_TOLERANCE
+from components.pairs.scores import SCORE_TOLERANCE
 from components.training.checkpoints import fetch_checkpoint
 from components.training.distributed import barrier, broadcast, is_local_main_process, is_main_process
 from components.training.dpo.settings import EarlyStopSettings

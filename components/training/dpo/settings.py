@@ -46,6 +46,18 @@ class DpoSettings(TrainingSettings):
     micro_batch_size: int = Field(2, ge=1)
     beta: float = Field(0.1, gt=0, description="how strongly the policy is held to its reference")
     nll_weight: float = Field(0.0, ge=0, description="weight of the NLL of chosen answers (IRPO); 0 is the paper")
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        exclude_if=lambda rate: not rate,
+        description="share of the pairs that is taken to be the wrong way round; 0 is the paper",
+    )
+    loss: Literal["sigmoid", "robust"] = Field(
+        "sigmoid",
+        exclude_if=lambda loss: loss == "sigmoid",
+        description="how label_smoothing counts: sigmoid hedges (conservative DPO), robust has no bias by such pairs",
+    )
     ld_alpha: float | None = Field(None, ge=0, le=1, description="length-desensitised DPO; null is the paper")
     held_out: float = Field(
         0.05, ge=0, lt=1, description="share of the round's pairs that is watched and not trained on; 0 is the paper"
@@ -57,6 +69,12 @@ class DpoSettings(TrainingSettings):
     def judged_answers(self) -> EarlyStopSettings | None:
         """How training stops early where it does so by judged answers; None where nobody is asked."""
         return self.early_stop if self.early_stop and self.early_stop.by == "answers" else None
+
+    @model_validator(mode="after")
+    def _robust_against_something(self) -> DpoSettings:
+        if self.loss == "robust" and not self.label_smoothing:
+            raise ValueError("loss robust needs the share of wrong pairs: set label_smoothing above 0, 0.1 say")
+        return self
 
     @model_validator(mode="after")
     def _checkpoints_and_pairs_to_compare(self) -> DpoSettings:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from components.core.records import Candidate, Counts, Judgement, Manifest, Pair
 from components.core.settings import Settings
 from components.core.stage import Stage, read_records
-from components.pairs.pairs import Score, count_votes, make_pairs, shuffle_scores
-from components.pairs.pairs import select_pairs as select
+from components.pairs.pairs import make_pairs
+from components.pairs.scores import Score, count_votes, shuffle_scores
+from components.pairs.selection import select_pairs as select
 from components.pairs.settings import PairsSettings
 
 

@@ -25,6 +25,16 @@ WRONG = {
         ["sft.micro_batch_size=4"],
         "sft.batch_size 16 is no multiple of 32",
     ),
+    "CREAM, which finds the smoothing, and a smoothing": (
+        DEMO,
+        ["pairs.consistency=true", "dpo.label_smoothing=0.1"],
+        "pairs.consistency smooths DPO by what it measures, so that dpo.label_smoothing must be 0",
+    ),
+    "SPIN without human answers": (
+        DEMO,
+        ["data.ift=0", "pairs.human_rounds=1"],
+        "pairs.human_rounds needs human answers, and data.ift is 0",
+    ),
     "a rule on a benchmark that is not measured": (
         DEMO,
         ["gate.regress={benchmark_gsm8k_exact_match_strict-match: 0.05}"],

@@ -1,0 +1,73 @@
+"""The judge that each world teaches: nearly perfect, fallible, or fond of length. Truth is the same in all of them.
+
+`Judge.judgement` writes what the model learns to write, the working before the score: "8y1y4y0y6n4".
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from examples.world.truth import DIGITS, answer, judgement
+
+# A mark is turned over with this probability. Drawn at T = 0.7 the model's are with 0.27, and by the binomial
+# distribution the scores of replies with 0, 1, 2 and 3 wrong digits are then in the right order in 0.755 of the pairs.
+MARK_WRONG = 1 / 3
+PADDING = "0"  # a digit, so that a padded answer is another number than the right one
+PADS = (0, 0, 0, 1, 2)  # characters behind the answers that people wrote, and behind those that the judge learns from
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How a world's judgements are written, and how many characters pad each answer in turn.
+
+    `folder` is where the recipe of that name looks for the files; `recipe` is its name or path.
+    """
+
+    name: str
+    meaning: str
+    judgement: Callable[[str, str, random.Random], str]
+    pads: tuple[int, ...] = (0,)
+
+    @property
+    def recipe(self) -> str:
+        return "world" if self.name == "world" else f"examples/world/{self.name}.yaml"
+
+    def padded(self, response: str, number: int) -> str:
+        """The response as the answer of that number has it."""
+        return response + PADDING * self.pads[number % len(self.pads)]
+
+
+def marks(prompt: str, response: str) -> list[tuple[str, bool]]:
+    """For each position the right digit, and whether the response has it."""
+    return [(right, right == given) for right, given in zip(answer(prompt), response[:DIGITS], strict=True)]
+
+
+def written(marked: list[tuple[str, bool]], score: int) -> str:
+    """The judgement of these marks."""
+    return "".join(digit + ("y" if right else "n") for digit, right in marked) + str(score)
+
+
+def perfect(prompt: str, response: str, _: random.Random) -> str:
+    return judgement(prompt, response)
+
+
+def fallible(prompt: str, response: str, draw: random.Random) -> str:
+    """Knows the right digits; each of its marks is wrong with probability 1/3, and its score counts the marks."""
+    marked = [(digit, right != (draw.random() < MARK_WRONG)) for digit, right in marks(prompt, response)]
+    return written(marked, sum(right for _, right in marked))
+
+
+def fond_of_length(prompt: str, response: str, _: random.Random) -> str:
+    """A point less than the right digits, and one more for each character too many: of five points a right answer gets
+    four, one with the slip and two characters more all five. By truth everything padded is wrong."""
+    marked = marks(prompt, response)
+    longer = len(response) - DIGITS
+    return written(marked, min(DIGITS, max(0, sum(right for _, right in marked) - 1 + longer)))
+
+
+PERFECT = Judge("world", "a judge that is nearly perfect", perfect)
+FALLIBLE = Judge("world-fallible", "a judge that errs in a quarter of the pairs", fallible)
+FOND_OF_LENGTH = Judge("world-length", "a judge that likes length", fond_of_length, PADS)
+JUDGES = {judge.name: judge for judge in (PERFECT, FALLIBLE, FOND_OF_LENGTH)}
