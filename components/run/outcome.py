@@ -38,7 +38,7 @@ def outcome(models: Sequence[Model], policy: GatePolicy) -> Outcome:
     if last["verdict"] == "stop":
         verdict = f"The gate stopped the run at {_name(last)}: {'; '.join(last['reasons'])}"
     try:
-        doubts = _doubts(last)
+        doubts = _doubts(last, policy)
         compared = _compared(last, first, policy) if last is not first else ""
     except UserError as error:  # a stage was removed, or changed
         return Outcome(f"{verdict}.", [f"{error.problem}: how sure that is can no longer be computed."])
@@ -73,13 +73,22 @@ def how_sure(change: Estimate, policy: GatePolicy) -> str:
     return "is not proven better or worse than"
 
 
-def _doubts(model: Model) -> list[str]:
-    """The gate's rules that the model failed, those with too little to go by, and which ones had nothing to go by."""
+def _doubts(model: Model, policy: GatePolicy) -> list[str]:
+    """The gate's rules that the model failed, those that cannot be told, and in one line each those that had too few
+    items and those that had none: the section of the rules has each with its numbers."""
     checks = read_records(model["gate"], "checks", Check)
-    told = [f"{check.rule}: {check.reason}" for check in checks if check.outcome == "fail"]
-    told += [f"{check.rule}: {check.reason}" for check in checks if check.outcome == "unknown" and check.items]
-    unseen = sorted({check.metric for check in checks if check.outcome == "unknown" and not check.items})
-    return told + ([f"not measured of {_name(model)}: {', '.join(unseen)}"] if unseen else [])
+    told = [check for check in checks if check.outcome == "fail"]
+    unknown = [check for check in checks if check.outcome == "unknown"]
+    few = [check for check in unknown if 0 < check.items < policy.min_items]
+    told += [check for check in unknown if check.items and check not in few]
+    lines = [f"{check.rule}: {check.reason}" for check in told]
+    if few:
+        low, high = min(check.items for check in few), max(check.items for check in few)
+        items = f"{low} items" if low == high else f"{low} to {high} items"
+        what = ", ".join(f"{check.rule} of {check.metric}" for check in few)
+        lines.append(f"{len(few)} of {len(checks)} rules had {items}, {policy.min_items} could prove something: {what}")
+    unseen = sorted({check.metric for check in unknown if not check.items})
+    return lines + ([f"not measured of {_name(model)}: {', '.join(unseen)}"] if unseen else [])
 
 
 def _name(model: Model) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from components.core.context import RunContext
+from components.core.records import Check
 from components.gate.settings import GatePolicy
 from components.run.charts import Chart, Point, draw, thinned
 from components.run.examples import LONGEST, examples
@@ -188,6 +189,23 @@ def test_a_run_that_the_gate_stopped_says_so_and_one_without_verdicts_too(summar
     assert "the only model that was judged" in outcome([first], policy).sentence
     assert "The gate has seen no model" in outcome([], policy).sentence
     assert "lc_win_rate) was not measured on both" in outcome([first, last], GatePolicy()).sentence
+
+
+def test_rules_with_too_few_items_are_one_line(summary: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of four rules had 6 and 11 items, where 30 are wanted; the third failed, the fourth was not measured."""
+
+    def check(metric: str, outcome: Literal["fail", "unknown"], items: int) -> Check:
+        numbers = dict.fromkeys(("value", "low", "high"), 0.5)
+        return Check(id=metric, rule="floor", metric=metric, outcome=outcome, items=items, reason="why", **numbers)
+
+    checks = [check("a", "unknown", 6), check("b", "unknown", 11), check("c", "fail", 40), check("d", "unknown", 0)]
+    monkeypatch.setattr("components.run.outcome.read_records", lambda *_: checks)
+    first, last = summary["models"]
+    assert outcome([first, last], GatePolicy(improve={"win_rate": 0.0}, resamples=100)).doubts == [
+        "floor: why",
+        "2 of 4 rules had 6 to 11 items, 30 could prove something: floor of a, floor of b",
+        "not measured of M2: d",
+    ]
 
 
 def test_a_stage_that_is_gone_is_told_and_nothing_stands_for_it(tmp_path: Path) -> None:
