@@ -11,11 +11,13 @@ from pipelines.cli.options import (
     AnnotatorEndpoint,
     AnnotatorModel,
     Debug,
+    Json,
     JudgeEndpoint,
     JudgeModel,
     Overrides,
     RecipeName,
     console,
+    print_json,
 )
 
 commands = typer.Typer()
@@ -37,6 +39,7 @@ def check(
     judge_model: JudgeModel = "",
     annotator_model: AnnotatorModel = "",
     judge: Annotated[bool, typer.Option("--judge", help="Try a judgement by M0 here, whatever its size.")] = False,
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Check a recipe before it runs: data, model, sizes, one judgement, endpoints.
@@ -53,15 +56,18 @@ def check(
     options = RunOptions(
         endpoint=endpoint, judge_endpoint=judge_endpoint, annotator_endpoint=annotator_endpoint, **names
     )
-    states = []
+    found = []
     for name, finding in Check(load_recipe(recipe, overrides), options, judge).examine():
-        states.append(finding.state)
+        found.append({"name": name, **vars(finding)})
         remedy = f" -> {finding.remedy}" if finding.remedy else ""
-        console.print(
-            f"{MARKS[finding.state]} {name:<8} {escape(finding.text + remedy)}", highlight=False, soft_wrap=True
-        )
+        line = f"{MARKS[finding.state]} {name:<8} {escape(finding.text + remedy)}"
+        if not as_json:
+            console.print(line, highlight=False, soft_wrap=True)
+    states = [one["state"] for one in found]
     fails, unknown, warnings = (states.count(state) for state in ("broken", "unknown", "warning"))
-    console.print(
-        f"{len(states)} checks: {fails} fail, {unknown} could not be made, {warnings} warnings", highlight=False
-    )
+    if as_json:
+        print_json({"checks": found})
+    else:
+        counts = f"{len(states)} checks: {fails} fail, {unknown} could not be made, {warnings} warnings"
+        console.print(counts, highlight=False)
     raise typer.Exit(1 if fails else 2 if unknown else 0)

@@ -39,7 +39,7 @@ def compare(
     from components.run.comparison import compare_runs, require_figures
     from components.run.report import summary_of
     from pipelines.local.run import run_folder
-    from pipelines.local.terminal import rich_table
+    from pipelines.local.terminal import print_table
 
     if len(set(runs)) < 2:
         raise UserError("one run cannot be compared with itself", "Name two; srlm show RUN shows one.")
@@ -54,8 +54,11 @@ def compare(
     if as_json:
         print_json(compare_page.as_json(rows, settings, runs))
         return
-    console.print(rich_table("", compare_page.settings_table(settings, runs)) if settings else "no setting differs")
-    console.print(rich_table("", compare_page.figures_table(rows, runs)))
+    if settings:
+        print_table(console, "", compare_page.settings_table(settings, runs))
+    else:
+        console.print("no setting differs")
+    print_table(console, "", compare_page.figures_table(rows, runs))
     path = output or run_folder(runs[-1]) / f"compare-{runs[0]}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, page)

@@ -26,7 +26,7 @@ from pipelines.compile import compile_pipeline
 from pipelines.graph.evaluation import evaluation_pipeline
 from pipelines.local.beforehand import check_model, check_overrides
 from pipelines.local.run import RunOptions, execute, new_run, run_folder, servers
-from pipelines.local.terminal import rich_table
+from pipelines.local.terminal import print_table
 from pipelines.recipe import load_recipe, recipe_of
 from pipelines.runs import check_run_name
 
@@ -99,7 +99,7 @@ def evaluate_models(
         kept = keep_reports(addresses["store"], run, output)
         console.print(verdict_markdown(comparison.title, comparison.decision, comparison.checks), markup=False)
         if comparison.noise:
-            console.print(rich_table("Training noise", noise_table(comparison.noise)))
+            print_table(console, "Training noise", noise_table(comparison.noise))
             console.print("\n".join(noise_lines(comparison.noise)), markup=False, highlight=False)
     console.print(f"reports: {output}/{', '.join(REPORTS)}; also {kept}/", highlight=False, soft_wrap=True)
     return comparison

@@ -50,6 +50,7 @@ def report(
         Path | None, typer.Option("--output", "-o", help="The file; default: report.html in .srlm/runs/RUN/.")
     ] = None,
     store: Store = "",
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Write the report of a run: one HTML file that needs nothing else. Every run leaves one; this makes it anew.
@@ -67,7 +68,10 @@ def report(
     path = output or run_folder(run) / REPORT
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page)
-    console.print(f"report: {path}", highlight=False, soft_wrap=True, markup=False)
+    if as_json:
+        print_json({"run": run, "report": str(path)})
+    else:
+        console.print(f"report: {path}", highlight=False, soft_wrap=True, markup=False)
 
 
 @contextmanager
@@ -80,8 +84,11 @@ def store_of(run: str, store: str, *others: str) -> Iterator[str]:
 @contextmanager
 def addresses_of(run: str, store: str, tracking_uri: str, *others: str) -> Iterator[dict[str, str]]:
     """The same with the registry: `store` and `tracking_uri`; local ones are started for what is not given."""
+    from pipelines.local.beforehand import require_run
     from pipelines.local.run import RunOptions, servers
 
+    for name in () if store else (run, *others):
+        require_run(name)
     progress = Console(stderr=True, emoji=False)  # what a command prints may be read by a script
     with servers(RunOptions(store, tracking_uri), progress) as addresses:
         root = addresses["store"]

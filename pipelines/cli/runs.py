@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -180,6 +181,7 @@ def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and what stays.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove it without asking.")] = False,
     namespace: Namespace = "",
+    as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Free the servers and TrainJobs of runs that have ended. The chart's reaper does so every ten minutes.
@@ -189,20 +191,27 @@ def clean(
     from components.kubernetes.client import PATIENCE_S, connect, in_a_pod
     from components.kubernetes.leftovers import held_objects, remove_held
 
+    if as_json and not dry_run and not yes:
+        raise UserError("--json does not ask before it removes", "Give --dry-run or --yes, too.")
+    say: Callable[[str], None] = (lambda text: None) if as_json else _print
     cluster = connect(namespace, patience=PATIENCE_S if in_a_pod() else 0.0)
-    left = []
+    left, told = [], []
     for held in held_objects(cluster):
         goes, why = ("goes ", held.why) if held.why else ("stays", "it lives")
-        _print(f"{goes} {held.kind} {held.name} of the run {held.run}: {why}")
-        left += [held] if held.why else []
+        say(f"{goes} {held.kind} {held.name} of the run {held.run}: {why}")
+        told.append({**vars(held), "why": why, "goes": bool(held.why), "removed": False})
+        left += [(held, told[-1])] if held.why else []
     if dry_run or not left:
-        _print("nothing was removed" if dry_run else "there is nothing to remove")
+        say("nothing was removed" if dry_run else "there is nothing to remove")
     elif yes or (console.is_terminal and typer.confirm("Remove what goes?")):
-        for held in left:
+        for held, entry in left:
             if remove_held(cluster, held):
-                _print(f"removed the {held.kind} {held.name}")
+                entry["removed"] = True
+                say(f"removed the {held.kind} {held.name}")
     else:
-        _print("nothing was removed; --yes removes what goes")
+        say("nothing was removed; --yes removes what goes")
+    if as_json:
+        print_json({"objects": told})
 
 
 @commands.command()

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.core.errors import UserError
-from components.core.store import open_store
-from pipelines.local.services import REGISTRY, registry_file
+from components.core.store import home, open_store
+from pipelines.local.services import REGISTRY, registry_file, store_folder, store_runs
 
 if TYPE_CHECKING:
     from pipelines.local.run import RunOptions
@@ -71,3 +71,19 @@ def require_registered(name: str, options: RunOptions) -> None:
         close = difflib.get_close_matches(name, names, 1)
         meant = f" (did you mean {close[0]}?)" if close else ""
         raise UserError(f"the registry of this machine holds no models named {name}{meant}", SOME)
+
+
+def require_run(name: str) -> None:
+    """Raises UserError where this machine's store, which does not run, is not worth a start: whatever runs here has a
+    folder of its own beside it."""
+    known = [folder.name for folder in (home() / "runs").glob("*/")]
+    if store_folder().is_dir() and (name in known or store_runs()):
+        return
+    close = difflib.get_close_matches(name, known, 1)
+    meant = f" (did you mean {close[0]}?)" if close else ""
+    remedy = "srlm status lists the runs; --store names another store."
+    if store_folder().is_dir():
+        remedy += (
+            f" Should its folder in {home() / 'runs'} have been removed, srlm up starts the store that may have it."
+        )
+    raise UserError(f"this machine has no run {name!r}{meant}", remedy)

@@ -112,6 +112,12 @@ def running_services() -> Services:
     raise UserError("the local store and registry do not run", "srlm up starts them.")
 
 
+def store_runs() -> bool:
+    """Whether the local store can be asked without being started."""
+    with _state() as state:
+        return state.running(registry=False)
+
+
 def stop_services(force: bool = False) -> bool:
     """Stop the servers; False when none ran. Raises UserError where somebody uses them, unless `force` says so."""
     with _state() as state:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from components.core.errors import UserError
 from components.kubernetes.client import ClusterError, connect
 from components.kubernetes.leftovers import held_objects
 from components.kubernetes.objects import labels
@@ -136,3 +138,17 @@ def test_clean_shows_first_and_removes_when_it_is_told_to(tmp_path: Path, monkey
         done = CliRunner().invoke(commands, ["clean", "--yes"])
     assert namespace.deleted == ["services/s", "deployments/s", "trainjobs/j"]
     assert done.stdout.splitlines()[-2:] == ["removed the server s", "removed the TrainJob j"]
+
+
+def test_clean_tells_a_script_what_went_and_does_not_ask_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owners = {"Workflow/w": ("Failed", ""), "Workflow/v": ("Running", "")}
+    servers = (owned("s", "model-server", "Workflow/w"), owned("t", "model-server", "Workflow/v"))
+    namespace = Namespace(owners, *servers)
+    with serving(namespace, tmp_path / "kubeconfig", monkeypatch):
+        asked = CliRunner().invoke(commands, ["clean", "--json"])
+        assert isinstance(asked.exception, UserError) and namespace.deleted == []
+        told = [CliRunner().invoke(commands, ["clean", "--json", way]).stdout for way in ("--dry-run", "--yes")]
+    shown, done = ({one["name"]: one for one in json.loads(text)["objects"]} for text in told)
+    assert [(one["goes"], one["removed"]) for one in shown.values()] == [(True, False), (False, False)]
+    assert [(one["goes"], one["removed"]) for one in done.values()] == [(True, True), (False, False)]
+    assert done["s"] | {"kind": "server", "run": "demo-1", "why": "Workflow w has ended (Failed)"} == done["s"]

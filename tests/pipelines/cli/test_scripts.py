@@ -23,6 +23,7 @@ from pipelines.cli import main
 from pipelines.cli.main import app
 from pipelines.local.doctor import broken, ok
 from pipelines.recipe import load_recipe
+from tests.helpers.finished_run import make_finished_run
 from tests.helpers.paths import ROOT
 from tests.helpers.waiting import wait_until
 
@@ -145,6 +146,13 @@ def test_doctor_ends_with_1_where_something_is_broken(monkeypatch: pytest.Monkey
 def test_data_tells_what_is_kept_and_dropped() -> None:
     told = document("data")
     assert told["kept"]["ift"] > 0 and all(isinstance(count, int) for count in told["dropped"].values())
+
+
+def test_report_tells_its_file(home: Path) -> None:
+    context = make_finished_run(home / "elsewhere")
+    told = document("report", context.run, "--store", context.store)
+    assert told == {"run": context.run, "report": str(home / "runs" / context.run / "report.html")}
+    assert Path(told["report"]).read_text().startswith("<!doctype html>")
 
 
 @pytest.mark.parametrize("debug", [[], ["--debug"]])

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from components.core.errors import UserError
 from pipelines.cli.main import app
-from pipelines.local import services
+from pipelines.local import beforehand, services
 
 M1 = "models:/demo@m1"
 
@@ -92,3 +92,26 @@ def test_what_is_not_known_here_is_for_the_server_to_say(home: Path, monkeypatch
     assert isinstance(elsewhere.exception, AskedError)
     (home / "mlflow.db").write_text("damaged")
     assert isinstance(CliRunner().invoke(app, ["promote", M1]).exception, AskedError)
+
+
+@pytest.mark.parametrize("command", ["show", "report", "review", "compare"])
+@pytest.mark.parametrize("store", [False, True])
+def test_a_run_that_never_was_here_starts_no_store(command: str, store: bool, home: Path) -> None:
+    """Whatever ran here has a folder; the store that does not run is not started to say the same."""
+    (home / "runs" / "demo-20261126-035728-3904").mkdir(parents=True)
+    if store:
+        (home / "store").mkdir()
+    more = ["demo-20261126-035728-3904"] if command == "compare" and store else ["other"] * (command == "compare")
+    told = CliRunner().invoke(app, [command, "demo-20261126-035728-3940", *more])
+    assert isinstance(told.exception, UserError), told.output
+    assert "this machine has no run 'demo-20261126-035728-3940' (did you mean demo-20261126-035728-3904?)" in str(
+        told.exception
+    )
+    assert ("srlm up" in told.exception.remedy) == store
+
+
+def test_a_store_that_runs_is_asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have runs whose folders were removed."""
+    (home / "store").mkdir()
+    monkeypatch.setattr(beforehand, "store_runs", lambda: True)
+    beforehand.require_run("gone")

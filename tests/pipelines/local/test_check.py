@@ -123,3 +123,11 @@ def test_an_endpoint_that_lacks_what_runs_need_fails(
     told = check(options=("--judge-endpoint", serve(Script(lambda *_: said("Score: 3")))))
     assert told.exit_code == 1
     assert "FAILS   endpoint" in told.stdout and "does not: draws at temperature 1" in told.stdout
+
+
+def test_a_script_reads_the_same_checks(check: Callable[..., Result], tmp_path: Path) -> None:
+    told = check("data.messages=" + str(tmp_path / "none.jsonl"), options=("--json",))
+    assert told.exit_code == 1
+    found = json.loads(told.stdout)["checks"]
+    assert {one["name"] for one in found} <= set(CHECKS)
+    assert [one["remedy"] != "" for one in found if one["state"] == "broken"] != []
