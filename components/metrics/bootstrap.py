@@ -10,18 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.metrics.statistics import Metric, Rows, divided
+from components.metrics.statistics import Metric, Rows, Statistic, divided
 from components.metrics.wilson import wilson
 
 Observed = Mapping[str, tuple[float, ...]]  # a metric's values by item
 Floats = NDArray[np.float64]
-OnItems = Callable[[NDArray[np.intp]], Floats]  # a figure [...] of the items with these indices [..., items]
 # A statistic that is undefined on more resamples than this share is too frail for an interval.
 MOST_UNDEFINED = 0.2
 DRAWN_AT_ONCE = 100_000  # items: some megabytes
@@ -52,13 +52,8 @@ def interval(metric: Metric, observed: Observed, how: Resampling) -> Estimate:
     rows = _rows(observed, sorted(observed))
     if metric.labelled:
         return Estimate(*wilson(rows.reshape(-1, 2), how.confidence))
-    resampled = metric.resampled or metric.statistic
     return _estimate(
-        lambda drawn: metric.statistic(rows[drawn]),
-        lambda drawn: resampled(rows[drawn]),
-        len(rows),
-        metric.weighing(rows),
-        how,
+        lambda: metric.statistic(rows), lambda: resampled(metric, rows, how), len(rows), metric.weighing(rows), how
     )
 
 
@@ -91,14 +86,9 @@ def separate_difference(metric: Metric, one: Observed, other: Observed, how: Res
         low = math.hypot(first.value - float(first.low or 0), float(second.high or 0) - second.value)
         high = math.hypot(float(first.high or 0) - first.value, second.value - float(second.low or 0))
         return Estimate(value, value - low, value + high, items)
-    ours = _resample_alone(metric, one, how)
-    theirs = _resample_alone(metric, other, replace(how, seed=how.seed + 1))
+    ours = resampled(metric, _rows(one, sorted(one)), how)
+    theirs = resampled(metric, _rows(other, sorted(other)), replace(how, seed=how.seed + 1))
     return _between(value, ours - theirs, items, how)
-
-
-def _resample_alone(metric: Metric, observed: Observed, how: Resampling) -> Floats:
-    rows, resampled = _rows(observed, sorted(observed)), metric.resampled or metric.statistic
-    return _resample(lambda drawn: resampled(rows[drawn]), len(rows), how)
 
 
 def growth(metric: Metric, one: Observed, other: Observed, how: Resampling) -> Estimate:
@@ -129,12 +119,11 @@ def _compare(
 ) -> Estimate:
     items = sorted(one.keys() & other.keys())
     first, second = _rows(one, items), _rows(other, items)
-    weighing, resampled = min(metric.weighing(first), metric.weighing(second)), metric.resampled or metric.statistic
     return _estimate(
-        lambda drawn: of(metric.statistic(first[drawn]), metric.statistic(second[drawn])),
-        lambda drawn: of(resampled(first[drawn]), resampled(second[drawn])),
+        lambda: of(metric.statistic(first), metric.statistic(second)),
+        lambda: of(resampled(metric, first, how), resampled(metric, second, how)),  # the same draws
         len(items),
-        weighing,
+        min(metric.weighing(first), metric.weighing(second)),
         how,
     )
 
@@ -143,20 +132,31 @@ def _rows(observed: Observed, items: list[str]) -> Rows:
     return np.array([observed[item] for item in items], dtype=np.float64).reshape(len(items), -1 if items else 0)
 
 
-def _estimate(statistic: OnItems, resampled_by: OnItems, items: int, weighing: int, how: Resampling) -> Estimate:
+def _estimate(
+    figure: Callable[[], Floats], resamples: Callable[[], Floats], items: int, weighing: int, how: Resampling
+) -> Estimate:
     if not items:
         return Estimate(None, None, None, 0)
-    value = float(statistic(np.arange(items)))
+    value = float(figure())
     if math.isnan(value):
         return Estimate(None, None, None, items)
-    return _between(value, _resample(resampled_by, items, how), weighing, how)
+    return _between(value, resamples(), weighing, how)
 
 
-def _resample(resampled_by: OnItems, items: int, how: Resampling) -> Floats:
-    """The figure of each resample [resamples]."""
-    draws, most = np.random.default_rng(how.seed), max(1, DRAWN_AT_ONCE // items)
-    batches = [min(most, how.resamples - start) for start in range(0, how.resamples, most)]
-    return np.concatenate([resampled_by(draws.integers(items, size=(batch, items))) for batch in batches])
+def resampled(metric: Metric, rows: Rows, how: Resampling) -> Floats:
+    """The figure of each resample [resamples] of the rows [items, values]: the same draws for any rows as many.
+
+    A gate holds one model against several others by several rules: what was computed last is kept.
+    """
+    return _resampled(metric.resampled or metric.statistic, rows.tobytes(), rows.shape, how.resamples, how.seed)
+
+
+@lru_cache(maxsize=32)
+def _resampled(statistic: Statistic, values: bytes, shape: tuple[int, ...], resamples: int, seed: int) -> Floats:
+    rows = np.frombuffer(values).reshape(shape)
+    draws, most = np.random.default_rng(seed), max(1, DRAWN_AT_ONCE // len(rows))
+    batches = [min(most, resamples - start) for start in range(0, resamples, most)]
+    return np.concatenate([statistic(rows[draws.integers(len(rows), size=(batch, len(rows)))]) for batch in batches])
 
 
 def _between(value: float, resampled: Floats, weighing: int, how: Resampling) -> Estimate:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -92,30 +94,10 @@ class Regression:
     def chosen_regularisation(self) -> float:
         """The C that predicts held-out rows best; the smallest of equals."""
         likelihoods = []  # [folds, grid]
-        for kept, held in self._folds():
+        for kept, held in _folds(len(self.features)):
             draws = np.random.RandomState(SEED)  # goes on from one C to the next, as in LogisticRegressionCV
             likelihoods.append([self.log_likelihood(self.fit(c, kept, draws), held) for c in GRID])
         return float(GRID[int(np.argmax(np.mean(likelihoods, axis=0)))])
-
-    def quickly_chosen_regularisation(self) -> float:
-        """The same C but for near ties, without liblinear: for resamples."""
-        folds = self._folds()
-        weights, won = (np.tile(one, (len(folds), 1)) for one in (self.weights, self.preferences))
-        for fold, (kept, held) in enumerate(folds):
-            weights[fold, held] = 0
-            won[fold] = 1 if one_sided(self.preferences[kept]) else won[fold]
-        path = fit_path(self.features, won, weights, GRID)
-        likelihoods = [
-            [self.log_likelihood(coefficients[fold], held) for coefficients in path]
-            for fold, (_, held) in enumerate(folds)
-        ]
-        return float(GRID[int(np.argmax(np.mean(likelihoods, axis=0)))])
-
-    def _folds(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """Rows to fit and rows to predict."""
-        from sklearn.model_selection import GroupKFold
-
-        return list(GroupKFold(FOLDS).split(self.features, groups=np.arange(len(self.features))))
 
     def predictions(self, coefficients: Array) -> Array:
         """Preferences [instructions] at equal length."""
@@ -138,14 +120,14 @@ def length_controlled_win_rate(
     Without a difficulty it is AlpacaEval's form length_controlled_minimal, with one length_controlled_noreg. With
     `gamed` too (df_gamed.csv: [rows, (preference, standardised length, difficulty)]) it is length_controlled_v1.
     """
-    regression = _regression(preferences, model_lengths, reference_lengths, difficulty, gamed)
-    if regression is None or regression.annotated < FOLDS:
+    rows = regression(preferences, model_lengths, reference_lengths, difficulty, gamed)
+    if rows is None or rows.annotated < FOLDS:
         return None
-    regularisation = regression.chosen_regularisation()
-    coefficients = regression.fit(regularisation)
-    predictions = regression.predictions(coefficients)
+    regularisation = rows.chosen_regularisation()
+    coefficients = rows.fit(regularisation)
+    predictions = rows.predictions(coefficients)
     error = None if difficulty is None else float(predictions.std(ddof=1)) / math.sqrt(len(predictions))
-    named = dict(zip(regression.terms, coefficients.tolist(), strict=True))
+    named = dict(zip(rows.terms, coefficients.tolist(), strict=True))
     return Fitted(float(predictions.mean()), error, regularisation, named)
 
 
@@ -157,12 +139,61 @@ def refit_win_rate(
     regularisation: float | None,
     gamed: ArrayLike | None = None,
 ) -> float:
-    """The same figure for resamples, with the C of an earlier fit or, at None, chosen anew; nan if undefined."""
-    regression = _regression(preferences, model_lengths, reference_lengths, difficulty, gamed)
-    if regression is None or (regularisation is None and regression.annotated < FOLDS):
-        return math.nan
-    regularisation = regression.quickly_chosen_regularisation() if regularisation is None else regularisation
-    return float(regression.predictions(regression.fit(regularisation)).mean())
+    """The same figure of a resample, with the C of an earlier fit or, at None, chosen anew; nan if undefined."""
+    fitted = regression(preferences, model_lengths, reference_lengths, difficulty, gamed)
+    return refit_win_rates([fitted], [regularisation])[0]
+
+
+def refit_win_rates(regressions: Sequence[Regression | None], chosen: Sequence[float | None]) -> list[float]:
+    """One figure a resample, as refit_win_rate's; `chosen` are their C, all of those that are None chosen at once."""
+    from sklearn import config_context
+
+    defined = {
+        number: one
+        for number, (one, c) in enumerate(zip(regressions, chosen, strict=True))
+        if one and (c is not None or one.annotated >= FOLDS)
+    }
+    anew = [number for number in defined if chosen[number] is None]
+    strengths = {number: c for number, c in enumerate(chosen) if c is not None}
+    strengths |= dict(zip(anew, quickly_chosen([defined[number] for number in anew]), strict=True))
+    figures = [math.nan] * len(regressions)
+    with config_context(assume_finite=True, skip_parameter_validation=True):  # a quarter of the time of a small fit
+        for number, one in defined.items():
+            figures[number] = float(one.predictions(one.fit(strengths[number])).mean())
+    return figures
+
+
+def quickly_chosen(regressions: Sequence[Regression]) -> list[float]:
+    """The C that `chosen_regularisation` would choose for each but for near ties, without liblinear: for resamples."""
+    chosen = np.zeros(len(regressions))
+    sizes = np.array([len(one.features) for one in regressions])
+    for size in np.unique(sizes):
+        alike, folds = np.flatnonzero(sizes == size).tolist(), _folds(int(size))
+        features, won, weights = (
+            np.stack([getattr(regressions[number], name) for number in alike])
+            for name in ("features", "preferences", "weights")
+        )
+        won_by_fold, weights_by_fold = (np.repeat(one[:, None], FOLDS, axis=1) for one in (won, weights))
+        for fold, (kept, held) in enumerate(folds):
+            weights_by_fold[:, fold, held] = 0
+            sided = ~(won[:, kept] > 0).any(axis=1) | ~(won[:, kept] < 1).any(axis=1)
+            won_by_fold[sided, fold] = 1
+        path = fit_path(features, won_by_fold, weights_by_fold, GRID)
+        likelihoods = []  # [folds, grid, resamples], as `log_likelihood`
+        for fold, (_, held) in enumerate(folds):
+            logits = (features[:, held] @ path[:, :, fold, :, None])[..., 0]
+            each = won[:, held] * logits - np.logaddexp(0, logits)
+            likelihoods.append((weights[:, held] * each).mean(axis=-1))
+        chosen[alike] = GRID[np.argmax(np.mean(likelihoods, axis=0), axis=0)]
+    return [float(one) for one in chosen]
+
+
+@lru_cache
+def _folds(rows: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Rows to fit and rows to predict."""
+    from sklearn.model_selection import GroupKFold
+
+    return list(GroupKFold(FOLDS).split(np.zeros((rows, 1)), groups=np.arange(rows)))
 
 
 def are_hard(preferences: ArrayLike) -> bool:
@@ -176,7 +207,7 @@ def one_sided(preferences: Array) -> bool:
     return not (preferences > 0).any() or not (preferences < 1).any()
 
 
-def _regression(
+def regression(
     preferences: ArrayLike,
     model_lengths: ArrayLike,
     reference_lengths: ArrayLike,

@@ -1,7 +1,7 @@
 """Logistic regressions of few terms with an L1 penalty, many at once: what a bootstrap of the penalty's strength needs.
 
-liblinear, whose figure AlpacaEval publishes, takes half a second for the cross-validation of one resample; this takes a
-hundredth, and chooses the same strength but for near ties.
+liblinear, whose figure AlpacaEval publishes, takes half a second for the cross-validation of one resample; this takes
+less than a thousandth where there are a thousand, and chooses the same strength but for near ties.
 """
 
 from __future__ import annotations
@@ -15,38 +15,48 @@ SWEEPS = 30
 
 
 def fit_path(features: Array, won: Array, weights: Array, strengths: Array) -> Array:
-    """Coefficients [strengths, fits, terms] of the rows [rows, terms], weighted by `weights` [fits, rows].
+    """Coefficients [strengths, samples, fits, terms] of the rows [samples, rows, terms], weighted by `weights`.
 
-    `won` [fits, rows] from 0 to 1. Each fit minimises the sum of the absolute coefficients and strength x its negative
-    log likelihood, from the coefficients of the strength before (proximal Newton steps).
+    `weights` and `won`, from 0 to 1, are [samples, fits, rows]. Each fit minimises the sum of the absolute coefficients
+    and strength x its negative log likelihood, from the coefficients of the strength before (proximal Newton steps,
+    until no fit of the sample moves).
     """
-    terms = features.shape[1]
-    products = (features[:, :, None] * features[:, None, :]).reshape(len(features), terms * terms)
-    coefficients, path = np.zeros((len(weights), terms)), []
+    samples, rows, terms = features.shape
+    products = (features[..., :, None] * features[..., None, :]).reshape(samples, rows, terms * terms)
+    coefficients, path = np.zeros((*won.shape[:2], terms)), []
     for strength in strengths:
+        moving = np.arange(samples)
         for _ in range(MOST_STEPS):
-            chances = 1 / (1 + np.exp(-np.clip(coefficients @ features.T, -500, 500)))
-            gradient = strength * ((weights * (chances - won)) @ features)
-            curvature = strength * ((weights * chances * (1 - chances)) @ products).reshape(-1, terms, terms)
-            step = np.array([_step(*one) for one in zip(coefficients, gradient, curvature, strict=True)])
-            coefficients = coefficients + np.clip(step, -1, 1)  # a long step leaves where the quadratic form holds
-            if np.abs(step).max() < TOLERANCE:
+            known, weight, now = features[moving], weights[moving], coefficients[moving]
+            chances = 1 / (1 + np.exp(-np.clip(now @ known.transpose(0, 2, 1), -500, 500)))
+            gradient = strength * ((weight * (chances - won[moving])) @ known)
+            curvature = strength * ((weight * chances * (1 - chances)) @ products[moving])
+            step = _steps(now.reshape(-1, terms), gradient.reshape(-1, terms), curvature.reshape(-1, terms, terms))
+            step = step.reshape(now.shape)
+            coefficients[moving] = now + np.clip(step, -1, 1)  # a long step leaves where the quadratic form holds
+            moving = moving[np.abs(step).max(axis=(1, 2)) >= TOLERANCE]
+            if not len(moving):
                 break
-        path.append(coefficients)
+        path.append(coefficients.copy())
     return np.array(path)
 
 
-def _step(coefficients: Array, gradient: Array, curvature: Array) -> list[float]:
-    """The step to the minimum of the quadratic form and the penalty, by coordinate descent (few terms: in Python)."""
-    now, slope, bent = coefficients.tolist(), gradient.tolist(), curvature.tolist()
-    step = [0.0] * len(now)
+def _steps(coefficients: Array, gradient: Array, curvature: Array) -> Array:
+    """The step of each fit [fits, terms] to the minimum of its quadratic form and the penalty, by coordinate descent.
+
+    A fit that no longer moves is left alone, so that its step is the same whatever the others are.
+    """
+    steps, going = np.zeros_like(coefficients), np.arange(len(coefficients))
     for _ in range(SWEEPS):
-        moved = 0.0
-        for j, row in enumerate(bent):
-            curve = max(row[j], 1e-9)
-            aim = now[j] + step[j] - (slope[j] + sum(map(float.__mul__, row, step))) / curve
-            new = max(abs(aim) - 1 / curve, 0.0) * (1 if aim > 0 else -1) - now[j]
-            moved, step[j] = max(moved, abs(new - step[j])), new
-        if moved < TOLERANCE / 10:
+        step, moved = steps[going], np.zeros(len(going))
+        for term in range(steps.shape[1]):
+            row, start = curvature[going, term], coefficients[going, term]
+            curve = np.maximum(row[:, term], 1e-9)
+            aim = start + step[:, term] - (gradient[going, term] + (row * step).sum(axis=1)) / curve
+            new = np.maximum(np.abs(aim) - 1 / curve, 0) * np.where(aim > 0, 1, -1) - start
+            moved, step[:, term] = np.maximum(moved, np.abs(new - step[:, term])), new
+        steps[going] = step
+        going = going[moved >= TOLERANCE / 10]
+        if not len(going):
             break
-    return step
+    return steps

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,42 +36,37 @@ def divided(one: Any, other: Any) -> NDArray[np.float64]:
     return np.divide(ones, others, out=np.full(ones.shape, np.nan), where=others != 0)
 
 
-def each(statistic: Callable[[Rows], float]) -> Statistic:
-    """A statistic of [items, values] on each resample by itself."""
-
-    def on_all(rows: Rows) -> NDArray[np.float64]:
-        figures = [statistic(resample) for resample in rows.reshape(-1, *rows.shape[-2:])]
-        return np.reshape(figures, rows.shape[:-2]).astype(np.float64)
-
-    return on_all
-
-
-def length_controlled(rows: Rows) -> float:
+def length_controlled(rows: Rows) -> NDArray[np.float64]:
     """AlpacaEval's length-controlled win rate, fitted anew.
 
     An item's values: its preference (nan without a valid annotation), the lengths of the model's and the reference's
     output in characters, the regularisation that cross-validation chose, then, where known, the instruction's
     difficulty, and preference and standardised length of each gamed baseline.
     """
-    return _length_controlled(rows, float(rows[0, 3])) if len(rows) else math.nan
+    return _length_controlled(rows, chosen_before=lambda preferences: True)
 
 
-def length_controlled_resample(rows: Rows) -> float:
-    """The same of a resample. Of hard preferences its penalty is chosen anew, as on other instructions it would be."""
+def length_controlled_resample(rows: Rows) -> NDArray[np.float64]:
+    """The same of resamples. Of hard preferences the penalty is chosen anew, as on other instructions it would be."""
     from components.metrics.length_control import are_hard
 
-    chosen_before = len(rows) and not are_hard(rows[:, 0])
-    return _length_controlled(rows, float(rows[0, 3]) if chosen_before else None) if len(rows) else math.nan
+    return _length_controlled(rows, chosen_before=lambda preferences: not are_hard(preferences))
 
 
-def _length_controlled(rows: Rows, regularisation: float | None) -> float:
-    from components.metrics.length_control import gamed_rows, refit_win_rate
+def _length_controlled(rows: Rows, chosen_before: Callable[[Rows], bool]) -> NDArray[np.float64]:
+    from components.metrics.length_control import gamed_rows, refit_win_rates, regression
 
-    measured = rows[:, 0], rows[:, 1], rows[:, 2]
-    if rows.shape[1] == 4:
-        return refit_win_rate(*measured, None, regularisation)
-    gamed = gamed_rows(rows[:, 4], rows[:, 5:].reshape(len(rows), -1 if rows.shape[1] > 5 else 0, 2))
-    return refit_win_rate(*measured, rows[:, 4], regularisation, gamed)
+    if not rows.shape[-2]:
+        return np.full(rows.shape[:-2], np.nan)
+    fitted, chosen = [], []
+    for sample in rows.reshape(-1, *rows.shape[-2:]):
+        difficulty = gamed = None
+        if sample.shape[1] > 4:
+            difficulty, others = sample[:, 4], sample[:, 5:]
+            gamed = gamed_rows(difficulty, others.reshape(len(sample), others.shape[1] // 2, 2))
+        fitted.append(regression(sample[:, 0], sample[:, 1], sample[:, 2], difficulty, gamed))
+        chosen.append(float(sample[0, 3]) if chosen_before(sample[:, 0]) else None)
+    return np.reshape(refit_win_rates(fitted, chosen), rows.shape[:-2])
 
 
 @dataclass(frozen=True)
@@ -119,9 +113,9 @@ _ALL = (
     Metric("win_rate", mean, "answers preferred to the reference (AlpacaEval)"),
     Metric(
         "lc_win_rate",
-        each(length_controlled),
+        length_controlled,
         "the same at equal length (AlpacaEval 2)",
-        resampled=each(length_controlled_resample),
+        resampled=length_controlled_resample,
     ),
     Metric("mt_bench", ratio, "rating of an answer to MT-Bench, 1 to 10"),
     Metric("net_win", mean, "prompts won less prompts lost against the model before, both orders"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -162,3 +163,21 @@ def test_entropy_is_resampled_by_prompt() -> None:
     assert found.value == 1.0 and high == 1.0
     share = 0.5 - 2.24 * math.sqrt(0.25 / 40)  # |k / 40 - 0.5| is beyond 2.24 standard errors in 2.5 % of the draws
     assert low == pytest.approx(-share * math.log2(share) - (1 - share) * math.log2(1 - share), abs=0.03)
+
+
+def test_the_same_resamples_are_not_measured_twice() -> None:
+    """A gate asks for one difference by two rules, and for the candidate's own interval: two models, two measurements
+    of 1,000 resamples."""
+    measured: list[tuple[int, ...]] = []
+
+    def statistic(rows: np.ndarray) -> np.ndarray:
+        measured.append(rows.shape)
+        return np.asarray(rows[..., 0].mean(-1))
+
+    metric, how = replace(MEAN, statistic=statistic), Resampling()
+    rng = np.random.default_rng(17)
+    one, other = (observed(rng.normal(size=(25, 1))) for _ in range(2))
+    first = difference(metric, one, other, how)
+    assert difference(metric, one, other, how) == first
+    assert interval(metric, one, how) == interval(MEAN, one, how)
+    assert measured.count((1000, 25, 1)) == 2

@@ -345,6 +345,25 @@ def test_the_quick_choice_of_the_penalty_is_as_good_as_liblinears(form: str, nam
     assert refit_win_rate(*data.measured, difficulty, None, others) == pytest.approx(slow.win_rate, abs=0.1 * POINT)
 
 
+@pytest.mark.parametrize("form", ["minimal", "noreg", "v1"])
+def test_resamples_that_are_fitted_at_once_have_the_figures_of_each_alone(form: str) -> None:
+    """To the last bit: [2, 6, items, values] in one call against twelve calls, some without an annotation or a win."""
+    data = draw(31, items=14, hard=True)
+    data.preferences[[2, 9]] = math.nan
+    others = np.random.default_rng(7).normal(size=(14, 2))
+    columns = [*data.measured, np.full(14, 0.3)]
+    columns += [] if form == "minimal" else [data.difficulty]
+    columns += [abs(others[:, 0]) % 1, others[:, 1]] if form == "v1" else []
+    stacked = np.stack(columns, axis=1)[np.random.default_rng(8).integers(14, size=(2, 6, 14))]
+    stacked[1, 5, :, 0] = 0.0
+    resampled = METRICS["lc_win_rate"].resampled
+    assert resampled
+    together, alone = resampled(stacked), [[float(resampled(one)) for one in row] for row in stacked]
+    assert together.tolist()[0] == alone[0]
+    assert together.tolist()[1][:-1] == alone[1][:-1]
+    assert np.isnan(together).sum() == int(form != "v1") and not np.isnan(together[0]).any()
+
+
 def test_preferences_are_hard_where_none_lies_between() -> None:
     assert are_hard([0, 1, 0.5, math.nan])
     assert not are_hard([0, 1, 0.9])
