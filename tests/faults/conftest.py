@@ -38,6 +38,12 @@ class Fault:
     lost: int = 0
     silence: float | None = None
 
+    def and_also(self, other: Fault) -> Fault:
+        """The same done again: counts add up, the longer silence counts."""
+        silences = [one for one in (self.silence, other.silence) if one is not None]
+        counts = (self.survived + other.survived, self.refused + other.refused, self.lost + other.lost)
+        return Fault(self.what, *counts, max(silences, default=None))
+
     def cells(self) -> tuple[str, ...]:
         numbers = (self.survived + self.refused + self.lost, self.survived, self.refused, self.lost)
         return (self.what, *(f"{one:,}" for one in numbers), "-" if self.silence is None else f"{self.silence:.1f} s")
@@ -58,11 +64,14 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was done in several tests is one row."""
     if not _FAULTS:
         return
-    rows = [Fault(**fault).cells() for fault in _FAULTS]
+    rows: dict[str, Fault] = {}
+    for fault in sorted((Fault(**one) for one in _FAULTS), key=lambda one: one.what):
+        rows[fault.what] = rows.get(fault.what, Fault(fault.what)).and_also(fault)
     terminalreporter.write_line("")
-    for cells in (COLUMNS, ("---", *["---:"] * (len(COLUMNS) - 1)), *rows):
+    for cells in (COLUMNS, ("---", *["---:"] * (len(COLUMNS) - 1)), *(row.cells() for row in rows.values())):
         terminalreporter.write_line(f"| {' | '.join(cells)} |")
 
 

@@ -71,7 +71,13 @@ def test_a_server_that_is_bad_for_a_while_costs_nothing(
     assert refused == (name in NEVER)
     texts = [(one.id, one.text, one.finish_reason) for one in made]
     lost = sum(text != (f"p{n}", f"p{n}", "stop") for n, text in enumerate(texts))
-    note(f"engine, 3 times: {name}", survived=1 - refused, refused=refused, lost=lost, silence=time.monotonic() - start)
+    note(
+        f"an engine that is bad in one of {len(BAD)} ways for three answers",
+        survived=1 - refused,
+        refused=refused,
+        lost=lost,
+        silence=time.monotonic() - start,
+    )
     assert not lost and len(texts) == REQUESTS
     assert peak() - before < MEMORY
 
@@ -84,6 +90,6 @@ def test_one_that_stays_bad_is_given_up_in_time(
     with bad_engine(BAD[name], times=float("inf")) as url, pytest.raises(UserError) as told:
         ask(url)
     seconds = time.monotonic() - start
-    note(f"engine, always: {name}", refused=1, silence=seconds)
+    note(f"an engine that stays bad in one of {len(BAD)} ways", refused=1, silence=seconds)
     assert seconds < DEADLINE_S
     assert url.removeprefix("http://") in str(told.value) and told.value.remedy

@@ -56,7 +56,7 @@ def test_a_run_that_is_killed_again_and_again(
         kills = killed_until_done(where, random.Random(seed))
         lost = result(where) != undisturbed or bool(leftovers(where))
         note(
-            f"SIGKILL of the step at a random moment of a run (seed {seed})",
+            "SIGKILL of the step at a random moment of a run, again and again until it ended",
             survived=kills * (not lost),
             lost=kills * lost,
             silence=longest_silence(where),
