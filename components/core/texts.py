@@ -8,13 +8,17 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from rapidfuzz.distance import LCSseq
+from rapidfuzz import process
+from rapidfuzz.distance import Indel, LCSseq
 
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 _THOUGHT = re.compile(r"</?(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
 _SURROGATES, _CODE_POINTS = range(0xD800, 0xE000), 0x10FFFF
+_RARE_SHARED = 2  # rare tokens that two close texts share: with one there are twenty times as many to compare
+_ROUNDING = 1e-9  # far below the distance of two different F1 of texts that a model reads
 # Scripts that are written without spaces between words: first and last code point, characters to a word. What a word is
 # there is a matter of segmentation; these are the usual means of it.
 _UNSPACED = (
@@ -114,48 +118,74 @@ def rouge_l(first: Sequence[str], second: Sequence[str]) -> float:
 
 
 class TextPool:
-    """Texts that others are compared with by ROUGE-L."""
+    """Texts that others are compared with by ROUGE-L, of which those count whose F1 is above `above`.
 
-    def __init__(self, texts: Iterable[str] = ()) -> None:
+    Compared are candidates only, found by the tokens that few texts hold (the prefix filter of Chaudhuri et al. 2006,
+    for two tokens as Wang et al. 2012 have it): 2 LCS / (n + m) > t needs s > n t / (2 - t) of either text's n tokens
+    to be shared. So the rarest n - s + 2 of both, in one order of all tokens, have two in common, or all s.
+    """
+
+    def __init__(self, texts: Iterable[str] = (), above: float = 0.0) -> None:
+        self.above = above
         self.texts: list[str] = []
         self._encoded: list[str] = []
-        self._characters: dict[str, str] = {}  # a token as one character: compiled code compares strings fastest
-        self._with: dict[str, list[int]] = {}  # places of the texts that hold a token
-        for text in texts:
+        # A token as one character, for compiled code compares strings fastest: the rarer, the higher. Of the first ones
+        # texts are counted; one that is met later is rarer than all before it, for the order must not change.
+        self._characters: dict[str, str] = {}
+        self._with: dict[str, dict[int, list[int]]] = {}  # places of texts by one of their rarest tokens and by length
+        first = list(texts)
+        held = Counter(token for text in first for token in set(tokens(text)))
+        for token, _ in held.most_common():
+            self._character(token)
+        for text in first:
             self.add(text)
 
     def add(self, text: str) -> None:
         encoded = self._encode(text)
-        for character in set(encoded):
-            self._with.setdefault(character, []).append(len(self.texts))
+        for token in self._rarest(encoded):
+            self._with.setdefault(token, {}).setdefault(len(encoded), []).append(len(self.texts))
         self.texts.append(text)
         self._encoded.append(encoded)
 
-    def closest(self, text: str, above: float) -> tuple[str, float] | None:
+    def closest(self, text: str) -> tuple[str, float] | None:
         """The text with the highest ROUGE-L F1 above `above`, the first of equals, and that number; None without."""
         encoded = self._encode(text)
-        scores = {place: rouge_l(encoded, self._encoded[place]) for place in self._candidates(encoded, above)}
-        best = max(scores, key=lambda place: (scores[place], -place), default=None)
-        return None if best is None or scores[best] <= above else (self.texts[best], scores[best])
+        places = self._candidates(encoded)
+        # similarity by insertions and deletions alone, over both lengths, is ROUGE-L's F1
+        found = process.extractOne(
+            encoded,
+            [self._encoded[place] for place in places],
+            scorer=Indel.normalized_similarity,
+            score_cutoff=max(self.above - _ROUNDING, 0.0),
+        )
+        score = rouge_l(encoded, found[0]) if found else 0.0
+        return (self.texts[places[found[2]]], score) if found and score > self.above else None
 
-    def _candidates(self, encoded: str, above: float) -> set[int]:
-        """Places of all texts that can come above.
+    def _candidates(self, encoded: str) -> list[int]:
+        """Places of all texts that can come above: rare tokens are shared, and the shorter one is long enough."""
+        own, above = len(encoded), self.above
+        held: dict[int, list[int]] = {}  # places by length, one as often as it shares a token
+        for token in self._rarest(encoded):
+            for other, places in self._with.get(token, {}).items():
+                if 2 * min(own, other) > above * (own + other):
+                    held.setdefault(other, []).extend(places)
+        found: list[int] = []
+        for other, places in held.items():
+            few = above * (own + other) < 2 * _RARE_SHARED  # tokens make such short texts close
+            found += set(places) if few else [place for place, n in Counter(places).items() if n >= _RARE_SHARED]
+        return sorted(found)
 
-        2 LCS / (n + m) > t needs m > n t / (2 - t), so that more than n t / (2 - t) of the n tokens are shared, and at
-        least one of any n - that. Those that the fewest texts hold leave the fewest to compare. Nor does a text come
-        above where sharing all of the shorter one is too little.
-        """
-        shared = int(len(encoded) * above / (2 - above) - 1e-9) + 1
-        rarest = sorted(encoded, key=lambda character: len(self._with.get(character, ())))[: len(encoded) - shared + 1]
-        places = {place for character in rarest for place in self._with.get(character, ())}
-        own, lengths = len(encoded), {place: len(self._encoded[place]) for place in places}
-        return {place for place, other in lengths.items() if 2 * min(own, other) > above * (own + other)}
+    def _rarest(self, encoded: str) -> list[str]:
+        """The rarest tokens of a text, of which some are shared with each that is close enough; twice "a" is a, aa."""
+        shared = int(len(encoded) * self.above / (2 - self.above) - _ROUNDING) + 1
+        ordered = sorted(encoded, reverse=True)[: len(encoded) - shared + _RARE_SHARED]
+        return [token * (place - ordered.index(token) + 1) for place, token in enumerate(ordered)]
 
     def _encode(self, text: str) -> str:
+        return "".join(map(self._character, tokens(text)))
+
+    def _character(self, token: str) -> str:
         """One character a token; beyond a million different tokens two may share one."""
-        characters = []
-        for token in tokens(text):
-            point = len(self._characters) % (_CODE_POINTS - len(_SURROGATES))
-            new = chr(point if point < _SURROGATES.start else point + len(_SURROGATES))
-            characters.append(self._characters.setdefault(token, new))
-        return "".join(characters)
+        point = len(self._characters) % (_CODE_POINTS - len(_SURROGATES))
+        new = chr(point if point < _SURROGATES.start else point + len(_SURROGATES))
+        return self._characters.setdefault(token, new)

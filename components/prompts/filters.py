@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 
 from components.core.texts import TextPool, rouge_l, tokens, word_count
@@ -70,10 +70,6 @@ def mean_novelty(texts: Sequence[str], others: Sequence[str]) -> float | None:
 class NoveltyPool(TextPool):
     """The prompts that a new one is compared with."""
 
-    def __init__(self, texts: Iterable[str], threshold: float) -> None:
-        super().__init__(texts)
-        self.threshold = threshold
-
     def is_novel(self, text: str) -> bool:
         """Whether no text of the pool is closer than the threshold."""
-        return self.closest(text, self.threshold) is None
+        return self.closest(text) is None

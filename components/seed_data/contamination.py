@@ -23,7 +23,7 @@ class EvaluationTexts:
     """
 
     def __init__(self, novelty: float = 1.0) -> None:
-        self._novelty, self._pool = novelty, TextPool()
+        self._pool = TextPool(above=novelty)
         self._sets: dict[str, str] = {}  # the set of each text, by its normalised form
 
     def add(self, name: str, text: str) -> None:
@@ -40,7 +40,7 @@ class EvaluationTexts:
     def _too_close(self, text: str) -> str | None:
         if found := self._sets.get(normalised(text)):
             return found
-        closest = self._pool.closest(text, self._novelty)
+        closest = self._pool.closest(text)
         return self._sets[normalised(closest[0])] if closest else None
 
 

@@ -66,17 +66,17 @@ def test_words_are_estimated_where_no_spaces_divide_them(text: str, words: int) 
 def test_the_closest_text_is_found_as_by_comparing_all(above: float) -> None:
     """With words that return often, and letters of other scripts."""
     texts = corpus(120, WORDS + FOREIGN)
-    pool = TextPool(texts[:60])
+    pool = TextPool(texts[:60], above)
     for text in texts:
         scores = [rouge_l(tokens(text), tokens(other)) for other in texts[:60]]
         best = max(scores)
         expected = (texts[scores.index(best)], best) if best > above else None
-        assert pool.closest(text, above) == expected
+        assert pool.closest(text) == expected
 
 
 @given(st.lists(st.text("ab 水", max_size=8), max_size=6), st.text("ab 水", max_size=8), st.floats(0, 1))
 def test_no_text_above_the_bound_is_overlooked(texts: list[str], text: str, above: float) -> None:
     best = max((rouge_l(tokens(text), tokens(other)) for other in texts), default=0.0)
-    found = TextPool(texts).closest(text, above)
+    found = TextPool(texts, above).closest(text)
     assert (found is not None) == (best > above)
     assert found is None or found[1] == best
