@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,8 @@ from components.registry.lineage import Ancestor, lineage
 from components.registry.metric_names import flat
 from components.registry.references import resolve, resolve_registered
 from pipelines.cli.options import print_json, talk
-from pipelines.local.beforehand import check_model, require_registered
-from pipelines.local.run import RunOptions, servers
+from pipelines.local.beforehand import check_model, has_registry, require_registered
+from pipelines.local.run import RunOptions, looked_up, servers
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,9 +36,12 @@ Rows = list[tuple[str, ...]]
 
 def show_models(options: RunOptions, name: str, console: Console, as_json: bool = False) -> None:
     """A table for one registered model or each of them; one row a version, the newest last."""
-    if name:
-        require_registered(name, options)
-    with _tracking(options, talk(as_json)) as tracking_uri, registry(tracking_uri) as client:
+    if as_json and not (name or options.tracking_uri or has_registry()):
+        print_json({"models": []})
+        return
+    require_registered(name, options)
+    tracking_uri = looked_up(options).tracking_uri
+    with registry(tracking_uri) as client:
         models = _models(client, name)
         if not models and not (as_json and not name):
             named = f" named {name}" if name else ""
@@ -55,7 +57,7 @@ def show_models(options: RunOptions, name: str, console: Console, as_json: bool 
 def promote_model(options: RunOptions, reference: str, console: Console, as_json: bool = False) -> None:
     """Make a version champion by hand."""
     check_model(reference, options)
-    with servers(options, talk(as_json)) as addresses:
+    with servers(looked_up(options), talk(as_json)) as addresses:
         model = resolve_registered(addresses["tracking_uri"], reference)
         with registry(addresses["tracking_uri"]) as client:
             before = promote(client, model)
@@ -80,7 +82,7 @@ def _person() -> str:
 def roll_back_champion(options: RunOptions, name: str, console: Console, as_json: bool = False) -> None:
     """Champion and previous change places."""
     require_registered(name, options)
-    with servers(options, talk(as_json)) as addresses, registry(addresses["tracking_uri"]) as client:
+    with servers(looked_up(options), talk(as_json)) as addresses, registry(addresses["tracking_uri"]) as client:
         now, before = roll_back(client, name)
     if as_json:
         print_json({"name": name, "champion": now.version, "rolled_back": before.version})
@@ -91,7 +93,7 @@ def roll_back_champion(options: RunOptions, name: str, console: Console, as_json
 def show_lineage(options: RunOptions, reference: str, console: Console, as_json: bool = False) -> None:
     """The model's history as a tree, one line a stage: role, stage, digest, URI, and what was kept of its records."""
     check_model(reference, options)
-    with servers(options, talk(as_json)) as addresses:
+    with servers(looked_up(options), talk(as_json)) as addresses:
         model = resolve(addresses["tracking_uri"], reference)
         ancestors = lineage(model.stage, model.digest)
     if as_json:
@@ -127,16 +129,6 @@ def _line(ancestor: Ancestor) -> str:
 
 def _print(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _tracking(options: RunOptions, console: Console) -> Iterator[str]:
-    """The registry's URI; the local servers run where none is given."""
-    if options.tracking_uri:
-        yield options.tracking_uri
-        return
-    with servers(options, console) as addresses:
-        yield addresses["tracking_uri"]
 
 
 def _models(client: MlflowClient, name: str) -> list[RegisteredModel]:

@@ -42,11 +42,11 @@ def export(
     from components.core.model_files import model_folder
     from components.registry.references import resolve
     from pipelines.local.beforehand import check_model
-    from pipelines.local.run import RunOptions, servers
+    from pipelines.local.run import RunOptions, looked_up, servers
 
     options = RunOptions(store, tracking_uri)
     check_model(model, options)
-    with servers(options, console) as addresses:
+    with servers(looked_up(options), console) as addresses:
         files = model_folder(resolve(addresses["tracking_uri"], model).stage)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as draft:
@@ -71,14 +71,14 @@ def chat(
     from components.registry.references import resolve
     from components.serving.engines.processes import EmbeddedEngine
     from pipelines.local.beforehand import check_model, check_overrides
-    from pipelines.local.run import RunOptions, new_run, servers
+    from pipelines.local.run import RunOptions, looked_up, new_run, servers
     from pipelines.recipe import recipe_of
 
     os.environ["SRLM_OWNER_PID"] = str(os.getpid())  # the server ends when this process does, however
     options = RunOptions(store, tracking_uri)
     check_model(model, options)
     check_overrides(overrides)
-    with servers(options, console) as addresses:
+    with servers(looked_up(options), console) as addresses:
         named = resolve(addresses["tracking_uri"], model)
         settings = recipe_of(addresses["store"], named, recipe, overrides)
         run, engine = new_run("chat"), EmbeddedEngine()

@@ -53,24 +53,30 @@ def check_overrides(overrides: Sequence[str]) -> None:
 
 
 def require_registered(name: str, options: RunOptions) -> None:
-    """Raises UserError where this machine's registry, if that is the one to ask, has no model of that name.
+    """Raises UserError where this machine's registry, if that is the one to ask, has no model of that name, or ""
+    where it has none at all.
 
-    It is a file, which is read without its server; what cannot be read there is for the server to say.
+    It is a file, which is read without its server; what cannot be read there is for MLflow to say.
     """
-    file = Path(registry_file().removeprefix(REGISTRY))
     if options.tracking_uri:
         return
-    if not file.exists():
+    if not has_registry():
         raise UserError("the registry of this machine holds no models yet", "srlm run makes some.")
+    file = Path(registry_file().removeprefix(REGISTRY))
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as registry:
             names = [row[0] for row in registry.execute("SELECT name FROM registered_models")]
     except sqlite3.Error:
         return
-    if name not in names:
+    if name and name not in names:
         close = difflib.get_close_matches(name, names, 1)
         meant = f" (did you mean {close[0]}?)" if close else ""
         raise UserError(f"the registry of this machine holds no models named {name}{meant}", SOME)
+
+
+def has_registry() -> bool:
+    """Whether a run, or somebody else, has begun this machine's registry: MLflow's client would begin it now."""
+    return Path(registry_file().removeprefix(REGISTRY)).exists()
 
 
 def require_run(name: str) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from components.core.processes import end
 from components.core.progress import RUN_EVENTS, EventFile
 from components.core.store import home, join, open_store
 from pipelines.local.beforehand import check_places
-from pipelines.local.services import BUCKET, registry_file, services
+from pipelines.local.services import BUCKET, registry_file, registry_here, services
 from pipelines.local.terminal import show_summary
 from pipelines.recipe import Recipe, require_local_files
 from pipelines.runs import check_run_name
@@ -136,7 +136,8 @@ def servers(
     Without the `registry` no MLflow server is started for it: its URI is that of its file. The environment of this
     process and its children gets the local store's keys.
     """
-    if options.store and (options.tracking_uri or not registry):
+    registry = registry and not options.tracking_uri
+    if options.store and not registry:
         yield {"store": options.store, "tracking_uri": options.tracking_uri or registry_file()}
         return
     starting = starting or f"local store (SeaweedFS){' and model registry (MLflow)' * registry}"
@@ -145,6 +146,11 @@ def servers(
         os.environ.update({} if options.store else local.environment())
         tracking_uri = options.tracking_uri or (local.tracking_uri if registry else registry_file())
         yield {"store": options.store or f"s3://{BUCKET}/artifacts", "tracking_uri": tracking_uri}
+
+
+def looked_up(options: RunOptions) -> RunOptions:
+    """The same with the registry named, for who reads or changes a few entries of it: for that no server is started."""
+    return replace(options, tracking_uri=options.tracking_uri or registry_here())
 
 
 def execute(compiled: Path, parameters: dict[str, str], console: Console, debug: bool) -> None:

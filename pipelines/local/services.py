@@ -118,6 +118,13 @@ def store_runs() -> bool:
         return state.running(registry=False)
 
 
+def registry_here() -> str:
+    """Where this machine's registry answers soonest: its server, where that runs, else its file, which MLflow's client
+    reads itself; that takes a second and a half more, and a start of the server many."""
+    with _state() as state:
+        return state.tracking_uri if state.running() else registry_file()
+
+
 def stop_services(force: bool = False) -> bool:
     """Stop the servers; False when none ran. Raises UserError where somebody uses them, unless `force` says so."""
     with _state() as state:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from components.core.store import home
 from components.gate.register import apply_verdict
-from pipelines.cli import main
+from pipelines.cli import main, registry
 from tests.helpers.paths import ROOT
 from tests.helpers.registered_models import gated, model_file, trained
 
@@ -42,7 +42,7 @@ def srlm(
     def run(*arguments: str, server: str = tracking_uri, width: int = 110) -> Ended:
         place = ["--tracking-uri", server] + ([] if arguments[0] == "models" else ["--store", str(tmp_path)])
         monkeypatch.setattr(sys, "argv", ["srlm", *arguments, *place])
-        monkeypatch.setattr(main, "console", Console(width=width))
+        monkeypatch.setattr(registry, "console", Console(width=width))
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main.main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -115,3 +116,11 @@ def test_a_store_that_runs_is_asked(home: Path, monkeypatch: pytest.MonkeyPatch)
     (home / "store").mkdir()
     monkeypatch.setattr(beforehand, "store_runs", lambda: True)
     beforehand.require_run("gone")
+
+
+def test_a_machine_without_a_registry_is_not_given_one_by_who_looks(home: Path) -> None:
+    (home / "mlflow.db").unlink()
+    told = CliRunner().invoke(app, ["models"])
+    assert isinstance(told.exception, UserError) and "holds no models yet" in str(told.exception)
+    assert json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout) == {"models": []}
+    assert not (home / "mlflow.db").exists()
