@@ -29,8 +29,14 @@ def measure_model(name: str, before: dict[str, Any], model: str, opponent: str) 
     with open_step(state.run, f"measure {name.upper()}") as context:
         inputs, served = state.data, ServedModel(context, name, model)
         asked = ask(context, name, served, inputs)
-        served.stop()  # the annotator may need what it holds
-        read = annotate(context, name, asked, inputs, opponent)
+        annotator = ServedModel(context, f"{name}-annotator", inputs.annotator)
+        if model == inputs.annotator and not annotator_of(context):
+            annotator = served  # M0, where no other was given: it need not be started again
+        else:
+            served.stop()  # the annotator may need what it holds
+        read = annotate(context, name, asked, inputs, opponent, annotator)
+        if not read and annotator is served:
+            served.stop()
         return {
             "evaluation": asked["evaluation"],
             "annotation": read.get("annotation", ""),
@@ -55,11 +61,12 @@ def ask(context: RunContext, name: str, served: ServedModel, data: RunData) -> d
     return stages
 
 
-def annotate(context: RunContext, name: str, asked: dict[str, str], data: RunData, opponent: str) -> dict[str, str]:
-    """Stages in which the annotator compares and grades those answers, by their kind."""
+def annotate(
+    context: RunContext, name: str, asked: dict[str, str], data: RunData, opponent: str, served: ServedModel
+) -> dict[str, str]:
+    """Stages in which the annotator compares and grades those answers, by their kind; `served` is the run's own."""
     settings, root, stages = context.section("annotation", AnnotationSettings), context.store, {}
     opponent = opponent if settings.head_to_head else ""
-    served = ServedModel(context, f"{name}-annotator", data.annotator)
     other = annotator_of(context)
     annotator = Annotator(other) if other else Annotator(served, served.model)
 

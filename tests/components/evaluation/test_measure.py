@@ -68,6 +68,15 @@ def test_the_models_server_is_gone_before_the_annotator_is_asked(tmp_path: Path,
     assert result["annotation"] == result["stages"][3]
 
 
+@pytest.mark.parametrize(("instructions", "read"), [("set", ["annotation"]), ("", [])])
+def test_a_model_that_annotates_its_own_answers_is_served_once(
+    tmp_path: Path, calls: list[Any], instructions: str, read: list[str]
+) -> None:
+    """M0 in a run whose annotator it is: a server takes seconds to start, and this one has that model."""
+    measured(tmp_path, data=DATA | {"instructions": instructions, "annotator": "model"})
+    assert [call if call[0] == "stop" else call[0] for call in calls] == ["evaluation", *read, ("stop", "m2")]
+
+
 @pytest.mark.parametrize(("head_to_head", "compared"), [(True, [("annotation", "other", "")]), (False, [])])
 def test_the_model_before_is_an_opponent_where_the_recipe_wants_it(
     tmp_path: Path, calls: list[Any], head_to_head: bool, compared: list[Any]
