@@ -18,6 +18,7 @@ from tests.faults import loop
 
 DEADLINE_S = 600.0  # of a test, and of what it needs before; the longest takes half of that on two quiet cores
 TICK_S = 20.0
+AGAIN_S = 60.0  # where what follows a missed deadline hangs as well
 # begun first, so that of two processes neither waits long for the other in the end
 LONGEST = (
     *("test_the_whole_of_srlm_run", "test_a_disk_that_is_full_in_every_stage", "test_store_and_registry"),
@@ -100,6 +101,7 @@ def deadline(what: str) -> Iterator[None]:
         passed += TICK_S * min(1.0, (os.cpu_count() or 1) / max(os.getloadavg()[0], 0.1))
         if passed < DEADLINE_S:
             return
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S, AGAIN_S)
         faulthandler.dump_traceback(sys.__stderr__ or sys.stderr)
         raise HungError(f"{what} has not ended in {DEADLINE_S:.0f} s; what still runs:\n{loop.stuck()}")
 

@@ -254,9 +254,10 @@ def test_the_whole_of_srlm_run(tmp_path: Path, mlflow_server: str, note: Note) -
         with (tmp_path / "srlm.log").open("ab") as log:
             for _ in range(7):
                 process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
-                if kills < 5:
+                if kills < 5:  # a moment after some word of its, as a slow machine is long at its imports
+                    until_it_said(tmp_path / "srlm.log", draws.randint(1, 4 + 5 * kills), process)
                     with suppress(subprocess.TimeoutExpired):
-                        process.wait(draws.uniform(3, 45))
+                        process.wait(draws.uniform(0, 5))
                     kills += process.poll() is None
                     process.kill()
                 if process.wait() == 0:
@@ -269,6 +270,13 @@ def test_the_whole_of_srlm_run(tmp_path: Path, mlflow_server: str, note: Note) -
         lost = made != expected
         note("SIGKILL of srlm run, all of it", survived=kills * (not lost), lost=kills * lost)
         assert made == expected and left == [] and leftovers(where) == []
+
+
+def until_it_said(log: Path, lines: int, process: subprocess.Popen[bytes], seconds: float = 120.0) -> None:
+    """So many lines more than now; or it is over, or the time is."""
+    deadline, wanted = time.monotonic() + seconds, log.read_bytes().count(b"\n") + lines
+    while log.read_bytes().count(b"\n") < wanted and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def _digests(where: Place) -> dict[str, str]:
