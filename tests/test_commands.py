@@ -83,6 +83,7 @@ MODULES = {
     "pipelines.compiled": "tests/pipelines/test_compile.py::test_the_packages_that_are_checked_in_are",
     "examples.world.make": "tests/examples/test_world.py::test_the_recipe_names_the_files_that_are_made",
     "examples.world.proof": ".github/workflows/nightly.yml::make proof",
+    "examples.world.methods": ".github/workflows/nightly.yml::make methods",
 }
 # Targets of make that nothing of CI calls; their own commands are looked at instead, those with a test are named.
 TARGETS = {

@@ -75,7 +75,7 @@ def consistency(
     """How far two judges rank the candidates of a prompt in the same order, 0 to 1, and prompts without a ranking.
 
     The mean over prompts of (tau + 1) / 2, with Kendall's tau over the candidates that both have scored (CREAM, Wang et
-    al. 2024, 2410.12735, equation 8); None where no prompt has one.
+    al. 2024, 2410.12735); None where no prompt has one.
     """
     by_prompt: dict[str, list[str]] = {}
     for one in candidates:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from examples.world.truth import DIGITS, answer, judgement
 
@@ -32,7 +33,7 @@ class Judge:
 
     @property
     def recipe(self) -> str:
-        return "world" if self.name == "world" else f"examples/world/{self.name}.yaml"
+        return self.name if self.name == "world" else str(Path(__file__).with_name(f"{self.name}.yaml"))
 
     def padded(self, response: str, number: int) -> str:
         """The response as the answer of that number has it."""

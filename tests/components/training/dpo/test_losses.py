@@ -45,7 +45,7 @@ def conservative(rate: float) -> Loss:
 
 
 def robust(rate: float) -> Loss:
-    """Chowdhury et al. 2024, 2403.00409, equation 12."""
+    """Chowdhury et al. 2024, 2403.00409."""
     return lambda margin: ((1 - rate) * right(margin) - rate * right(-margin)) / (1 - 2 * rate)
 
 

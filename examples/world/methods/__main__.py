@@ -1,0 +1,5 @@
+import sys
+
+from examples.world.methods.compare import main
+
+sys.exit(main())
