@@ -43,6 +43,25 @@ def read_state(path: Path) -> dict[str, Any] | None:
     return state
 
 
+def machine_lacks(error: Exception) -> UserError | None:
+    """What the user can do where an error says that this machine has no more of something; None for any other error."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return cannot_write(str(error.filename or "a file"), error)
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return UserError(
+            f"this process may open no more files: {error.strerror}",
+            "Raise the limit (ulimit -n), then run again: finished work is kept.",
+        )
+    no_memory = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    if no_memory or isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # the last one is torch's
+        return UserError(
+            "this process may take no more memory",
+            "Free some of it, or raise the limit (in pods cluster.steps.memory_limit, resources.memory_limit), "
+            "then run again: finished work is kept.",
+        )
+    return None
+
+
 def cannot_write(name: str, error: OSError) -> UserError:
     """What a disk that takes no more, or a folder that may not be written, means to the user."""
     remedy = "Free some space" if error.errno in FULL else "Check the path and its permissions"

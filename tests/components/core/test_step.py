@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 from components.core.journal import read_journal
 from components.core.records import Counts, Manifest, Prompt
 from components.core.stage import Stage, read_manifest
-from components.core.step import run_stage
+from components.core.step import report_errors, run_stage
 from components.sampling.settings import SamplingSettings
 
 
@@ -50,3 +51,24 @@ def test_the_journal_gets_what_was_made(tmp_path: Path) -> None:
     (entry,) = read_journal(root, "run", "stages")
     assert (entry["name"], entry["uri"], entry["digest"]) == ("m1/sampling", uri, read_manifest(uri).digest)
     assert (entry["counts"]["kept"], entry["metrics"]) == ({"prompts": 1}, {"novelty": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("error", "problem", "remedy"),
+    [
+        (MemoryError(), "this process may take no more memory", "cluster.steps.memory_limit"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "this process may take no more memory", "run again"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), "no more memory", "run again"),
+        (OSError(errno.EMFILE, "Too many open files"), "may open no more files", "ulimit -n"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), "cannot write /x", "Free some space"),
+    ],
+)
+def test_what_a_machine_has_no_more_of_is_told_with_what_to_do(
+    error: Exception, problem: str, remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is no defect of this code (issue 16)."""
+    with pytest.raises(SystemExit) as ended, report_errors("judge M1"):
+        raise error
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and told.startswith("error in judge M1: ")
+    assert problem in told and remedy in told
