@@ -49,20 +49,42 @@ def read_state(path: Path) -> dict[str, Any] | None:
     return state
 
 
+def machine_lacks(error: BaseException) -> UserError | None:
+    """What the user can do where an error says that this machine has no more of something, whichever library met it and
+    however it was raised again; None for any other error."""
+    met: BaseException | None = error
+    while met is not None:
+        if not isinstance(met, UserError) and (told := _disk_full(met) or _limit_reached(met)):
+            return told
+        met = met.__cause__ or met.__context__
+    return None
+
+
+def _disk_full(error: BaseException) -> UserError | None:
+    if isinstance(error, OSError) and error.errno in FULL:
+        return cannot_write(str(error.filename or "a file"), error)
+    if _SAID.search(str(error)):
+        return cannot_write("a file", OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} ({error})"))
+    return None
+
+
+def _limit_reached(error: BaseException) -> UserError | None:
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.EMFILE, errno.ENFILE):
+        return UserError(
+            f"this process may open no more files: {os.strerror(number)}",
+            "Raise the limit (ulimit -n), then run again: finished work is kept.",
+        )
+    if number == errno.ENOMEM or isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's
+        return UserError(
+            "this process may take no more memory",
+            "Free some of it, or raise the limit (in pods cluster.steps.memory_limit, resources.memory_limit), "
+            "then run again: finished work is kept.",
+        )
+    return None
+
+
 def cannot_write(name: str, error: OSError) -> UserError:
     """What a disk that takes no more, or a folder that may not be written, means to the user."""
     remedy = "Free some space" if error.errno in FULL else "Check the path and its permissions"
     return UserError(f"cannot write {name}: {error.strerror}", f"{remedy}, then run again: finished work is kept.")
-
-
-def no_space(error: BaseException) -> UserError | None:
-    """What a full disk means to the user, whichever library met it and however it was raised again; None for an error
-    of another kind."""
-    met: BaseException | None = error
-    while met is not None:
-        if isinstance(met, OSError) and met.errno in FULL:
-            return cannot_write(str(met.filename or "a file"), met)
-        if not isinstance(met, UserError) and _SAID.search(str(met)):
-            return cannot_write("a file", OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} ({met})"))
-        met = met.__cause__ or met.__context__
-    return None

@@ -14,7 +14,7 @@ from typing import Any
 from components.core.errors import UserError
 from components.core.journal import write_journal
 from components.core.ledger import opened_ledger
-from components.core.local_files import no_space
+from components.core.local_files import machine_lacks
 from components.core.progress import emit
 from components.core.records import Manifest
 from components.core.silence import never_silent
@@ -42,7 +42,7 @@ def report_errors(name: str) -> Iterator[None]:
         emit("error", step=name, problem=error.problem, remedy=error.remedy, trace=traceback.format_exc())
         raise SystemExit(2) from error
     except Exception as error:
-        if told := no_space(error):
+        if told := machine_lacks(error):
             print(f"error in {name}: {told}", file=sys.stderr, flush=True)
             with suppress(OSError):  # the events may lie on that disk
                 emit("error", step=name, problem=told.problem, remedy=told.remedy, trace=traceback.format_exc())

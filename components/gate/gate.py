@@ -78,7 +78,8 @@ def pass_gate(
 
     The champion is the registry's at the time of the verdict, noted in it and no part of the key: the same measurements
     are decided about once, or `anew` where another model has become champion since. Such a verdict has a key of its
-    own; so has one without an answer of the registry, so that it is made again.
+    own; so has one without an answer of the registry, so that it is made again. Raises RegistryError where one is to be
+    made `anew` and the registry does not answer.
     """
     inputs = candidate.parents()
     stage = Stage(root, "gate", settings, inputs)
@@ -88,8 +89,8 @@ def pass_gate(
         with registry(tracking_uri) as client:
             champion = find_champion(client, settings.registered_name)
     except RegistryError as error:
-        if stage.manifest:
-            return stage.manifest
+        if anew:  # who asks again has no use for the verdict of before
+            raise
         stage = Stage(
             root, "gate", settings, inputs | {"champion": Parent(uri="the registry's", digest="did not answer")}
         )

@@ -18,7 +18,7 @@ from components.gate.settings import GateSettings
 from components.registry.champion import await_sign_off, nominate, promote_against, registered
 from components.registry.client import GATE, LONGEST_TAG, REASONS, VERDICT, RegistryError, registry, write
 from components.registry.model_run import TrainedModel
-from components.registry.registry import log_figures, register
+from components.registry.registry import find_version, log_figures, register
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,15 +31,16 @@ def apply_verdict(root: str, tracking_uri: str, model: TrainedModel, gate: str =
     """Register the model, follow the verdict of the stage `gate` ("": none), and note both; returns the note.
 
     An unreachable registry is no reason to stop a run: it warns, and the run's next models and its last step try again.
-    Models of the run that are not registered yet come first, and the verdict is then made anew: one of them may be
-    champion now.
+    Models before it in the run that are not registered yet come first, and the verdict is then made anew: one of them
+    may be champion now. Who tries a run again keeps the model's place among the others, of which later ones may have
+    been left, too.
     """
-    earlier = _unregistered(root, model.run, besides=model.alias)
+    notes = read_journal(root, model.run, "models")
+    place = next((note["started"] for note in notes if note["name"] == model.alias), time.time())
+    earlier = [note for note in notes if not note["version"] and note["started"] < place]
     if earlier and not _retry_in_order(root, tracking_uri, earlier):
-        return _write(root, model, _note(model, gate))
-    if earlier and gate:
-        gate = decide_again(root, tracking_uri, gate)
-    return _apply(root, tracking_uri, model, gate)
+        return _write(root, model, _note(model, gate, place))
+    return _apply(root, tracking_uri, model, gate, place, anew=bool(earlier))
 
 
 def retry_unregistered(root: str, tracking_uri: str, run: str) -> None:
@@ -50,7 +51,10 @@ def retry_unregistered(root: str, tracking_uri: str, run: str) -> None:
 
 
 def decide_again(root: str, tracking_uri: str, gate: str) -> str:
-    """The gate stage for the same candidate with the registry as it is now; returns its URI."""
+    """The gate stage for the same candidate with the registry as it is now; returns its URI.
+
+    Raises RegistryError where that does not say who is champion.
+    """
     manifest = read_manifest(gate)
     candidate = GatedModel.from_parents(manifest.parents)
     decided = pass_gate(root, GateSettings(**manifest.settings), candidate, tracking_uri, anew=True)
@@ -60,7 +64,8 @@ def decide_again(root: str, tracking_uri: str, gate: str) -> str:
 def decide_with_labels(root: str, tracking_uri: str, run: str, name: str) -> Note | None:
     """The verdict on the run's model `name` with what people have said of it since, followed as any other.
 
-    None where the model has no verdict yet, or no rule of its gate asks people. Returns the note.
+    None where the model has no verdict yet, no rule of its gate asks people, or MLflow does not say who is champion.
+    Returns the note.
     """
     notes = [note for note in read_journal(root, run, "models") if note["name"] == name and note["gate"]]
     settings = GateSettings(**read_manifest(notes[0]["gate"]).settings) if notes else None
@@ -68,7 +73,11 @@ def decide_with_labels(root: str, tracking_uri: str, run: str, name: str) -> Not
         return None
     note, parents = notes[0], read_manifest(notes[0]["gate"]).parents
     candidate = replace(GatedModel.from_parents(parents), labels=labels_of(root, run, name))
-    decided = pass_gate(root, settings, candidate, tracking_uri, anew=True)
+    try:
+        decided = pass_gate(root, settings, candidate, tracking_uri, anew=True)
+    except RegistryError as error:
+        warn(f"no verdict on {name} with what people said: {error.problem}; give the labels again once it answers")
+        return None
     model = TrainedModel(note["registered_name"], name, note["uri"], note["measured"], run)
     return _apply(root, tracking_uri, model, join(root, decided.stage, decided.key), note["started"])
 
@@ -85,9 +94,9 @@ def log_labels(root: str, tracking_uri: str, run: str, name: str, figures: Mappi
         warn(f"MLflow did not take what people said of {name.upper()}: {error.problem}")
 
 
-def _unregistered(root: str, run: str, besides: str = "") -> list[Note]:
+def _unregistered(root: str, run: str) -> list[Note]:
     """Notes of models without a version, in the order of the models."""
-    return [note for note in read_journal(root, run, "models") if not note["version"] and note["name"] != besides]
+    return [note for note in read_journal(root, run, "models") if not note["version"]]
 
 
 def _retry_in_order(root: str, tracking_uri: str, notes: Sequence[Note]) -> bool:
@@ -95,18 +104,22 @@ def _retry_in_order(root: str, tracking_uri: str, notes: Sequence[Note]) -> bool
     for note in notes:
         model = TrainedModel(note["registered_name"], note["name"], note["uri"], note["measured"], note["run"])
         try:
-            gate = decide_again(root, tracking_uri, note["gate"]) if note["gate"] else ""
-            if not _apply(root, tracking_uri, model, gate, note["started"])["version"]:
+            if not _apply(root, tracking_uri, model, note["gate"], note["started"], anew=True)["version"]:
                 return False
         except UserError as error:  # its files were changed, say: the others are registered all the same
             warn(f"{model.alias} is not registered: {error}")
     return True
 
 
-def _apply(root: str, tracking_uri: str, model: TrainedModel, gate: str, started: float | None = None) -> Note:
+def _apply(root: str, tracking_uri: str, model: TrainedModel, gate: str, started: float, anew: bool = False) -> Note:
+    """As apply_verdict for this model alone; `anew`: the verdict is made again first. So is one that did not know the
+    champion, and one of a try that MLflow did not take: what was champion then may be no more (issue 16)."""
     note = _note(model, gate, started)
     try:
         with registry(tracking_uri) as client:
+            if gate and (anew or read_decision(gate).champion is None or not _has_verdict(client, model)):
+                gate = decide_again(root, tracking_uri, gate)
+                note = _note(model, gate, started)
             note |= _version_and_aliases(client, model, gate)
     except RegistryError as error:
         warn(f"{model.alias} is not registered, the run goes on and tries again later: {error.problem}")
@@ -131,8 +144,14 @@ def _version_and_aliases(client: MlflowClient, model: TrainedModel, gate: str) -
     return {"version": number, "promoted": promote_against(client, registered(version), decision.champion)}
 
 
-def _note(model: TrainedModel, gate: str, started: float | None = None) -> Note:
-    """What is noted of a model that is not registered yet; `started` orders a run's models, None: now."""
+def _has_verdict(client: MlflowClient, model: TrainedModel) -> bool:
+    """Whether a verdict on the model was followed before; the gate is the last of its tags."""
+    version = find_version(client, model)
+    return version is not None and GATE in version.tags
+
+
+def _note(model: TrainedModel, gate: str, started: float) -> Note:
+    """What is noted of a model that is not registered yet; `started` orders a run's models."""
     decision = read_decision(gate) if gate else None
     return {
         "name": model.alias,
@@ -147,7 +166,7 @@ def _note(model: TrainedModel, gate: str, started: float | None = None) -> Note:
         "verdict": decision.decision if decision else None,
         "reasons": decision.reasons if decision else [],
         "metrics": model.metrics(),
-        "started": time.time() if started is None else started,
+        "started": started,
     }
 
 

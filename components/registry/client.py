@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -39,12 +39,13 @@ def registry(tracking_uri: str) -> Iterator[MlflowClient]:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     ask_directly(tracking_uri)
+    from google.protobuf.json_format import ParseError
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     try:
         yield MlflowClient(tracking_uri)
-    except (MlflowException, json.JSONDecodeError) as error:  # the latter: another server than MLflow answers there
+    except (MlflowException, json.JSONDecodeError, ParseError) as error:  # the latter two: another server answers there
         cause = _root_cause(error)
         raise RegistryError(f"the MLflow server {tracking_uri} cannot be used ({cause})", _remedy(cause)) from error
 
@@ -60,11 +61,22 @@ def find_alias(client: MlflowClient, name: str, alias: str) -> ModelVersion | No
     from mlflow.exceptions import MlflowException
 
     try:
-        return client.get_model_version_by_alias(name, alias)
+        version = client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
         if not_there(error):
             return None
         raise
+    require_numbers([version])
+    return version
+
+
+def require_numbers(versions: Iterable[ModelVersion]) -> None:
+    """Raises RegistryError for a version without a number: what an object without fields is read as (issue 16)."""
+    if unnumbered := [repr(one.version) for one in versions if not str(one.version).isdecimal()]:
+        raise RegistryError(
+            f"the registry gives a version whose number is {unnumbered[0]}",
+            "Look whether it is MLflow that answers at --tracking-uri, then run again.",
+        )
 
 
 def name_is(name: str) -> str:

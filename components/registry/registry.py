@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from components.core.model_files import model_prefix
 from components.core.stage import read_manifest
 from components.core.store import join
-from components.registry.client import DIGEST, MEASURED, MLFLOW_RUN, RUN, STAGE, name_is, write
+from components.registry.client import DIGEST, MEASURED, MLFLOW_RUN, RUN, STAGE, name_is, require_numbers, write
 from components.registry.metric_names import grouped
 from components.registry.model_run import TrainedModel, description, log_model
 from components.registry.tracking import existing_is_fine
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def register(client: MlflowClient, model: TrainedModel) -> ModelVersion:
     """Register the model with its MLflow run, tags, metrics and its alias; the same content is registered once, however
     often a run repeats, and by however many runs at once."""
-    version, measured = _find_version(client, model), json.dumps(list(model.measured))
+    version, measured = find_version(client, model), json.dumps(list(model.measured))
     if version is None or version.tags.get(MEASURED) != measured:
         run = log_model(client, model, measured)
         version = version or _create(client, model, run)
@@ -38,7 +38,7 @@ def register(client: MlflowClient, model: TrainedModel) -> ModelVersion:
 
 def is_registered(client: MlflowClient, model: TrainedModel) -> bool:
     """Whether the model is there with these measurements, so that to register it would add nothing."""
-    version = _find_version(client, model)
+    version = find_version(client, model)
     return version is not None and version.tags.get(MEASURED) == json.dumps(list(model.measured))
 
 
@@ -62,9 +62,10 @@ def source_uri(uri: str) -> str:
     return folder if folder.startswith("s3://") else f"folder://{folder.removeprefix('file://')}"
 
 
-def _find_version(client: MlflowClient, model: TrainedModel) -> ModelVersion | None:
+def find_version(client: MlflowClient, model: TrainedModel) -> ModelVersion | None:
     """The version with the model's digest; the oldest, should two runs have made one at the same time."""
     same = client.search_model_versions(f"{name_is(model.registered_name)} and tags.`{DIGEST}` = '{model.digest()}'")
+    require_numbers(same)
     return min(same, key=lambda version: int(version.version), default=None)
 
 
@@ -77,7 +78,7 @@ def _create(client: MlflowClient, model: TrainedModel, run: str) -> ModelVersion
     tags |= {f"srlm.parent.{role}": parent.uri for role, parent in manifest.parents.items()}
     source, told = source_uri(model.uri), description(model)
     created = write(client.create_model_version, model.registered_name, source, run, tags, description=told)
-    first = _find_version(client, model) or created
+    first = find_version(client, model) or created
     if first.version != created.version:  # another run made one since we looked
         client.delete_model_version(model.registered_name, created.version)
     return first

@@ -9,7 +9,7 @@ import sys
 
 from components.core.errors import UserError
 from components.core.ledger import opened_ledger
-from components.core.local_files import no_space
+from components.core.local_files import machine_lacks
 from components.training.distributed import barrier, require_gpus
 from components.training.launch.request import PROBLEM, TrainingRequest
 
@@ -54,7 +54,7 @@ def main(argument: str) -> int:
     try:
         run(TrainingRequest.model_validate_json(argument))
     except Exception as error:
-        told = error if isinstance(error, UserError) else no_space(error)
+        told = error if isinstance(error, UserError) else machine_lacks(error)
         if told is None:
             raise
         line = json.dumps({"problem": told.problem, "remedy": told.remedy})

@@ -82,3 +82,24 @@ def test_a_full_disk_is_told_whichever_library_met_it(error: Exception, capsys: 
 def test_other_errors_of_libraries_are_no_full_disk() -> None:
     with pytest.raises(RuntimeError), report_errors("train SFT"):
         raise RuntimeError("size mismatch")
+
+
+@pytest.mark.parametrize(
+    ("error", "problem", "remedy"),
+    [
+        (MemoryError(), "this process may take no more memory", "cluster.steps.memory_limit"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "this process may take no more memory", "run again"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), "no more memory", "run again"),
+        (OSError(errno.EMFILE, "Too many open files"), "may open no more files", "ulimit -n"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), "cannot write /x", "Free some space"),
+    ],
+)
+def test_what_a_machine_has_no_more_of_is_told_with_what_to_do(
+    error: Exception, problem: str, remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is no defect of this code (issue 16)."""
+    with pytest.raises(SystemExit) as ended, report_errors("judge M1"):
+        raise error
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and told.startswith("error in judge M1: ")
+    assert problem in told and remedy in told

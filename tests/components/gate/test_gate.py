@@ -15,6 +15,7 @@ from components.core.store import open_store
 from components.gate.gate import GatedModel, compare_models, measured_differently, read_decision
 from components.gate.register import decide_again
 from components.registry.champion import promote, registered
+from components.registry.client import RegistryError
 from components.registry.model_run import TrainedModel
 from components.registry.registry import register
 from tests.helpers.registered_models import gated, measure, policy, trained
@@ -133,7 +134,8 @@ def test_a_verdict_is_made_anew_where_the_champion_has_changed(
     anew = decide_again(str(tmp_path), tracking_uri, gate)
     assert (read_decision(gate).decision, read_decision(anew).decision) == ("promote", "hold")
     assert decide_again(str(tmp_path), tracking_uri, anew) == anew
-    assert decide_again(str(tmp_path), NOBODY, anew) == gate  # what stands there while nobody answers
+    with pytest.raises(RegistryError):  # no verdict of before stands for one that was to be made now
+        decide_again(str(tmp_path), NOBODY, anew)
 
 
 def test_a_comparison_is_made_once_and_needs_equal_measurements(tmp_path: Path, registered_name: str) -> None:

@@ -152,6 +152,32 @@ def test_order_is_kept_while_the_first_is_not_taken(tmp_path: Path, server: Forw
     assert [note["version"] for note in notes(tmp_path).values()] == [None, None]
 
 
+def test_a_run_that_is_tried_again_keeps_the_order_of_its_models(
+    tmp_path: Path, tracking_uri: str, client: MlflowClient, registered_name: str
+) -> None:
+    """MLflow was away for both models of a run; the same run again comes to m1 first, while m2 is left, too."""
+    models = [trained(tmp_path, registered_name, alias) for alias in ("m1", "m2")]
+    for uri in (NOBODY, tracking_uri):
+        for model in models:
+            pass_and_settle(tmp_path, uri, model)
+    expected = {"verdicts": {"m1": "promote", "m2": "hold"}, "candidate": "m2", "champion": "m1"}
+    assert state(client, registered_name) == expected
+    assert list(notes(tmp_path)) == ["m1", "m2"]
+
+
+def test_a_verdict_without_the_champion_is_made_again_before_it_is_followed(
+    tmp_path: Path, server: Forwarder, client: MlflowClient, registered_name: str
+) -> None:
+    """MLflow was away for a moment, while the gate asked: that makes no verdict of "hold" for good."""
+    model = trained(tmp_path, registered_name, "m1")
+    gate = gated(tmp_path, NOBODY, model)
+    server.down_after(0)
+    assert apply_verdict(str(tmp_path), server.uri, model, gate)["version"] is None
+    server.down_after(float("inf"))
+    assert apply_verdict(str(tmp_path), server.uri, model, gate)["promoted"]
+    assert state(client, registered_name) == {"verdicts": {"m1": "promote"}, "candidate": "m1", "champion": "m1"}
+
+
 def test_a_server_that_stays_down_leaves_the_notes_and_says_what_to_do(
     tmp_path: Path, tracking_uri: str, client: MlflowClient, registered_name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
