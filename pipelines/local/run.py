@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
+from components.core.course import Course
 from components.core.errors import UserError
 from components.core.journal import REPORT
 from components.core.local_files import write_whole
@@ -189,11 +190,17 @@ def execute(compiled: Path, parameters: dict[str, str], console: Console, debug:
             end(process.pid, group=True)
             screen.update(steps.courses(running=False))
     if process.returncode:
-        raise _failure(error, folder, debug)
+        raise _failure(error, steps.courses(running=False), folder, debug)
 
 
-def _failure(error: dict[str, Any] | None, folder: Path, debug: bool) -> UserError:
+def _failure(error: dict[str, Any] | None, courses: Sequence[Course], folder: Path, debug: bool) -> UserError:
+    """What the run ended with; a step that says nothing of its end was killed, mostly where memory is short."""
     if error is None:
-        return UserError("the run ended before its time", f"Its log is {folder / 'log.txt'}; run again to continue.")
+        at = ", ".join(course.name for course in courses if course.state == "stopped")
+        return UserError(
+            f"the run ended before its time{at and f', in: {at}'}; that step was killed, or had too little memory",
+            f"Its log is {folder / 'log.txt'}, and the kernel's (dmesg) tells of processes that took too much memory. "
+            "Run again to continue: finished work is kept.",
+        )
     problem = f"{error['step']}: {error['problem']}"
     return UserError(f"{error['trace']}\n{problem}" if debug else problem, error["remedy"])

@@ -47,9 +47,9 @@ Pods that runs make: steps and Jobs get the config map and the secret of the rec
 
 {flows}
 
-Nothing else comes in at these pods; `networkPolicy.extraFrom` adds peers. The store's other ports ask for no key, so its
-policy is always there. What goes out is not limited: the Kubernetes API, DNS, an S3, an MLflow or an endpoint outside,
-and the Hugging Face hub for the import of the base model.
+Nothing else comes in at these pods; `networkPolicy.extraFrom` adds peers. The store's other ports ask for no key, so
+its policy is always there. What goes out is not limited: the Kubernetes API, DNS, an S3, an MLflow or an endpoint
+outside, and the Hugging Face hub for the import of the base model.
 """
 
 
