@@ -122,6 +122,9 @@ def draw(chart: Chart | Stack, name: str) -> str:
             axes.set_title(title, loc="left", fontsize=9)
             axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %" if one.share else f"{value:g}")
             axes.grid(axis="y", color=INK, alpha=0.15)
+        if one.share and max(axes.dataLim.y1 for axes in stacked) <= 1:
+            low, high = stacked[0].get_ylim()  # a judge that is always right would have an axis to 104 %
+            stacked[0].set_ylim(top=min(high, 1 + 0.04 * (1 - low)))
         stacked[-1].set_xlabel(one.x)
         if len(one.series) > 1:
             handles, labels = stacked[list(panels.values()).index(one)].get_legend_handles_labels()

@@ -127,10 +127,10 @@ def _too_few(file: str, turns: Turns, splits: Splits, settings: SeedDataSettings
     if all(sizes[name] or not size for name, size in _requested(settings).items()):
         return None
     dropped = turns.dropped + splits.dropped
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.most_common(3)) or "none"
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.most_common(3))
     return UserError(
         f"{file} gives {len(turns.prompts):,} usable prompts out of {turns.read:,} messages, and with them "
-        f"{'; '.join(_short(splits, settings))} (most messages dropped: {reasons})",
+        f"{'; '.join(_short(splits, settings))}" + f" (most messages dropped: {reasons})" * bool(reasons),
         _remedy(turns, settings),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -252,3 +253,10 @@ def test_a_browser_finds_nothing_to_complain_about(run: RunContext, page: Page, 
         asked = [one["request"]["url"].partition(":")[0] for one in tab.events["Network.requestWillBeSent"]]
         assert asked == ["file"]
         assert not {"Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown"} & set(tab.events)
+
+
+def test_no_axis_of_shares_goes_beyond_all_of_them() -> None:
+    """A judge that is always right, as in the small world, had one to 104 %."""
+    chart = Chart("accuracy", "points", {"a": [Point("M1", 1.0), Point("M2", 1.0)]}, "model", share=True)
+    told = [int(tick) for tick in re.findall(r"(\d+) %", draw(chart, "a"))]
+    assert max(told) == 100
