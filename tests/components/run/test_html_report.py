@@ -179,6 +179,14 @@ def test_examples_are_of_different_prompts_and_long_ones_are_cut(run: RunContext
     assert LONGEST <= 5000
 
 
+def test_what_the_gate_has_computed_of_the_two_models_is_not_computed_again(summary: dict[str, Any]) -> None:
+    """finished_run's gate wrote 0.1 to 0.4, against the champion "other"; the report's own refits give another."""
+    policy = GatePolicy(improve={"win_rate": 0.0}, resamples=100)
+    first, last = summary["models"]
+    assert "+0.100 to +0.400, 40 items" in outcome([first | {"digest": "other"}, last], policy).sentence
+    assert "+0.100 to +0.400" not in outcome([first | {"digest": "a third"}, last], policy).sentence
+
+
 def test_a_run_that_the_gate_stopped_says_so_and_one_without_verdicts_too(summary: dict[str, Any]) -> None:
     policy = GatePolicy(improve={"win_rate": 0.0}, resamples=100)
     first, last = summary["models"]

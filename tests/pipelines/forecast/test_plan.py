@@ -34,11 +34,11 @@ def asked(work: Work) -> dict[str, int]:
 
 
 def test_a_plan_of_the_demo_counts_what_its_recipe_and_its_data_say(demo: Plan) -> None:
-    """8 prompts with 4 candidates and 3 judgements each; 6 held-out prompts and 12 instructions; 16 IFT examples in
+    """8 prompts with 4 candidates and 2 judgements each; 6 held-out prompts and 12 instructions; 16 IFT examples in
     batches of 4; of at most 8 pairs 4 are held out, and the others seen twice."""
     work = {line.found.name: line.work for line in demo.lines}
     assert asked(work["m1/sampling"]) == {"candidates": 32}
-    assert asked(work["m2/judging"]) == {"judgements": 96} and work["m2/judging"].bound
+    assert asked(work["m2/judging"]) == {"judgements": 64} and work["m2/judging"].bound
     assert asked(work["m3/evaluation"])["answers"] == 18
     assert asked(work["m0/annotation"]) == {"preferences": 12}  # there is no model before M0
     assert asked(work["m1/annotation"]) == {"preferences": 12, "comparisons": 12}
@@ -77,11 +77,11 @@ def test_every_shipped_recipe_has_a_plan(name: str, tmp_path: Path, monkeypatch:
 
 
 def test_what_is_made_is_counted_in_place_of_what_the_recipe_asks_for() -> None:
-    """7 candidates of 32 are whole: with 3 judgements each they are 21. Of 5 pairs 2 are held out."""
+    """7 candidates of 32 are whole: with 2 judgements each they are 14. Of 5 pairs 2 are held out."""
     counts = {"m1/sampling": Counts(kept={"candidates": 7}), "m1/pairs": Counts(kept={"pairs": 5})}
     recipe = load_recipe("demo")
     judging, dpo = work_of("m1/judging", recipe, counts), work_of("m2/dpo", recipe, counts)
-    assert asked(judging) == {"judgements": 21} and not judging.bound
+    assert asked(judging) == {"judgements": 14} and not judging.bound
     assert (dpo.examples, dpo.steps, dpo.bound) == (6, 2, False)
 
 
