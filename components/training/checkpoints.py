@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,7 @@ class CheckpointUploader(TrainerCallback):
         barrier()  # every rank has written its files
         if is_local_main_process():
             files = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
-            for file in files:
-                self.stage.store.upload(folder / file, f"{self.folder}/{checkpoint}/{file}")
+            self._copy(folder, files)
             shutil.rmtree(folder)
         files = sorted({file for of_node in all_gather(files) for file in of_node})
         if is_main_process():
@@ -57,6 +57,20 @@ class CheckpointUploader(TrainerCallback):
         if is_local_main_process():
             for folder in Path(str(args.output_dir)).glob("checkpoint-*"):
                 shutil.rmtree(folder)
+
+    def _copy(self, folder: Path, files: list[str]) -> None:
+        """What breaks off, on a full disk say, leaves nothing of this checkpoint: the next try has room for its own."""
+        store = self.stage.store
+        begun: list[str] = []
+        try:
+            for file in files:
+                begun.append(f"{self.folder}/{folder.name}/{file}")
+                store.upload(folder / file, begun[-1])
+        except BaseException:
+            for name in begun:
+                with suppress(Exception):  # the store may be away: what counts is why the copy broke off
+                    store.delete(name)
+            raise
 
     def _remove_older(self) -> None:
         store = self.stage.store

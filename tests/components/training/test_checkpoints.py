@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
+from components.core.errors import UserError
 from components.core.stage import Stage
+from components.core.store import DirectoryStore
 from components.training.checkpoints import CHECKPOINTS, CheckpointUploader, fetch_checkpoint, fetch_latest_checkpoint
 from components.training.sft.settings import SftSettings
 
@@ -36,6 +38,22 @@ def test_the_disk_never_holds_two_and_the_store_holds_the_newest(stage: Stage, t
         assert list(folder.iterdir()) == []
         files = {f"checkpoint-{step}/optimizer_0/__0_0.distcp", f"checkpoint-{step}/weights.bin"}
         assert stored(stage) == {f"checkpoint-{step}.json", *files}
+
+
+def test_a_copy_that_breaks_off_leaves_nothing(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk: each try to go on left half a checkpoint more, for which space had to be freed again (issue 16)."""
+    uploader, folder, upload = CheckpointUploader(stage), tmp_path / "training", DirectoryStore.upload
+    save(uploader, folder, 5)
+
+    def full(store: DirectoryStore, path: Path, name: str) -> None:
+        if path.name == "weights.bin":
+            raise UserError(f"cannot write {name}", "Free some space.")
+        upload(store, path, name)
+
+    monkeypatch.setattr(DirectoryStore, "upload", full)
+    with pytest.raises(UserError, match="cannot write"):
+        save(uploader, folder, 10)
+    assert stored(stage) == {"checkpoint-5.json", "checkpoint-5/optimizer_0/__0_0.distcp", "checkpoint-5/weights.bin"}
 
 
 def stored(stage: Stage) -> set[str]:
