@@ -14,7 +14,7 @@ LOAD ?= kind load docker-image
 WITH_VLLM ?=
 VLLM_IMAGE := self-rewarding-pipelines/vllm-cpu:test
 
-.PHONY: help setup demo world proof methods up down test test-quick test-extended test-engines test-faults test-nightly test-cluster test-containers images \
+.PHONY: help setup demo world proof methods bench up down test test-quick test-extended test-engines test-faults test-nightly test-cluster test-containers images \
 	vllm-image lock compile lint format clean
 
 help: ## Show this help
@@ -45,6 +45,9 @@ proof: setup ## Show against truth that the loop learns, and two controls that m
 
 methods: setup ## Hold other methods against the plain loop, where truth is known (SHORT=--short: one world and seed)
 	$(BIN)/python -m examples.world.methods $(SHORT)
+
+bench: setup ## How fast each part is, beside what people would use instead (QUICK=--quick WRITE=--write)
+	$(BIN)/python -m tests.benchmarks $(QUICK) $(WRITE)
 
 up: setup ## Start the local store and registry and keep them running
 	$(BIN)/srlm up
