@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -13,8 +13,7 @@ from components.core.errors import UserError
 from components.core.hashing import content_hash, seed_from
 from components.core.progress import warn
 from components.core.records import Candidate, Counts, Judgement, Manifest, Pair
-from components.core.stage import Stage, parent, read_records
-from components.judging.judging import mean_scores
+from components.core.stage import Stage, each_record, parent, read_records
 from components.pairs.settings import PairsSettings
 
 # Means of K scores are sums of floats; on any real grid (1/K, half points) different means are much further apart.
@@ -43,7 +42,7 @@ def make_pairs(root: str, settings: PairsSettings, candidates: str, judgements: 
     if stage.manifest:
         return stage.manifest
     sampled = read_records(candidates, "candidates", Candidate)
-    scores = count_votes(read_records(judgements, "judgements", Judgement))
+    scores = count_votes(each_record(judgements, "judgements", Judgement))
     if settings.shuffle_scores:
         warn("pairs.shuffle_scores: a control experiment, scores are dealt out at random among the candidates")
         scores = shuffle_scores(scores, settings.seed)
@@ -67,10 +66,13 @@ def make_pairs(root: str, settings: PairsSettings, candidates: str, judgements: 
     return stage.publish(counts, {"pairs": pairs}, metrics=metrics)
 
 
-def count_votes(judgements: Sequence[Judgement]) -> dict[str, Score]:
+def count_votes(judgements: Iterable[Judgement]) -> dict[str, Score]:
     """Mean and number of the parsed judgements by candidate id; a candidate without any is absent."""
-    votes = Counter(judgement.candidate_id for judgement in judgements if judgement.score is not None)
-    return {id: Score(mean, votes[id]) for id, mean in mean_scores(judgements).items()}
+    votes: dict[str, list[float]] = {}
+    for judgement in judgements:
+        if judgement.score is not None:
+            votes.setdefault(judgement.candidate_id, []).append(judgement.score)
+    return {id: Score(fmean(scores), len(scores)) for id, scores in votes.items()}
 
 
 def shuffle_scores(scores: Mapping[str, Score], seed: int) -> dict[str, Score]:
