@@ -103,6 +103,7 @@ ROOT_PACKAGES = {"components", "pipelines"}
 PARTS = {  # that a library is never without
     "botocore": "boto3",
     "kfp-server-api": "kfp",
+    "protobuf": "mlflow-skinny",
     "pydantic-core": "pydantic",
     "safetensors": "transformers",
     "scipy": "scikit-learn",

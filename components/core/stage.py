@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import math
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -243,18 +244,21 @@ def parent(uri: str) -> Parent:
 
 def read_records(uri: str, kind: str, record: type[R]) -> list[R]:
     """The records of one kind of a finished stage, in the order in which they were published."""
+    return list(each_record(uri, kind, record))
+
+
+def each_record(uri: str, kind: str, record: type[R]) -> Iterator[R]:
+    """The same one by one, for who keeps little of each: of a million the bytes are in memory, not the objects too."""
     store, manifest = open_store(uri), read_manifest(uri)
-    lines: list[R] = []
     for name, file in manifest.files.items():
         if name.startswith(f"{kind}-") and file.records is not None:
             data = store.read(name) or b""
             if hashlib.sha256(data).hexdigest() != file.sha256:
                 raise damaged(join(uri, name))
             try:
-                lines += [record.model_validate_json(line) for line in data.splitlines()]
+                yield from map(record.model_validate_json, io.BytesIO(data))
             except ValidationError as error:  # it is what was published, so it was published by another version
                 raise _invalid(join(uri, name), kind, error) from error
-    return lines
 
 
 def _json_lines(records: Iterable[Record]) -> bytes:

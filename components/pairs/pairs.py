@@ -11,13 +11,11 @@ from components.core.context import open_step
 from components.core.errors import UserError
 from components.core.progress import warn
 from components.core.records import Candidate, Counts, Example, Judgement, Manifest, Pair, Question
-from components.core.stage import Stage, parent, read_manifest, read_records
+from components.core.stage import Stage, each_record, parent, read_manifest, read_records
 from components.pairs.asking import ask_besides
 from components.pairs.scores import Score, checked_scores, consistency, count_votes, shuffle_scores
 from components.pairs.selection import FIRST, human_pairs, select_pairs
 from components.pairs.settings import PairsSettings
-
-Scores = Mapping[str, Score]
 
 
 def pair_candidates(before: dict[str, Any]) -> str:
@@ -90,7 +88,7 @@ def _judged_pairs(
 
 
 def _votes(judgements: str, settings: PairsSettings) -> dict[str, Score]:
-    return count_votes(read_records(judgements, "judgements", Judgement), settings.score == "majority")
+    return count_votes(each_record(judgements, "judgements", Judgement), settings.score == "majority")
 
 
 def _metrics(pairs: Sequence[Pair]) -> dict[str, float]:

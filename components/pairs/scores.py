@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ class Score(NamedTuple):
     votes: int
 
 
-def count_votes(judgements: Sequence[Judgement], by_majority: bool = False) -> dict[str, Score]:
+def count_votes(judgements: Iterable[Judgement], by_majority: bool = False) -> dict[str, Score]:
     """Score and number of the parsed judgements by candidate id; a candidate without any is absent.
 
     The score is their mean; by majority the score that most of them give, the mean of those that as many give.

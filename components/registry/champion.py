@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from components.core.errors import UserError
+from components.core.errors import UserError, too_new
 from components.core.model_files import check_files
 from components.core.progress import say
 from components.core.stage import read_manifest
@@ -43,9 +43,16 @@ class RegisteredModel:
 
 
 def registered(version: ModelVersion) -> RegisteredModel:
-    """A version as it was tagged when it was registered."""
+    """A version as it was tagged when it was registered. Raises UserError where a newer version of this code did that
+    in another form."""
     tags, number = version.tags, str(version.version)
-    digest, measured = tags.get(DIGEST, f"unknown, version {number}"), json.loads(tags.get(MEASURED, "[]"))
+    digest = tags.get(DIGEST, f"unknown, version {number}")
+    try:
+        measured = json.loads(tags.get(MEASURED, "[]"))
+    except ValueError:
+        measured = None
+    if not isinstance(measured, list) or not all(isinstance(uri, str) for uri in measured):
+        raise too_new(f"version {number} of {version.name} in the registry", f"this form of its tag {MEASURED}")
     return RegisteredModel(version.name, number, digest, tags.get(STAGE, ""), measured)
 
 
