@@ -17,6 +17,7 @@ from components.sampling.settings import SamplingSettings
 from components.serving import completions
 from components.serving.address import Address
 from components.serving.client import Completion, Request, Sampling
+from components.serving.completions import Batch
 from components.serving.patience import RetryPolicy
 from tests.faults.bad_engine import BAD, NEVER, bad_engine
 
@@ -48,7 +49,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list
         sampling = Sampling(1.0, 1.0, 16)
         requests = [Request(f"p{n}", [{"role": "user", "content": f"p{n}"}], sampling, n) for n in range(REQUESTS)]
         address = Address(url, "m", patience=PATIENCE_S)
-        return completions.complete(made, "candidates", Candidate, requests, candidate, address, CONCURRENCY)
+        return completions.complete(made, address, Batch("candidates", Candidate, requests, candidate, CONCURRENCY))
 
     return stage
 

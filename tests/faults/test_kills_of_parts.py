@@ -146,7 +146,7 @@ def _sample(root: str, model: str, name: str) -> None:
     requests = [Request(f"{n}", [{"role": "user", "content": f"{n}"}], Sampling(1.0, 1.0, 16), n) for n in range(60)]
     with step("sample"):
         served = partial(EmbeddedEngine().start, "faults", name, model, ServingSettings())
-        made = completions.complete(stage, "candidates", Candidate, requests, candidate, served, 8)
+        made = completions.complete(stage, served, completions.Batch("candidates", Candidate, requests, candidate, 8))
     Path(root, "answers").write_text("\n".join(one.model_dump_json() for one in made))
 
 

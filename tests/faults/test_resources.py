@@ -14,7 +14,7 @@ import pytest
 from components.core.records import Counts, Judgement, Parent, Prompt
 from components.core.settings import Settings
 from components.core.stage import Stage, read_records
-from components.serving.completions import complete
+from components.serving.completions import Batch, complete
 from tests.faults.loop import Place, started
 from tests.faults.test_bad_engines import candidate
 from tests.faults.world import begin, leftovers, longest_silence, place, result
@@ -88,7 +88,7 @@ def _ask_a_thousand(root: str, url: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
     stage = Stage(root, "sampling", SamplingSettings(), INPUT)
     requests = [Request(f"{n}", [{"role": "user", "content": f"{n}"}], Sampling(1.0, 1.0, 16), n) for n in range(1000)]
-    made = complete(stage, "candidates", Candidate, requests, candidate, url, 1000)
+    made = complete(stage, url, Batch("candidates", Candidate, requests, candidate, 1000))
     assert [one.text for one in made] == [f"{n}" for n in range(1000)]
 
 
