@@ -13,7 +13,7 @@ from pathlib import Path
 from examples.world.truth import DIGITS, answer, judgement
 
 # A mark is turned over with this probability. Drawn at T = 0.7 the model's would be with 0.27, and by the binomial
-# distribution the scores of replies with 0, 1, 2 and 3 wrong digits in the right order in 0.755 of the pairs. Such marks
+# distribution the scores of replies with 0 to 3 wrong digits in the right order in 0.755 of the pairs. Such marks
 # are hard to learn from: M1 of seed 1 had 0.518.
 MARK_WRONG = 1 / 3
 PADDING = "0"  # a digit, so that a padded answer is another number than the right one
