@@ -12,8 +12,9 @@ from pathlib import Path
 
 from examples.world.truth import DIGITS, answer, judgement
 
-# A mark is turned over with this probability. Drawn at T = 0.7 the model's are with 0.27, and by the binomial
-# distribution the scores of replies with 0, 1, 2 and 3 wrong digits are then in the right order in 0.755 of the pairs.
+# A mark is turned over with this probability. Drawn at T = 0.7 the model's would be with 0.27, and by the binomial
+# distribution the scores of replies with 0 to 3 wrong digits in the right order in 0.755 of the pairs. Such marks
+# are hard to learn from: M1 of seed 1 had 0.518.
 MARK_WRONG = 1 / 3
 PADDING = "0"  # a digit, so that a padded answer is another number than the right one
 PADS = (0, 0, 0, 1, 2)  # characters behind the answers that people wrote, and behind those that the judge learns from
@@ -69,6 +70,6 @@ def fond_of_length(prompt: str, response: str, _: random.Random) -> str:
 
 
 PERFECT = Judge("world", "a judge that is nearly perfect", perfect)
-FALLIBLE = Judge("world-fallible", "a judge that errs in a quarter of the pairs", fallible)
+FALLIBLE = Judge("world-fallible", "a judge that errs", fallible)
 FOND_OF_LENGTH = Judge("world-length", "a judge that likes length", fond_of_length, PADS)
 JUDGES = {judge.name: judge for judge in (PERFECT, FALLIBLE, FOND_OF_LENGTH)}
