@@ -28,8 +28,7 @@ ALIASES = ("candidate", "champion", "previous")
 
 
 @pytest.fixture
-def bad(tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[BadMlflow]:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+def bad(tracking_uri: str) -> Iterator[BadMlflow]:
     with bad_mlflow(tracking_uri) as server:
         yield server
 
@@ -66,12 +65,15 @@ SETTLED = {
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in LIES])
 def test_a_registry_that_is_bad_now_and_then_ends_as_a_good_one(
-    kind: str, bad: BadMlflow, tmp_path: Path, client: MlflowClient, registered_name: str, note: Note
-) -> None:
+    kind: str, bad: BadMlflow, tmp_path: Path, client: MlflowClient, registered_name: str,
+    note: Note, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """One of five requests is answered badly: nothing is raised, and once it is well again all is there, once."""
     draws, start = random.Random(KINDS.index(kind)), time.monotonic()
     bad.kind, bad.chosen = kind, lambda number, path, body: draws.random() < SHARE
-    settle(tmp_path, bad.uri, registered_name)
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+        settle(tmp_path, bad.uri, registered_name)
     longest = time.monotonic() - start
     bad.chosen = lambda number, path, body: False
     settle(tmp_path, bad.uri, registered_name)
