@@ -59,7 +59,6 @@ def robust(rate: float) -> Loss:
         ({}, 0.5, conservative(0.5)),
         ({}, 0.8, conservative(0.8)),  # rankings that disagree more often than not turn the pairs round
     ],
-    ids=str,
 )
 def test_the_loss_is_that_of_the_formula(
     settings: dict[str, Any], doubt: float | None, loss: Loss, model: Path, tmp_path: Path
