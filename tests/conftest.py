@@ -66,18 +66,12 @@ def _compile_without_reading_the_stack() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _process_as_before() -> Iterator[None]:
-    """No test meets what an earlier one left to its process: variables, and the keys and proxies that libraries keep.
-
-    One client that was told of its server kept all later registries from being found (MLFLOW_TRACKING_URI).
-    """
-    variables = dict(os.environ)
+def _libraries_as_before() -> Iterator[None]:
+    """No test meets the server, keys and proxies that libraries have kept of an earlier one's."""
     yield
-    if module := sys.modules.get("mlflow"):
-        module.set_tracking_uri(None)
-    os.environ.clear()
-    os.environ.update(variables)
     urllib.request.install_opener(None)
+    if module := sys.modules.get("mlflow"):
+        module.set_tracking_uri(None)  # a variable of the environment, too
     if module := sys.modules.get("boto3"):
         module.DEFAULT_SESSION = None
     if module := sys.modules.get("mlflow.store.artifact.s3_artifact_repo"):
