@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +16,8 @@ from components.core.store import S3Store, Store, store_environment
 
 DATA = b"srlm probes this store\n"
 WRITERS = 8  # that meet
+STALE_S = 24 * 3600  # after which a probe's objects are those of a check that was killed, whatever a clock says
+PROBE = re.compile(r"probe-(\d+)-")
 CONDITIONAL = (
     "Use a store that has conditional puts: AWS S3, MinIO, Ceph 20, SeaweedFS 4, which the chart brings "
     "(seaweedfs.enabled) and srlm run without --store, or a folder that all steps share. Reads and writes alone cannot "
@@ -22,7 +26,8 @@ CONDITIONAL = (
 
 
 def check_store(store: Store) -> None:
-    """Raises UserError where the store refuses something that runs do, or does it otherwise; leaves nothing there.
+    """Raises UserError where the store refuses something that runs do, or does it otherwise; leaves nothing there,
+    nor what a check that was killed has left a day before.
 
     What fails with boto3's checksums is tried without: several stores know only older ones.
     """
@@ -48,7 +53,7 @@ def _works_without_checksums(store: Store) -> bool:
 
 def _try(store: Store) -> None:
     """All that runs do with a store, on objects of its own."""
-    name = f"probe-{uuid.uuid4().hex}"
+    name = f"probe-{int(time.time())}-{uuid.uuid4().hex}"
     written, uploaded, once = f"{name}-written", f"{name}-uploaded", f"{name}-once"
     try:
         if store.read(f"{name}-absent") is not None:
@@ -57,13 +62,17 @@ def _try(store: Store) -> None:
         _upload(store, uploaded)
         _require_content(store, written, uploaded)
         _require_first_wins(store, once)
-        if store.names(f"{name}-") != sorted((written, uploaded, once)):
+        there = store.names("probe-")
+        if [one for one in there if one.startswith(name)] != sorted((written, uploaded, once)):
             raise UserError(f"the store {store.uri} does not list what was written", "Use another S3 server.")
     finally:
         with contextlib.suppress(UserError):  # one that cannot be removed is no reason for another message
             for left in (written, uploaded, once):
                 store.delete(left)
     store.delete(once)  # progress is deleted when a stage is finished
+    for left in there:
+        if (made := PROBE.match(left)) and time.time() - int(made[1]) > STALE_S:
+            store.delete(left)
 
 
 def _upload(store: Store, name: str) -> None:

@@ -7,10 +7,11 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from html.parser import HTMLParser
 
 TEXTS = int(os.environ.get("SRLM_FAULTS_TEXTS", "1000"))
-SLOWEST_S = 0.5  # of one text; on a busy machine
+SLOWEST_S = 0.5  # of one text; it is read again where it took longer, as what else the process did is in its time
 Note = Callable[..., None]
 # How the turns of a chat begin and end: ChatML, Llama 2, 3 and 4, Mistral, Gemma, Phi, DeepSeek, Command R, EXAONE,
 # GLM, Granite, gpt-oss, Baichuan.
@@ -52,8 +53,8 @@ def watched(
     note: Note, what: str, share: float, holds: Callable[[str], object], refuses: type[Exception] | tuple[()] = ()
 ) -> None:
     """`holds` of each text, or a refusal; the row of the table, and the slowest text."""
-    survived, refused, slowest = 0, 0, 0.0
-    wrong = []
+    survived, refused = 0, 0
+    wrong, slow = [], []
     for text in texts(what, int(TEXTS * share)):
         start = time.process_time()
         try:
@@ -63,10 +64,18 @@ def watched(
                 wrong.append(text)
         except refuses:
             refused += 1
-        slowest = max(slowest, time.process_time() - start)
+        if time.process_time() - start > SLOWEST_S:
+            slow.append(text)
     note(f"hostile text: {what}", survived=survived, refused=refused, lost=len(wrong))
     assert not wrong, smallest(min(wrong, key=len), lambda text: not holds(text))
-    assert slowest < SLOWEST_S
+    assert not [text for text in slow if min(_seconds(holds, text, refuses) for _ in range(3)) > SLOWEST_S]
+
+
+def _seconds(holds: Callable[[str], object], text: str, refuses: type[Exception] | tuple[()]) -> float:
+    start = time.process_time()
+    with suppress(*(refuses if isinstance(refuses, tuple) else (refuses,))):
+        holds(text)
+    return time.process_time() - start
 
 
 def smallest(text: str, wrong: Callable[[str], bool]) -> str:

@@ -12,7 +12,9 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from components.core import claims
+import pytest
+
+from components.core import claims, store_check
 from components.core.progress import RUN_EVENTS
 from components.core.store import DirectoryStore, open_store
 from tests.faults.loop import Place, started, tiny_run
@@ -89,8 +91,15 @@ def registry(where: Place) -> dict[str, Any]:
 
 
 def leftovers(where: Place) -> list[str]:
-    """What a run should not leave: unfinished records, marks of who was at work, scratch folders of this machine."""
+    """What a run should not leave: unfinished records, marks of who was at work, scratch folders of this machine.
+
+    What a check of the store has left that was killed goes with the first check a day later.
+    """
     store = open_store(where.store)
+    if isinstance(store, DirectoryStore):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store_check, "STALE_S", -1)
+            store_check.check_store(store)
     left = [name for name in store.names() if "/progress/" in name or name.endswith(("/maker", "/removal"))]
     left += [name for name in store.names() if name.startswith("probe-")] if isinstance(store, DirectoryStore) else []
     home = Path(where.environment["SRLM_HOME"])

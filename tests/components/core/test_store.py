@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -98,6 +99,15 @@ def test_an_unreachable_store_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"s3://bucket/x at http://127\.0\.0\.1:9"):
         open_store("s3://bucket/x").write("a", b"")
     store_module._s3.cache_clear()
+
+
+def test_what_a_killed_check_left_goes_with_the_first_check_a_day_later(store: Store) -> None:
+    """That of an hour ago may be another machine's, which is at it now (issue 16)."""
+    old, young = (f"probe-{int(time.time()) - hours * 3600}-abc-written" for hours in (25, 1))
+    for name in (old, young, "probe-of-somebody-else"):
+        store.write(name, b"")
+    check_store(store)
+    assert store.names() == sorted(("probe-of-somebody-else", young))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
