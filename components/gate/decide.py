@@ -8,7 +8,7 @@ from typing import Literal
 
 from components.core.records import Check
 from components.gate.settings import GatePolicy
-from components.metrics.bootstrap import Estimate, Observed, difference, growth, interval
+from components.metrics.bootstrap import Estimate, Observed, difference, figure, growth, interval
 from components.metrics.observations import Measured
 from components.metrics.statistics import HUMAN, METRICS
 
@@ -133,10 +133,7 @@ def choose_baseline(baselines: Mapping[str, Measured], policy: GatePolicy) -> st
     if policy.baseline != "best":
         return policy.baseline if policy.baseline in baselines else ""
     for metric in policy.improve:
-        values = {
-            name: interval(METRICS[metric], seen.get(metric, {}), policy.resampling()).value
-            for name, seen in baselines.items()
-        }
+        values = {name: figure(METRICS[metric], seen.get(metric, {})) for name, seen in baselines.items()}
         known = {name: value for name, value in values.items() if value is not None}
         if known and len(known) == len(baselines):
             return max(known, key=lambda name: (known[name], name))

@@ -57,6 +57,14 @@ def interval(metric: Metric, observed: Observed, how: Resampling) -> Estimate:
     )
 
 
+def figure(metric: Metric, observed: Observed) -> float | None:
+    """The metric of one model without its interval, which takes a thousand times as long; None where undefined."""
+    if not observed or metric.published or metric.labelled:
+        return interval(metric, observed, Resampling()).value
+    value = float(metric.statistic(_rows(observed, sorted(observed))))
+    return None if math.isnan(value) else value
+
+
 def difference(metric: Metric, one: Observed, other: Observed, how: Resampling) -> Estimate:
     """The metric of `one` less that of `other`, on the items of both.
 
@@ -133,11 +141,11 @@ def _rows(observed: Observed, items: list[str]) -> Rows:
 
 
 def _estimate(
-    figure: Callable[[], Floats], resamples: Callable[[], Floats], items: int, weighing: int, how: Resampling
+    of_all: Callable[[], Floats], resamples: Callable[[], Floats], items: int, weighing: int, how: Resampling
 ) -> Estimate:
     if not items:
         return Estimate(None, None, None, 0)
-    value = float(figure())
+    value = float(of_all())
     if math.isnan(value):
         return Estimate(None, None, None, items)
     return _between(value, resamples(), weighing, how)

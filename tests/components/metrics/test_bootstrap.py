@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from components.metrics.bootstrap import Estimate, Observed, Resampling, difference, growth, interval
-from components.metrics.statistics import METRICS
+from components.metrics.bootstrap import Estimate, Observed, Resampling, difference, figure, growth, interval
+from components.metrics.statistics import METRICS, Metric
 
 MEAN, SHARE, ENTROPY = METRICS["win_rate"], METRICS["parse_rate"], METRICS["score_entropy"]
 
@@ -115,6 +115,15 @@ def test_growth_is_a_quotient_of_means() -> None:
     assert found.value == 2.0
     assert bounds(found) == (1.0, 3.0)
     assert growth(MEAN, observed([(1,)]), observed([(0,)]), Resampling()) == Estimate(None, None, None, 1)
+
+
+@pytest.mark.parametrize("metric", [MEAN, SHARE, ENTROPY, METRICS["lc_win_rate"], METRICS["human_agreement"]])
+def test_a_figure_alone_is_the_interval_s(metric: Metric) -> None:
+    """Of no items, and of some as wide as the metric's: a preference, two lengths, a penalty; else part and whole."""
+    width = 4 if metric.name == "lc_win_rate" else 2
+    for rows in ([], [(n % 2, 1, n, 1)[:width] for n in range(12)]):
+        seen = observed(rows)
+        assert figure(metric, seen) == interval(metric, seen, Resampling(resamples=2)).value
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
