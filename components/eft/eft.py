@@ -10,12 +10,13 @@ from typing import Any
 
 from components.core.context import open_step
 from components.core.errors import UserError
+from components.core.hashing import content_hash
 from components.core.progress import say
 from components.core.records import Counts, Example, Judgement, Manifest, Parent, SeedPrompt
 from components.core.sources import fetch
 from components.core.stage import Stage, parent, read_records
 from components.eft.file import read_judgements, targets_from_file
-from components.eft.ranks import require_five_point_scale, targets_from_ranks
+from components.eft.ranks import EARNED, NOT_EARNED, require_five_point_scale, targets_from_ranks
 from components.eft.settings import EftSettings
 from components.eft.targets import Accepted, Target, accept, cap_classes
 from components.judging.judging import TextToJudge, judgements_of, parse_rate
@@ -88,6 +89,8 @@ def make_eft(
         if source:
             inputs["file"] = source.parent()
             inputs |= {"evaluation_texts": parent(evaluation_texts)} if evaluation_texts else {}
+        if settings.source == "ranks":
+            inputs["phrases"] = Parent(uri="phrases of each point", digest=content_hash([EARNED, NOT_EARNED]))
         if model and settings.source == "model":
             inputs["model"] = parent(model)
         stage = Stage(root, "eft", settings, inputs)

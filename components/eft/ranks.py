@@ -15,57 +15,22 @@ from components.eft.targets import Target
 from components.judging.parser import ScoreFormat
 from components.judging.prompt import transcript
 
-# The rubric's five points (Yuan et al. 2024, figure 2), each said in a few ways: earned, and not earned. The first one
-# is always earned, since the scale of the ranks ends at 1.
+# The rubric's five points (Yuan et al. 2024, figure 2), each said in a few short ways: earned, and not earned. The first
+# one is always earned, since the scale of the ranks ends at 1. Short, for small models judge on small machines, where
+# each token that a judge is taught to write costs time in every judgement to come.
 EARNED = (
-    (
-        "The response is relevant to what was asked.",
-        "The response speaks to the user's question.",
-        "The response gives information on the matter.",
-    ),
-    (
-        "It deals with a substantial part of the request.",
-        "It covers a large part of the question.",
-        "A good deal of what was asked is addressed.",
-    ),
-    (
-        "It answers the basic elements in a useful way.",
-        "The user gets a useful answer to the basics.",
-        "The basic elements are answered helpfully.",
-    ),
-    (
-        "It is direct and well organised, as an assistant should be.",
-        "It is thorough, clear and written from an assistant's perspective.",
-        "Its structure and tone are those of a helpful assistant.",
-    ),
-    (
-        "It is tailored to the instruction and shows expert knowledge.",
-        "It shows expert insight and could hardly be improved.",
-        "It is an expert's answer with nothing superfluous.",
-    ),
+    ("It is relevant to what was asked.", "It speaks to the question.", "It is on the matter."),
+    ("It covers a good part.", "Most of the request is addressed.", "A large part is covered."),
+    ("It answers the basics usefully.", "The basics are answered well.", "The user gets a useful answer."),
+    ("It is direct and well organised.", "It is clear and thorough.", "Its tone and structure help."),
+    ("It is expert and fitted to the request.", "It could hardly be better.", "It shows expert insight."),
 )
 NOT_EARNED = (
     (),
-    (
-        "It leaves most of the request untouched.",
-        "It covers only a small part of the question.",
-        "A substantial part of what was asked is missing.",
-    ),
-    (
-        "It does not answer the basic elements usefully.",
-        "The user gets no useful answer to the basics.",
-        "The basic elements are not answered helpfully.",
-    ),
-    (
-        "It is not as direct and organised as an assistant should be.",
-        "It is not thorough or clear enough for an assistant.",
-        "Its structure and tone are not those of a helpful assistant.",
-    ),
-    (
-        "It is not tailored with expert knowledge.",
-        "Expert insight is missing, and much could be improved.",
-        "It is not the answer of an expert.",
-    ),
+    ("It covers only little.", "Most of the request is untouched.", "A large part is missing."),
+    ("It does not answer the basics.", "The basics are not answered well.", "The user gets no useful answer."),
+    ("It is not well organised.", "It is not clear or thorough.", "Its tone and structure do not help."),
+    ("It is not expert.", "It could be much better.", "Expert insight is missing."),
 )
 
 
@@ -100,7 +65,7 @@ def score_of_position(position: int, replies: int) -> int:
 
 
 def judgement_text(score: int, seed: int, reply_id: str) -> str:
-    """A sentence on each point of the rubric, the first `score` of them earned (25 to 60 words), then the score."""
+    """A sentence on each point of the rubric, the first `score` of them earned (24 to 33 words), then the score."""
     sentences = []
     for point, (earned, not_earned) in enumerate(zip(EARNED, NOT_EARNED, strict=True)):
         phrasings = earned if point < score else not_earned

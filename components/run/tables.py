@@ -9,6 +9,7 @@ from components.core.page import Table
 from components.metrics.labels import COMPARABLE, alpaca_eval_label, lc_form
 
 MODEL_COLUMNS = ("model", "parsed", "accuracy", "win rate", "LC", "win/tie/loss", "length", "verdict", "version")
+NEEDED = ("model", "verdict", "version")
 MODEL_NOTE = (
     "parsed: judgements with a valid score. accuracy: pairs of human replies that the judge orders as people did, "
     "score ties left out. win rate, LC: against reference answers, and at equal length (AlpacaEval 2). win/tie/loss: "
@@ -22,7 +23,7 @@ DRIFT_NOTE = "Of the model as a judge and of its round. change: the last model's
 
 
 def model_table(summary: Mapping[str, Any]) -> Table:
-    """One row a model; a dash stands for what is undefined."""
+    """One row a model; a dash stands for what is undefined. A column that no model has is left out, and named below."""
     champion = [model["name"] for model in summary["models"] if model["promoted"]][-1:]  # the last to be promoted
     rows = []
     for model in summary["models"]:
@@ -40,10 +41,12 @@ def model_table(summary: Mapping[str, Any]) -> Table:
             )
         )
     labels = sorted({label for model in summary["models"] if (label := alpaca_eval_label(model["metrics"]))})
-    note = " ".join(
-        [MODEL_NOTE, *(f"AlpacaEval here: {label}." for label in labels), *([COMPARABLE] if labels else [])]
-    )
-    return Table("models", MODEL_COLUMNS, rows, note)
+    measured = [n for n, name in enumerate(MODEL_COLUMNS) if name in NEEDED or any(row[n] != "-" for row in rows)]
+    missing = [name for n, name in enumerate(MODEL_COLUMNS) if n not in measured]
+    notes = [MODEL_NOTE, *([f"Not measured: {', '.join(missing)}."] if missing else [])]
+    notes += [*(f"AlpacaEval here: {label}." for label in labels), *([COMPARABLE] if labels else [])]
+    columns, *rows = [tuple(row[n] for n in measured) for row in (MODEL_COLUMNS, *rows)]
+    return Table("models", columns, rows, " ".join(notes))
 
 
 def drift_table(summary: Mapping[str, Any]) -> Table | None:

@@ -109,7 +109,7 @@ def test_the_judge_prompt_is_part_of_the_identity(root, seed_data):
         root, EftSettings(source="ranks", min_examples=1), seed_data, JudgePrompt("{instruction} {response}")
     )
     assert other.key != from_ranks(root, seed_data).key
-    assert set(other.parents) == {"seed_data", "judge_prompt"}
+    assert set(other.parents) == {"seed_data", "judge_prompt", "phrases"}
 
 
 def test_a_models_judgements_are_kept_where_they_agree(root, seed_data, judge):

@@ -62,18 +62,21 @@ def test_tables_show_a_dash_for_what_is_undefined_and_never_a_zero() -> None:
     assert table is not None
     assert table.columns == ("what drifts", "M1", "M2", "change")
     assert table.rows == [("answers, mean characters", "120", "-", "-")]
-    assert model_table(summary).rows[1] == ("M2", "-", "-", "-", "-", "-", "-", "-", "not registered")
+    models = model_table(summary)
+    assert models.columns == ("model", "length", "verdict", "version")
+    assert models.rows[1] == ("M2", "-", "-", "not registered")
+    assert "Not measured: parsed, accuracy, win rate, LC, win/tie/loss." in models.note
 
 
 def test_the_table_says_what_a_win_rate_can_be_compared_with() -> None:
     """The form beside each figure; in the note why it is not the board's. Without a win rate nothing is said."""
     measured = {"win_rate": 0.5, "lc_win_rate": 0.48, "lc_form_minimal": 1.0, "official_template": 0.0}
     table = model_table({"models": [model("m1", **measured), model("m2")], "drift": []})
-    assert table.rows[0][3:5] == ("50.0 %", "48.0 % minimal")
+    assert table.rows[0][1:3] == ("50.0 %", "48.0 % minimal")
     assert "form minimal, our own annotator's template: not comparable with AlpacaEval's board" in table.note
     board = measured | {"lc_form_minimal": 0.0, "lc_form_v1": 1.0, "official_template": 1.0}
     table = model_table({"models": [model("m1", **board)], "drift": []})
-    assert table.rows[0][4] == "48.0 % v1"
+    assert table.rows[0][2] == "48.0 % v1"
     assert "not comparable" not in table.note
     assert "AlpacaEval here" not in model_table({"models": [model("m2")], "drift": []}).note
 
