@@ -6,11 +6,10 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -23,6 +22,7 @@ from pipelines.cluster import submission
 from pipelines.cluster.kubeflow import KubeflowError
 from pipelines.cluster.submission import ENDED_BADLY, KubeflowTarget
 from pipelines.compile import compile_recipe, load_recipe_for_elsewhere, version_of
+from tests.helpers.http_server import http_server
 from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -102,11 +102,8 @@ def served(kubeflow: Kubeflow, page: bytes = b"") -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
+    with http_server(Handler) as url:
+        yield url
 
 
 PLACE = {
