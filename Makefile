@@ -15,7 +15,7 @@ WITH_VLLM ?=
 VLLM_IMAGE := self-rewarding-pipelines/vllm-cpu:test
 
 .PHONY: help setup demo world proof methods bench up down test test-quick test-extended test-engines test-faults test-nightly test-cluster test-containers images \
-	vllm-image lock compile lint format clean
+	load ready vllm-image lock compile lint format clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -87,10 +87,14 @@ test-nightly: setup $(VENV)-vllm/installed ## What is longer than a change shoul
 test-containers: setup images ## Each step in a container of its own; starts a Docker daemon where none runs
 	SRLM_REQUIRE=containers $(BIN)/python -m pytest -m containers
 
-test-cluster: setup images $(if $(WITH_VLLM),vllm-image) ## A whole run on a real Kubernetes: SRLM_TEST_KUBECONFIG or KUBECONFIG (LOAD=how images get there)
-	$(LOAD) $$($(BIN)/python -c "from components.core.images import *; print(WORKER, TRAINER, ENGINE, SERVICES)") \
-		$(if $(WITH_VLLM),$(VLLM_IMAGE))
+test-cluster: setup load $(if $(WITH_VLLM),vllm-image) ## A whole run on a real Kubernetes: SRLM_TEST_KUBECONFIG or KUBECONFIG (LOAD=how images get there)
+	$(if $(WITH_VLLM),$(LOAD) $(VLLM_IMAGE))
 	SRLM_REQUIRE=cluster $(if $(WITH_VLLM),SRLM_TEST_VLLM_IMAGE=$(VLLM_IMAGE)) $(BIN)/python -m pytest -m "cluster$(if $(WITH_VLLM),, and not engines)"
+
+load: setup images # for the nodes of the cluster that is tested on
+	$(LOAD) $$($(BIN)/python -c "from components.core.images import *; print(WORKER, TRAINER, ENGINE, SERVICES)")
+
+ready: load $(VENV)-vllm/installed $(VENV)-readers/installed # for all that `make test-extended` does without
 
 vllm-image: $(VENV)-vllm/installed # of what `make test-engines` has installed
 	DOCKER=$(DOCKER) images/daemon
