@@ -15,7 +15,7 @@ WITH_VLLM ?=
 VLLM_IMAGE := self-rewarding-pipelines/vllm-cpu:test
 
 .PHONY: help setup demo world proof methods bench up down test test-quick test-extended test-engines test-faults test-nightly test-cluster test-containers images \
-	vllm-image lock compile lint format clean
+	load ready vllm-image lock compile lint format clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -56,13 +56,14 @@ down: setup ## Stop them
 	$(BIN)/srlm down
 
 # Each process has whole files, the longest first (tests/conftest.py), and one thread: the cores are taken.
+SLOWEST := --durations=25 --durations-min=10
 PYTEST_2 := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: setup ## Tests that need neither Docker nor a cluster, but for those that take minutes
 	$(PYTEST_2) -m "not extended and not cluster and not containers and not engines and not faults"
 
 test-extended: setup ## The same and those that take minutes, as CI runs them
-	$(PYTEST_2) -m "not nightly and not cluster and not containers and not engines and not faults"
+	$(PYTEST_2) $(SLOWEST) -m "not nightly and not cluster and not containers and not engines and not faults"
 
 test-quick: setup ## Tests that need no server and no training
 	$(BIN)/python -m pytest -m "not slow and not extended and not cluster and not containers and not engines and not faults"
@@ -76,7 +77,7 @@ $(VENV)-readers/installed: tests/engines/install-readers $(VENV)/installed
 	@touch $@
 
 test-engines: setup $(VENV)-vllm/installed $(VENV)-readers/installed ## vLLM and old transformers, installed beside .venv
-	SRLM_REQUIRE=engines $(BIN)/python -m pytest -m "engines and not nightly and not cluster"
+	SRLM_REQUIRE=engines $(BIN)/python -m pytest $(SLOWEST) -m "engines and not nightly and not cluster"
 
 test-faults: setup ## Kill it, starve it, lie to it for 20 minutes; a table at the end says what was survived
 	SRLM_FAULTS_TEXTS=1000000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist load --maxschedchunk 1 tests/faults
@@ -85,12 +86,16 @@ test-nightly: setup $(VENV)-vllm/installed ## What is longer than a change shoul
 	$(BIN)/python -m pytest -m nightly
 
 test-containers: setup images ## Each step in a container of its own; starts a Docker daemon where none runs
-	SRLM_REQUIRE=containers $(BIN)/python -m pytest -m containers
+	SRLM_REQUIRE=containers $(BIN)/python -m pytest $(SLOWEST) -m containers
 
-test-cluster: setup images $(if $(WITH_VLLM),vllm-image) ## A whole run on a real Kubernetes: SRLM_TEST_KUBECONFIG or KUBECONFIG (LOAD=how images get there)
-	$(LOAD) $$($(BIN)/python -c "from components.core.images import *; print(WORKER, TRAINER, ENGINE, SERVICES)") \
-		$(if $(WITH_VLLM),$(VLLM_IMAGE))
-	SRLM_REQUIRE=cluster $(if $(WITH_VLLM),SRLM_TEST_VLLM_IMAGE=$(VLLM_IMAGE)) $(BIN)/python -m pytest -m "cluster$(if $(WITH_VLLM),, and not engines)"
+test-cluster: setup load $(if $(WITH_VLLM),vllm-image) ## A whole run on a real Kubernetes: SRLM_TEST_KUBECONFIG or KUBECONFIG (LOAD=how images get there)
+	$(if $(WITH_VLLM),$(LOAD) $(VLLM_IMAGE))
+	SRLM_REQUIRE=cluster $(if $(WITH_VLLM),SRLM_TEST_VLLM_IMAGE=$(VLLM_IMAGE)) $(BIN)/python -m pytest $(SLOWEST) -m "cluster$(if $(WITH_VLLM),, and not engines)"
+
+load: setup images # for the nodes of the cluster that is tested on
+	$(LOAD) $$($(BIN)/python -c "from components.core.images import *; print(WORKER, TRAINER, ENGINE, SERVICES)")
+
+ready: load $(VENV)-vllm/installed $(VENV)-readers/installed # for all that `make test-extended` does without
 
 vllm-image: $(VENV)-vllm/installed # of what `make test-engines` has installed
 	DOCKER=$(DOCKER) images/daemon

@@ -6,11 +6,11 @@ import contextlib
 import gzip
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
+from tests.helpers.http_server import http_server
 from tests.helpers.scripted_endpoint import said
 
 Reply = Callable[["Handler"], None]
@@ -117,11 +117,8 @@ NEVER = ("a hundred thousand brackets", "another model", "a redirect to elsewher
 def bad_engine(bad: Reply, times: float) -> Iterator[str]:
     over = threading.Event()
     handler = type("Bad", (Handler,), {"bad": staticmethod(bad), "times": times, "asked": 0, "over": over})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        over.set()
-        server.shutdown()
-        time.sleep(0)
+    with http_server(handler) as url:
+        try:
+            yield url
+        finally:
+            over.set()

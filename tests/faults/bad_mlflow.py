@@ -8,8 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
+
+from tests.helpers.http_server import http_server
 
 HTML = b"<html><body>Please log in</body></html>"
 # What stands in the place of MLflow's answer: its status and body.
@@ -73,15 +75,11 @@ def bad_mlflow(tracking_uri: str) -> Iterator[BadMlflow]:
 
         def log_message(self, *_: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    bad.uri = f"http://127.0.0.1:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield bad
-    finally:
-        over.set()
-        server.shutdown()
-        server.server_close()
+    with http_server(Handler) as bad.uri:
+        try:
+            yield bad
+        finally:
+            over.set()
 
 
 def _answer(bad: BadMlflow, kind: str, handler: BaseHTTPRequestHandler, body: bytes, over: threading.Event) -> None:

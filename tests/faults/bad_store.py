@@ -10,8 +10,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
+
+from tests.helpers.http_server import http_server
 
 SLOW_S = 0.5
 KINDS = (
@@ -68,13 +70,8 @@ def bad_store(uri: str, kind: str, share: float, seed: int = 0) -> Iterator[BadS
 
         def log_message(self, *_: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    bad.url = f"http://127.0.0.1:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with http_server(Handler) as bad.url:
         yield bad
-    finally:
-        server.shutdown()
 
 
 def _answer(bad: BadStore, handler: BaseHTTPRequestHandler, body: bytes) -> None:

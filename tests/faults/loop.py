@@ -33,7 +33,7 @@ from tests.helpers.gateway import ANNOTATOR, JUDGE
 from tests.helpers.tiny_loop import RUN, SETTINGS
 
 # what a forked process finds imported
-PRELOADED = ("tests.faults.loop", "tests.faults.warm")
+PRELOADED = ("tests.faults.loop", "tests.helpers.warm")
 _FORKS = multiprocessing.get_context("forkserver")
 _STARTED: list[tuple[ForkServerProcess, Path]] = []  # with their logs, by the test that is at work
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
+from tests.helpers.http_server import running
+
 CHUNK_BYTES = 65536
 
 
@@ -18,8 +20,8 @@ class Balancer:
     """`urls` are the servers that connections go to, `lost` those whose connections break; both may be changed, which
     connections notice at once. `connections` counts those of each server."""
 
-    def __init__(self, url: str, urls: list[str]) -> None:
-        self.url, self.urls, self.lost = url, urls, set[str]()
+    def __init__(self, urls: list[str]) -> None:
+        self.url, self.urls, self.lost = "", urls, set[str]()
         self.connections, self.turn, self.open = Counter[str](), itertools.count(), list[socket.socket]()
 
     def lead_to(self, *urls: str) -> None:
@@ -37,6 +39,7 @@ class Balancer:
 @contextmanager
 def balanced(*urls: str) -> Iterator[Balancer]:
     """An address before the servers, for as long as the context lasts."""
+    balancer = Balancer(list(urls))
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -55,14 +58,12 @@ def balanced(*urls: str) -> Iterator[Balancer]:
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads, request_queue_size = True, 128
 
-    with Server(("127.0.0.1", 0), Handler) as server:
-        balancer = Balancer(f"http://127.0.0.1:{server.server_address[1]}", list(urls))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with running(Server(("127.0.0.1", 0), Handler)) as place:
+        balancer.url = f"http://{place}"
         try:
             yield balancer
         finally:
             balancer.cut()
-            server.shutdown()
 
 
 def pass_on(source: socket.socket, target: socket.socket) -> None:

@@ -7,15 +7,17 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
+
+from tests.helpers.http_server import http_server
 
 
 class Forwarder:
     """`answers`: how many requests are answered; the one after them still reaches MLflow, but its answer is lost."""
 
-    def __init__(self, uri: str) -> None:
-        self.uri, self.seen, self.answers, self.garbage = uri, 0, math.inf, False
+    def __init__(self) -> None:
+        self.uri, self.seen, self.answers, self.garbage = "", 0, math.inf, False
         self.lock = threading.Lock()
 
     def down_after(self, answers: float) -> None:
@@ -25,6 +27,7 @@ class Forwarder:
 @contextmanager
 def forwarded(tracking_uri: str) -> Iterator[Forwarder]:
     """A way to MLflow that can be cut, for as long as the context lasts."""
+    forwarder = Forwarder()
 
     class Handler(BaseHTTPRequestHandler):
         def forward(self) -> None:
@@ -52,11 +55,5 @@ def forwarded(tracking_uri: str) -> Iterator[Forwarder]:
 
         def log_message(self, *_: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    forwarder = Forwarder(f"http://127.0.0.1:{server.server_address[1]}")
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with http_server(Handler) as forwarder.uri:
         yield forwarder
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -9,7 +9,6 @@ import base64
 import http.client
 import ssl
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
@@ -66,13 +65,10 @@ def login_server(address: tuple[str, int], certificate: str, target: str, header
 @contextmanager
 def behind_login(target: str, certificate: Path, login: tuple[str, str]) -> Iterator[str]:
     """The address of a server behind a login, for as long as the context lasts."""
-    server = login_server(("127.0.0.1", 0), str(certificate), target, *login)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    try:
-        yield f"https://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    from tests.helpers.http_server import running  # not in a pod
+
+    with running(login_server(("127.0.0.1", 0), str(certificate), target, *login)) as place:
+        yield f"https://{place}"
 
 
 if __name__ == "__main__":

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 import yaml
+
+from tests.helpers.http_server import http_server
 
 
 class Api(Protocol):
@@ -43,16 +44,11 @@ def serving(api: Api, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         def log_message(self, *_: Any) -> None:
             """Nothing: pytest shows what matters."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    here = {"name": "here", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}
-    used = {"name": "here", "context": {"cluster": "here", "user": "me", "namespace": "runs"}}
-    user = {"name": "me", "user": {}}
-    config = {"clusters": [here], "contexts": [used], "users": [user], "current-context": "here"}
-    kubeconfig.write_text(yaml.safe_dump(config))
-    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
-    try:
+    with http_server(Handler) as url:
+        here = {"name": "here", "cluster": {"server": url}}
+        used = {"name": "here", "context": {"cluster": "here", "user": "me", "namespace": "runs"}}
+        user = {"name": "me", "user": {}}
+        config = {"clusters": [here], "contexts": [used], "users": [user], "current-context": "here"}
+        kubeconfig.write_text(yaml.safe_dump(config))
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
         yield
-    finally:
-        server.shutdown()
-        server.server_close()

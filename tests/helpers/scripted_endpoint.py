@@ -6,8 +6,10 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.helpers.http_server import http_server
 
 
 class Script:
@@ -48,10 +50,6 @@ def _first_token(text: str, logprobs: Sequence[tuple[str, float]]) -> dict[str, 
     return {"token": text, "logprob": dict(logprobs).get(text, -9.0), "top_logprobs": likeliest}
 
 
-class _Server(ThreadingHTTPServer):
-    request_queue_size = 128  # with the usual 5, some of many callers that come at once wait a second
-
-
 @contextmanager
 def served(script: Script) -> Iterator[str]:
     """The URL of a server that follows the script while the context lasts."""
@@ -88,9 +86,5 @@ def served(script: Script) -> Iterator[str]:
 
         def log_message(self, *_: object) -> None: ...
 
-    server = _Server(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
+    with http_server(Handler) as url:
+        yield url

@@ -11,11 +11,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 from components.core.journal import read_journal
 from components.serving.engines.processes import EmbeddedEngine
 from components.serving.settings import ServingSettings
+from tests.helpers.http_server import http_server
 
 MAKERS = ("base-model", "sft", "dpo")  # stages that make a model
 
@@ -55,12 +56,8 @@ class Farm:
 @contextmanager
 def farm(root: str, run: str, settings: ServingSettings) -> Iterator[str]:
     """The URL of all servers, with `{model}` for the name."""
-    with Farm(root, run, settings) as servers:
-        door = ThreadingHTTPServer(("127.0.0.1", 0), _handler(servers))
-        threading.Thread(target=door.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{door.server_address[1]}/{{model}}"
-        door.shutdown()
-        door.server_close()
+    with Farm(root, run, settings) as servers, http_server(_handler(servers)) as url:
+        yield f"{url}/{{model}}"
 
 
 def _handler(servers: Farm) -> type[BaseHTTPRequestHandler]:

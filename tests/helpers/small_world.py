@@ -21,7 +21,6 @@ import yaml
 from components.core.store import open_store
 from examples.world.data import Sizes, slip
 from examples.world.make import make_world, overrides
-from examples.world.model import write_model
 from examples.world.truth import true_score
 from pipelines.recipe import load_recipe
 from tests.helpers.scripted_endpoint import Script, said, served
@@ -77,6 +76,8 @@ def make_small_world(folder: Path) -> Iterator[SmallWorld]:
 
 def write_small_world(folder: Path) -> Path:
     """Write model, data, instructions with reference outputs and recipe below `folder`; returns the recipe's path."""
+    from examples.world.model import write_model  # with transformers: five seconds of every start of pytest
+
     make_world(folder, SEED, SIZES)
     shutil.rmtree(folder / "model")
     write_model(folder / "model", SEED, heads=3)  # of 32, the least that vLLM computes on a CPU

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 import ssl
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from components.core.store_check import check_store
 from pipelines.cluster.doctor import try_store
 from pipelines.compile import load_recipe_for_elsewhere
 from tests.helpers.chart import pick, render
+from tests.helpers.http_server import HttpServer, running
 from tests.helpers.scripted_s3 import (
     BUCKET,
     KEY,
@@ -256,14 +256,13 @@ def test_a_store_whose_authority_is_not_known_names_the_bundle(
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"]
     command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server = HttpServer(BaseHTTPRequestHandler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     start(minio_like())
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"https://127.0.0.1:{server.server_port}")
-    store_module._s3.cache_clear()
-    with pytest.raises(UserError, match="Set AWS_CA_BUNDLE"):
-        open_store(URI).read("x")
-    server.shutdown()
+    with running(server) as place:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"https://{place}")
+        store_module._s3.cache_clear()
+        with pytest.raises(UserError, match="Set AWS_CA_BUNDLE"):
+            open_store(URI).read("x")

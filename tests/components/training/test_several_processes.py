@@ -1,4 +1,5 @@
-"""Two processes train as one does: real processes by torchrun, on CPU over gloo."""
+"""Two processes train as one does: real processes on CPU over gloo, by torchrun where what it does is tested, else
+forked (tests/helpers/ranks.py)."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +30,19 @@ from components.judging.settings import JudgingSettings
 from components.pairs.settings import PairsSettings
 from components.seed_data.settings import SeedDataSettings
 from components.serving.settings import Generation
+from components.training.dpo import answers
 from components.training.dpo.settings import DpoSettings, EarlyStopSettings
+from components.training.launch import worker
 from components.training.launch.launch import on_this_node, train_stage
 from components.training.launch.request import TrainingRequest
 from components.training.settings import LoraSettings
 from components.training.sft.settings import SftSettings
 from tests.helpers.mixed_pairs import HELD_OUT, mixed_pairs
+from tests.helpers.ranks import train_in_ranks
 from tests.helpers.scripted_endpoint import Script, said
 from tests.helpers.tiny_model import make_tiny_model
 
-pytestmark = pytest.mark.slow  # two processes that each load torch: a quarter of a minute before anything is trained
+pytestmark = pytest.mark.slow
 extended = pytest.mark.extended
 LORA = LoraSettings(rank=4, alpha=8)
 COMMON = {"learning_rate": 1e-2, "min_learning_rate": 1e-3, "epochs": 2, "dropout": 0, "max_length": 96, "seed": 3}
@@ -93,8 +98,8 @@ def other(tmp_path: Path, toy: Toy) -> Toy:
     return Toy(tmp_path / "other")
 
 
-def made_by_two(request: TrainingRequest) -> Manifest:
-    on_this_node(request.on(2))
+def made_by_two(request: TrainingRequest, train: Callable[[TrainingRequest], None] = train_in_ranks) -> Manifest:
+    train(request.on(2))
     manifest = find_manifest(request.stage().uri)
     assert manifest
     return manifest
@@ -158,6 +163,7 @@ from torch import distributed
 from components.base_model.base_model import load_tokenizer
 from components.core.records import Pair
 from components.training.dpo.dpo import make_trainer
+from components.training.dpo import answers
 from components.training.dpo.settings import DpoSettings
 from components.training.model import load_policy
 distributed.init_process_group("gloo")
@@ -286,38 +292,27 @@ def test_two_processes_stop_by_pairs_where_one_does(
     assert abs(made.metrics["held_out_loss"] - last.loss) > 1e-4
 
 
-# An untrained model seldom ends an answer by itself; cut answers count here, too.
-WHOLE_ANSWERS = """
-import sys
-from dataclasses import replace
-from components.training.dpo import answers
-from components.training.launch import worker
-real = answers.answers_to
-def answers_to(*asked):
-    batch = real(*asked)
-    return replace(batch, make=lambda q, made: batch.make(q, replace(made, finish_reason="stop")))
-answers.answers_to = answers_to
-sys.exit(worker.main(sys.argv[1]))
-"""
+def whole_answers(request: str) -> int:
+    """A worker for which cut answers count, too: an untrained model seldom ends one by itself."""
+    real = answers.answers_to
+
+    def answers_to(*asked: Any) -> Any:
+        batch = real(*asked)
+        return replace(batch, make=lambda q, made: batch.make(q, replace(made, finish_reason="stop")))
+
+    answers.answers_to = answers_to
+    return worker.main(request)
 
 
 @pytest.mark.parametrize("lora", [None, pytest.param(LORA, marks=extended)], ids=["full", "lora"])
-def test_sharded_weights_answer_whole(
-    toy: Toy, other: Toy, tmp_path: Path, serve: Callable[[Script], str], lora: Any
-) -> None:
+def test_sharded_weights_answer_whole(toy: Toy, other: Toy, serve: Callable[[Script], str], lora: Any) -> None:
     """Two processes shard the policy; gathered, it answers as the policy of one process does: the judge is asked the
     same. Scores 1 (untrained), 3 (step 2), 2 (step 4): it ends at 4 with the weights of 2."""
-    (tmp_path / "worker.py").write_text(WHOLE_ANSWERS)
     judge = {name: Script(lambda n, _: said(f"Score: {[1, 3, 2][(n - 1) // 2]}")) for name in ("alone", "shared")}
     made: list[TrainingRequest] = []
     for name, where, sharding in (("alone", toy, "none"), ("shared", other, "fsdp")):
-        request = looking(where, 2, serve(judge[name]), lora=lora, sharding=sharding).on(1 if name == "alone" else 2)
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={request.processes}"]
-        ended = subprocess.run(
-            [sys.executable, *torchrun, str(tmp_path / "worker.py"), request.model_dump_json()],
-            capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )  # fmt: skip
-        assert ended.returncode == 0, ended.stderr[-2000:]
+        request = looking(where, 2, serve(judge[name]), lora=lora, sharding=sharding)
+        train_in_ranks(request.on(1 if name == "alone" else 2), whole_answers)
         made.append(request)
         assert [(look.step, look.wins, look.losses) for look in looks(request)] == [(2, 2, 0), (4, 0, 2)]
         assert [point.step for point in curve(request)] == [1, 2]
@@ -414,7 +409,7 @@ def torchrun(request: TrainingRequest | str) -> subprocess.CompletedProcess[str]
 
 def test_an_error_for_the_user_comes_back_from_the_processes(toy: Toy) -> None:
     with pytest.raises(UserError, match="no example is left to train on"):
-        made_by_two(toy.sft(max_length=16))
+        made_by_two(toy.sft(max_length=16), on_this_node)
 
 
 def test_gpus_that_are_not_there_are_refused(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -483,14 +478,15 @@ def start_from_bf16(toy: Toy, folder: Path) -> Toy:
 
 
 def test_two_processes_hand_over_what_one_does(toy: Toy, other: Toy, tmp_path: Path) -> None:
-    """Rounded to bf16 after a small learning rate: both retain the same share of it, and measure the rounded model.
+    """Rounded to bf16 after a small learning rate: both retain the same share of it, and measure the rounded model. Two
+    that torchrun starts, as a step has it do.
 
     Weights of 0.2 (a step of bf16 is 1/1024) move by some 1e-5: little is retained, whatever the curve says.
     """
     small = {"learning_rate": 1e-5, "min_learning_rate": 1e-5, "save_dtype": "bfloat16"}
     alone = repeated_words(start_from_bf16(toy, tmp_path / "one"), **small)
     shared = repeated_words(start_from_bf16(other, tmp_path / "two"), sharding="fsdp", **small)
-    one, two = alone.make().metrics, made_by_two(shared).metrics
+    one, two = alone.make().metrics, made_by_two(shared, on_this_node).metrics
     assert {made.dtype for of in (alone, shared) for made in weights(of).values()} == {torch.bfloat16}
     assert 0 < one["retained_change"] < 0.9
     assert two["retained_change"] == pytest.approx(one["retained_change"], rel=0.05)
@@ -502,6 +498,6 @@ def test_two_processes_hand_over_what_one_does(toy: Toy, other: Toy, tmp_path: P
 def test_numbers_that_are_none_end_all_processes(toy: Toy) -> None:
     request = toy.sft(learning_rate=1e30, max_grad_norm=1e30, checkpoint_every=1)
     with pytest.raises(UserError, match=r"sft went astray at step \d+ of 12: .* is (nan|inf)"):
-        made_by_two(request)
+        made_by_two(request, on_this_node)
     names = open_store(request.stage().uri).names()
     assert not [name for name in names if "manifest" in name or "files-" in name]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -22,6 +21,7 @@ from components.kubernetes.objects import COMPONENT, MANAGER, RUN
 from pipelines.cluster.kubeflow import KubeflowError, kfp_client
 from pipelines.cluster.kubeflow_runs import KubeflowRuns
 from pipelines.runs import Run
+from tests.helpers.http_server import http_server
 
 ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 CHILD = [{"pod_name": "toy-5pbs2-290630366"}]  # named after the node of the Workflow, not after a pod
@@ -107,13 +107,10 @@ def backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Backend
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nosuch"))
-    yield made
-    server.shutdown()
-    server.server_close()
+    with http_server(Handler) as url:
+        monkeypatch.setenv("KF_PIPELINES_ENDPOINT", url)
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nosuch"))
+        yield made
 
 
 @pytest.fixture

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -23,12 +20,12 @@ from pipelines.cluster import submission
 from pipelines.cluster.kubeflow import KubeflowError
 from pipelines.cluster.submission import ENDED_BADLY, KubeflowTarget
 from pipelines.compile import compile_recipe, load_recipe_for_elsewhere, version_of
-from tests.helpers.paths import ROOT
+from tests.helpers.command_line import srlm
+from tests.helpers.http_server import http_server
 
 pytestmark = pytest.mark.slow
 TOKEN = "planted-token-8c1f"
 SECRETS = {"AWS_SECRET_ACCESS_KEY": "planted-key-77aa", "HF_TOKEN": "planted-hub-token-31", "KF_PIPELINES_TOKEN": TOKEN}
-COMMAND = "import pipelines.cli.submit as s, pipelines.cli.main as c; c.app.add_typer(s.commands); c.main()"
 
 
 @dataclass
@@ -102,11 +99,8 @@ def served(kubeflow: Kubeflow, page: bytes = b"") -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
+    with http_server(Handler) as url:
+        yield url
 
 
 PLACE = {
@@ -118,20 +112,10 @@ PLACE = {
 
 def submit(folder: Path, host: str, *options: str, **environment: str) -> tuple[int, str]:
     """Exit code and everything printed of `srlm submit demo`, with secrets in the environment."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SRLM_", "KF_"))}
-    inherited |= {
-        "HOME": str(folder),
-        "KUBECONFIG": str(folder / "none"),
-        "PYTHONPATH": str(ROOT),
-        **SECRETS,
-        **PLACE,
-        **environment,
-    }
-    command = [sys.executable, "-c", COMMAND, "submit", "demo", *(["--host", host] if host else []), *options]
-    done = subprocess.run(command, cwd=folder, env=inherited, capture_output=True, text=True)
-    output = done.stdout + done.stderr
+    given = {"HOME": str(folder), "KUBECONFIG": str(folder / "none"), **SECRETS, **PLACE, **environment}
+    code, output = srlm(folder, "submit", "demo", *(["--host", host] if host else []), *options, **given)
     assert not [secret for secret in SECRETS.values() if secret in output]
-    return done.returncode, output
+    return code, output
 
 
 def test_a_recipe_is_submitted_with_the_environment_s_place_and_run_under_its_service_account(tmp_path: Path) -> None:

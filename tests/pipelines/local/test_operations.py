@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,95 +37,110 @@ def commands(section: str, containing: str) -> str:
     return next(block for block in re.findall(r"```\n(.*?)```", text, re.DOTALL) if containing in block)
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder with a store and a registry of its own, which hold two models and one that is not registered."""
-    monkeypatch.setenv("SRLM_HOME", str(tmp_path / ".srlm"))
-    with services(keep=True) as local:  # and then nobody's: `srlm down` refuses under who uses them
-        for name, value in local.environment().items():
-            monkeypatch.setenv(name, value)
-        store_module._s3.cache_clear()
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One with a store and a registry of its own, which hold two models and one that is not registered. What a test
+    takes away it brings back, but for the last."""
+    made = tmp_path_factory.mktemp("laptop")
+    with pytest.MonkeyPatch.context() as patch:
+        tracking_uri = up(made, patch)
         for alias, right in (("m1", 20), ("m2", 40)):
             model = trained(STORE, "demo", alias, right)
-            apply_verdict(STORE, local.tracking_uri, model, gated(STORE, local.tracking_uri, model))
+            apply_verdict(STORE, tracking_uri, model, gated(STORE, tracking_uri, model))
         make_model(STORE, "nobody's")
-        (tmp_path / "registry").write_text(local.tracking_uri)
-    yield tmp_path
-    stop_services(force=True)
+        (made / "said").write_text(said(partial(in_shell, made)))
+        yield made
+        stop_services(force=True)
     store_module._s3.cache_clear()
 
 
+def up(folder: Path, patch: pytest.MonkeyPatch) -> str:
+    """Start what does not run, and use it; returns MLflow's address."""
+    patch.setenv("SRLM_HOME", str(folder / ".srlm"))
+    with services(keep=True) as local:  # and then nobody's: `srlm down` refuses under who uses them
+        for name, value in local.environment().items():
+            patch.setenv(name, value)
+    store_module._s3.cache_clear()
+    return local.tracking_uri
+
+
 @pytest.fixture
-def shell(home: Path) -> Shell:
+def tracking_uri(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The servers are up, and this test uses them."""
+    return up(folder, monkeypatch)
+
+
+@pytest.fixture
+def shell(folder: Path, tracking_uri: str) -> Shell:
+    return partial(in_shell, folder)
+
+
+def in_shell(folder: Path, lines: str) -> str:
     """Run lines of the page in that folder, with this environment's programs on PATH."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-
-    def run(lines: str) -> str:
-        environment = os.environ | {"PATH": programs, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(["bash", "-ec", lines], cwd=home, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, f"{lines}\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-    return run
+    environment = os.environ | {"PATH": programs, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-ec", lines], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{lines}\n{done.stdout}{done.stderr}"
+    return done.stdout
 
 
 def said(shell: Shell) -> str:
-    """What `srlm models` and `srlm lineage` of two aliases print, but for how the servers are started."""
+    """What `srlm models` and `srlm lineage` of two aliases print."""
     aliases = ("m1", "champion")
-    asked = ["srlm models", *(f"srlm lineage models:/demo@{alias}" for alias in aliases)]
-    lines = "".join(shell(one) for one in asked).splitlines()
+    asked = ["srlm up >up.txt", "srlm models", *(f"srlm lineage models:/demo@{alias}" for alias in aliases)]
+    lines = shell("\n".join(asked)).splitlines()
     assert any("champion" in line for line in lines) and not any("is gone" in line for line in lines)
-    return "\n".join(line for line in lines if not line.startswith("starting"))
+    return "\n".join(lines)
 
 
-def test_a_laptop_is_restored_from_its_archive(home: Path, shell: Shell) -> None:
-    before = said(shell)
+def test_a_laptop_is_restored_from_its_archive(folder: Path, shell: Shell) -> None:
     shell(commands("Backup", "srlm-backup"))
-    shutil.rmtree(home / ".srlm")
+    shutil.rmtree(folder / ".srlm")
     shell(commands("Restore", "srlm-backup"))
-    assert said(shell) == before
+    assert said(shell) == (folder / "said").read_text()
 
 
 @pytest.mark.skipif(not shutil.which("aws"), reason="needs the AWS CLI")
-def test_store_and_registry_are_restored_one_by_one(home: Path, shell: Shell) -> None:
+def test_store_and_registry_are_restored_one_by_one(folder: Path, tracking_uri: str, shell: Shell) -> None:
     """The lines for a cluster, without the kubectl before them: the database is this machine's file."""
-    before = said(shell)
-    copy, paste = (local(commands(section, "copy.db"), home) for section in ("Backup", "Restore"))
+    copy, paste = (local(commands(section, "copy.db"), folder) for section in ("Backup", "Restore"))
     shell(copy)
     store = open_store(f"s3://{BUCKET}")
     for name in store.names():
         store.delete(name)
-    with registry((home / "registry").read_text()) as client:
+    with registry(tracking_uri) as client:
         client.delete_registered_model("demo")
     assert not open_store(STORE).names()
     shell(paste)
-    assert said(shell) == before
+    assert said(shell) == (folder / "said").read_text()
 
 
-def local(lines: str, home: Path) -> str:
+def local(lines: str, folder: Path) -> str:
     """The same where the server is no pod."""
     kept = [line for line in lines.splitlines() if "rollout" not in line]
     text = re.sub(r"kubectl exec (?:-i )?-n runs deploy/srlm-mlflow -c mlflow -- ", "", "\n".join(kept))
-    return text.replace("/data/mlflow.db", str(home / ".srlm" / "mlflow.db")).replace("/tmp/copy", str(home / "copy"))
+    return text.replace("/data/mlflow.db", str(folder / ".srlm" / "mlflow.db")).replace(
+        "/tmp/copy", str(folder / "copy")
+    )
 
 
-def test_the_registry_is_upgraded_by_hand(home: Path, shell: Shell) -> None:
+def test_the_registry_is_upgraded_by_hand(folder: Path, shell: Shell) -> None:
     shell("srlm down")
     shell(commands("Upgrade", "mlflow db upgrade"))
-    assert (home / "mlflow-before.db").exists()
-    assert "champion" in said(shell)
+    assert (folder / "mlflow-before.db").exists()
+    assert said(shell) == (folder / "said").read_text()
 
 
-def test_gc_on_real_servers_takes_nothing_that_an_alias_s_lineage_names(home: Path, shell: Shell) -> None:
+def test_gc_on_real_servers_takes_nothing_that_an_alias_s_lineage_names(
+    folder: Path, tracking_uri: str, shell: Shell
+) -> None:
     """Today nothing is old enough; in three months one model is nobody's, and another when its version is deleted."""
     assert "there is nothing to remove" in shell("srlm gc --yes")
-    before = said(shell)
     later = Rules(timedelta(days=30), now=datetime.now(UTC) + timedelta(days=90))
-    tracking_uri = (home / "registry").read_text()
     judged = plan(STORE, lambda: all_versions(tracking_uri), later)
     [removed] = list(carry_out(STORE, judged))
     assert removed.what == "models" and removed.objects
-    assert said(shell) == before
+    assert said(shell) == (folder / "said").read_text()
     with registry(tracking_uri) as client:
         [first, second] = sorted(client.search_model_versions("name = 'demo'"), key=lambda one: int(one.version))
         client.delete_model_version("demo", first.version)

@@ -1,4 +1,4 @@
-"""What a tiny run imports on its way, imported once: processes that are forked from here begin in milliseconds."""
+"""What a training and a tiny run import on their way, once: processes that are forked from here begin at once."""
 
 import boto3  # noqa: F401
 import matplotlib.figure  # noqa: F401
