@@ -20,7 +20,7 @@ from components.serving.description import endpoint_identity, resolve
 from components.serving.patience import RetryPolicy
 
 LONGEST_SILENCE_S = 25.0  # after which it is said for what one waits; the step says after 30 only that it does
-SAVE_INTERVAL_S = 5.0  # what a killed run loses at most
+SAVE_INTERVAL_S, SAVED_AT_ONCE = 5.0, 2_000  # what a killed run loses at most: seconds, records
 R = TypeVar("R", bound=Record)
 # Where to ask, or what says so when it is first needed (engines/served_model.py): a stage that is finished, and one
 # whose records are all there, ask nobody.
@@ -128,8 +128,9 @@ class _Saver:
         self._last_save = time.monotonic()
 
     def add(self, kind: str, record: Record) -> None:
-        self._unsaved.setdefault(kind, []).append(record)
-        if time.monotonic() - self._last_save > SAVE_INTERVAL_S:
+        unsaved = self._unsaved.setdefault(kind, [])
+        unsaved.append(record)
+        if len(unsaved) >= SAVED_AT_ONCE or time.monotonic() - self._last_save > SAVE_INTERVAL_S:
             self.flush()
 
     def flush(self) -> None:
