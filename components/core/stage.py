@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
-import json
 import math
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +25,8 @@ from components.core.hashing import code_version, content_hash, file_hash
 from components.core.ledger import so_far
 from components.core.looking import UnmadeStageError, looking
 from components.core.progress import Progress, warn
+from components.core.record_files import fetch_lines, json_line, store_records
+from components.core.record_table import RecordTable
 from components.core.records import Counts, File, Manifest, Parent, Record
 from components.core.settings import Settings
 from components.core.spent import Spent
@@ -94,10 +94,10 @@ class Stage:
         self._start = time.monotonic()
         self._attempt = f"progress/spent/{uuid.uuid4().hex[:8]}.json"
 
-    def load_progress(self, kind: str, record: type[R]) -> dict[str, R]:
+    def load_progress(self, kind: str, record: type[R]) -> RecordTable[R]:
         """Records of an unfinished earlier attempt, by id. What a store gives back otherwise than it was saved is told,
         and made again: no manifest speaks for it yet."""
-        records: dict[str, R] = {}
+        records = RecordTable(record)
         for name in self.store.names(f"progress/{kind}/"):
             data = self.store.read(name) or b""
             try:
@@ -108,13 +108,12 @@ class Stage:
             except ValueError:
                 warn(f"{join(self.uri, name)} is damaged or of another version: its {kind} are made again")
                 continue
-            for one in loaded:
-                records.setdefault(one.id, one)
+            records.add(loaded)
         return records
 
     def save_progress(self, kind: str, records: Iterable[Record]) -> None:
         """Make these records safe against a crash, as one object under a unique name."""
-        data = _json_lines(records)
+        data = b"".join(map(json_line, records))
         if data:  # the sum of its content also keeps two writers of one moment apart
             name = f"{time.time_ns()}-{hashlib.sha256(data).hexdigest()[:SUM]}.jsonl"
             self.store.write(f"progress/{kind}/{name}", data)
@@ -138,7 +137,7 @@ class Stage:
     def publish(
         self,
         counts: Counts,
-        records: Mapping[str, Sequence[Record]] | None = None,
+        records: Mapping[str, Iterable[Record]] | None = None,
         folder: Path | None = None,
         metrics: Mapping[str, float] | None = None,
         tokens: int = 0,
@@ -151,11 +150,8 @@ class Stage:
         claim(self.store)  # it may have been in the making for long
         files = self._upload(folder) if folder else {}
         for kind, lines in (records or {}).items():
-            data = _json_lines(lines)
-            sha256 = hashlib.sha256(data).hexdigest()
-            name = f"{kind}-{sha256[:12]}.jsonl"  # named by content: another run's version of it cannot be overwritten
-            self.store.write(name, data)
-            files[name] = File(sha256=sha256, bytes=len(data), records=len(lines))
+            name, file = store_records(self.store, kind, lines)
+            files[name] = file
         manifest = Manifest(
             stage=self.name,
             version=self.version,
@@ -248,23 +244,18 @@ def read_records(uri: str, kind: str, record: type[R]) -> list[R]:
 
 
 def each_record(uri: str, kind: str, record: type[R]) -> Iterator[R]:
-    """The same one by one, for who keeps little of each: of a million the bytes are in memory, not the objects too."""
+    """The same one by one, for who keeps little of each: a million take no memory."""
     store, manifest = open_store(uri), read_manifest(uri)
     for name, file in manifest.files.items():
         if name.startswith(f"{kind}-") and file.records is not None:
-            data = store.read(name) or b""
-            if hashlib.sha256(data).hexdigest() != file.sha256:
+            lines = fetch_lines(store, name, file)
+            if lines is None:
                 raise damaged(join(uri, name))
             try:
-                yield from map(record.model_validate_json, io.BytesIO(data))
+                with lines:
+                    yield from map(record.model_validate_json, lines)
             except ValidationError as error:  # it is what was published, so it was published by another version
                 raise _invalid(join(uri, name), kind, error) from error
-
-
-def _json_lines(records: Iterable[Record]) -> bytes:
-    return b"".join(
-        json.dumps(r.model_dump(mode="json"), ensure_ascii=False, sort_keys=True).encode() + b"\n" for r in records
-    )
 
 
 def damaged(uri: str) -> UserError:

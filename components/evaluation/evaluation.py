@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
 from statistics import fmean
@@ -66,38 +66,44 @@ def evaluate(root: str, settings: EvaluationSettings, inputs: EvaluationInputs, 
     of_replies = judgements_of(replies, judging, judging.samples, judge_prompt)
     questions, to_questions = _questions(inputs.questions, settings)
     complete_together(stage, endpoint, [to_held_out, to_instructions, of_replies, *to_questions])
-    answers, outputs, judgements = to_held_out.records, to_instructions.records, of_replies.records
+    answers, outputs, judgements = list(to_held_out.records), list(to_instructions.records), of_replies.records
     exact = _compare(questions, to_questions, settings)
-    observed = observe(held_out, judgements, outputs or answers, judge_prompt.score_format) | exact.observed
+    scores = mean_scores(judgements)
+    observed = observe(held_out, judgements, scores, outputs or answers, judge_prompt.score_format)
+    of_judge, tokens = count_judgements(judgements)
     return stage.publish(
-        _counts(judgements, answers, outputs, exact.answers),
+        _counts(of_judge, answers, outputs, exact.answers),
         {
             "answers": answers,
             "outputs": outputs,
             "judgements": judgements,
-            "observations": observations(observed),
+            "observations": observations(observed | exact.observed),
             **exact.answers,
         },
-        metrics=figures(observed, Resampling(seed=judging.seed))
-        | _metrics_without_interval(held_out, judgements, answers, judge_prompt.score_format)
+        metrics=figures(observed | exact.observed, Resampling(seed=judging.seed))
+        | score_shares(observed, judge_prompt.score_format)
+        | _metrics_without_interval(held_out, judgements, scores, answers)
         | exact.shares,
-        tokens=sum(answer.tokens for answer in chain(answers, outputs, *exact.answers.values()))
-        + sum(judgement.tokens for judgement in judgements),
+        tokens=tokens + sum(answer.tokens for answer in chain(answers, outputs, *exact.answers.values())),
     )
 
 
 def observe(
     prompts: Sequence[SeedPrompt],
-    judgements: Sequence[Judgement],
+    judgements: Iterable[Judgement],
+    scores: Mapping[str, float],
     answers: Sequence[Candidate],
     score_format: ScoreFormat,
 ) -> dict[str, Values]:
-    """Observations by metric and item: agreement with people, the judge's health, the lengths of the answers."""
-    replies = {reply.id: reply.text for prompt in prompts for reply in prompt.replies}
+    """Observations by metric and item: agreement with people, the judge's health, the lengths of the answers.
+
+    `scores` are the means of the judgements, by the reply's id.
+    """
+    replies = {reply.id: len(reply.text) for prompt in prompts for reply in prompt.replies}
     answered = [answer for answer in answers if not unanswered(answer.finish_reason)]
     lengths: Values = {answer.prompt_id: (float(len(answer.text)),) for answer in answered}
-    agreed = agreement(prompts, mean_scores(judgements), score_format.highest)
-    return agreed | judge_health(judgements, replies, score_format) | {"answer_length": lengths}
+    agreed = agreement(prompts, scores, score_format.highest)
+    return agreed | judge_health(judgements, replies.__getitem__, score_format) | {"answer_length": lengths}
 
 
 def _questions(uri: str, settings: EvaluationSettings) -> tuple[list[Question], list[Batch[Candidate]]]:
@@ -113,35 +119,30 @@ def _compare(
 ) -> ExactAnswers:
     if settings.exact_answers is None:
         return ExactAnswers()
-    return compare(questions, {batch.kind: batch.records for batch in answered}, settings.exact_answers.pattern)
+    return compare(questions, {batch.kind: list(batch.records) for batch in answered}, settings.exact_answers.pattern)
 
 
 def _metrics_without_interval(
     prompts: Sequence[SeedPrompt],
-    judgements: Sequence[Judgement],
+    judgements: Iterable[Judgement],
+    scores: Mapping[str, float],
     answers: Sequence[Candidate],
-    score_format: ScoreFormat,
 ) -> dict[str, float]:
-    """The histogram of scores, what could not be compared, the share of answers that were cut off."""
-    scores = mean_scores(judgements)
+    """What could not be compared, the mean of all scores, the share of answers that were cut off."""
     metrics = {
         "pairwise_unscored": float(unscored_pairs(prompts, scores)),
         "correlation_undefined": float(undefined_correlations(prompts, scores)),
     }
-    parsed = [judgement.score for judgement in judgements if judgement.score is not None]
-    if parsed:
-        metrics["mean_score"] = fmean(parsed)
-    metrics |= score_shares(judgements, score_format)
+    if scores:
+        metrics["mean_score"] = fmean(judgement.score for judgement in judgements if judgement.score is not None)
     if answers:
         metrics["answers_cut"] = fmean(answer.finish_reason == "length" for answer in answers)
     return metrics
 
 
-def _counts(
-    judgements: Sequence[Judgement], answers: Sequence[Candidate], outputs: Sequence[Candidate], exact: Answers
-) -> Counts:
-    """What was cut off is an answer, too: kept and dropped add up to what was asked."""
-    counts, missing = count_judgements(judgements), Counter[str]()
+def _counts(counts: Counts, answers: Sequence[Candidate], outputs: Sequence[Candidate], exact: Answers) -> Counts:
+    """The judge's, and the others: what was cut off is an answer, too, so kept and dropped add up to what was asked."""
+    missing = Counter[str]()
     to_questions = list(chain(*exact.values()))
     for kind, given in (("answers", answers), ("outputs", outputs), ("answers_to_questions", to_questions)):
         reasons = Counter(reason for answer in given if (reason := unanswered(answer.finish_reason)))

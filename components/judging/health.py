@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from statistics import fmean, variance
 
 from components.core.records import Judgement
@@ -15,32 +16,30 @@ SAME_SCORE = 1e-6  # means of K scores are sums of floats
 
 
 def judge_health(
-    judgements: Sequence[Judgement], texts: Mapping[str, str], score_format: ScoreFormat
+    judgements: Iterable[Judgement], length_of: Callable[[str], int], score_format: ScoreFormat
 ) -> dict[str, Values]:
-    """Observations by metric and prompt; `texts` are the judged texts by candidate id.
+    """Observations by metric and prompt; `length_of` says how long a judged text is, by candidate id.
 
-    A prompt on which a figure is undefined has no observation of it.
+    The judgements of a prompt stand together. One on which a figure is undefined has no observation of it.
     """
-    by_prompt: dict[str, list[Judgement]] = {}
-    for judgement in judgements:
-        by_prompt.setdefault(judgement.prompt_id, []).append(judgement)
     health: dict[str, Values] = {}
-    for prompt, group in by_prompt.items():
-        for metric, values in _of_prompt(group, texts, score_format).items():
+    for prompt, group in groupby(judgements, lambda judgement: judgement.prompt_id):
+        for metric, values in _of_prompt(list(group), length_of, score_format).items():
             health.setdefault(metric, {})[prompt] = values
     return health
 
 
-def score_shares(judgements: Sequence[Judgement], score_format: ScoreFormat) -> dict[str, float]:
+def score_shares(health: Mapping[str, Values], score_format: ScoreFormat) -> dict[str, float]:
     """The histogram: share of the parsed judgements by the nearest point of the scale."""
-    scores = [judgement.score for judgement in judgements if judgement.score is not None]
-    if not scores:
-        return {}
-    counts = zip(score_format.points, _histogram(scores, score_format), strict=True)
-    return {f"score_{point:g}_share": count / len(scores) for point, count in counts}
+    histograms = list(health.get("score_entropy", {}).values())
+    counts = [sum(column) for column in zip(*histograms, strict=True)]
+    return {
+        f"score_{point:g}_share": count / sum(counts)
+        for point, count in zip(score_format.points, counts, strict=bool(counts))
+    }
 
 
-def _of_prompt(judgements: Sequence[Judgement], texts: Mapping[str, str], score_format: ScoreFormat) -> Values:
+def _of_prompt(judgements: Sequence[Judgement], length_of: Callable[[str], int], score_format: ScoreFormat) -> Values:
     scores: dict[str, list[float]] = {}
     for judgement in judgements:
         if judgement.score is not None:
@@ -54,7 +53,7 @@ def _of_prompt(judgements: Sequence[Judgement], texts: Mapping[str, str], score_
         health["score_tie_rate"] = (float(max(means.values()) - min(means.values()) <= SAME_SCORE),)
     if repeated := [variance(values) for values in scores.values() if len(values) > 1]:
         health["score_variance"] = (sum(repeated), len(repeated))
-    correlation = spearman(list(means.values()), [len(texts[id]) for id in means])
+    correlation = spearman(list(means.values()), list(map(length_of, means)))
     if correlation is not None:
         health["score_length_correlation"] = (correlation,)
     return health

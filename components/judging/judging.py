@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from components.core.context import open_step
 from components.core.hashing import seed_from
+from components.core.record_table import Again, RecordTable
 from components.core.records import Candidate, Counts, Judgement, Manifest
-from components.core.stage import Stage, parent, read_records
+from components.core.stage import Stage, each_record, parent
 from components.judging.health import judge_health, score_shares
-from components.judging.parser import ScoreFormat, parse_score
+from components.judging.parser import parse_score
 from components.judging.prompt import JudgePrompt, transcript
 from components.judging.settings import JudgingSettings
 from components.metrics.bootstrap import Resampling
@@ -58,60 +59,59 @@ def judge_candidates(
     stage = Stage(root, "judging", settings, inputs)
     if stage.manifest:
         return stage.manifest
-    sampled = read_records(candidates, "candidates", Candidate)
-    whole = [c for c in sampled if c.finish_reason == "stop"]
-    unusable = Counter(unanswered(c.finish_reason) or "cut off by length" for c in sampled if c.finish_reason != "stop")
-    texts = [TextToJudge(c.prompt_id, c.id, transcript(c.history, c.prompt), c.text) for c in whole]
+    sampled = RecordTable(Candidate, each_record(candidates, "candidates", Candidate))
+    whole = Again(lambda: (c for c in sampled.values() if c.finish_reason == "stop"))
+    texts = Again(lambda: (TextToJudge(c.prompt_id, c.id, transcript(c.history, c.prompt), c.text) for c in whole))
     judge_prompt = settings.judge_prompt()
-    asked = judgements_of(texts, settings, settings.samples, judge_prompt)
-    judgements = complete(stage, other or endpoint, asked)
-    counts = count_judgements(judgements)
+    judgements = complete(stage, other or endpoint, judgements_of(texts, settings, settings.samples, judge_prompt))
+    counts, tokens = count_judgements(judgements)
+    unusable = Counter(
+        unanswered(c.finish_reason) or "cut off by length" for c in sampled.values() if c.finish_reason != "stop"
+    )
     counts.dropped |= {f"candidate not judged: {reason}": n for reason, n in unusable.items()}
-    observed = round_health(judgements, whole, judge_prompt.score_format)
+    observed = judge_health(judgements, lambda id: len(sampled[id].text), judge_prompt.score_format)
+    shares = score_shares(observed, judge_prompt.score_format)
+    observed = of_round(observed, whole)
     return stage.publish(
         counts,
         {"judgements": judgements, "observations": observations(observed)},
-        metrics=figures(observed, Resampling(seed=settings.seed)) | score_shares(judgements, judge_prompt.score_format),
-        tokens=sum(j.tokens for j in judgements),
+        metrics=figures(observed, Resampling(seed=settings.seed)) | shares,
+        tokens=tokens,
     )
 
 
-def round_health(
-    judgements: Sequence[Judgement], candidates: Sequence[Candidate], score_format: ScoreFormat
-) -> dict[str, Values]:
-    """The judge's health on a round's candidates, and their lengths; the item is a prompt."""
+def of_round(health: Mapping[str, Values], candidates: Iterable[Candidate]) -> dict[str, Values]:
+    """The judge's health on a round's candidates, and their lengths, by the metrics' names; the item is a prompt."""
     lengths: dict[str, list[int]] = {}
     for candidate in candidates:
         lengths.setdefault(candidate.prompt_id, []).append(len(candidate.text))
-    observed = judge_health(judgements, {candidate.id: candidate.text for candidate in candidates}, score_format)
+    observed = dict(health)
     observed["candidate_length"] = {prompt: (fmean(group),) for prompt, group in lengths.items()}
     return {ROUND + metric: values for metric, values in observed.items()}
 
 
 def judgements_of(
-    texts: Sequence[TextToJudge],
+    texts: Iterable[TextToJudge],
     generation: Generation,
     samples: int,
     judge_prompt: JudgePrompt,
     first: int = 0,
     kind: str = "judgements",
 ) -> Batch[Judgement]:
-    """`samples` judgements of each text, in the order of the texts; their numbers (and seeds) count from `first`."""
-    by_id = {f"{text.candidate_id}/{k}": text for text in texts for k in range(first, first + samples)}
-    prompts = {text.candidate_id: judge_prompt.fill(text.prompt, text.text) for text in texts}
+    """`samples` judgements of each text, in the order of the texts; their numbers (and seeds) count from `first`.
+
+    The texts are gone through several times.
+    """
     sampling = generation.sampling()
-    requests = [
-        Request(
-            id,
-            [{"role": "user", "content": prompts[text.candidate_id]}],
-            sampling,
-            seed_from(generation.seed, "judgement", id),
-        )
-        for id, text in by_id.items()
-    ]
+
+    def requests() -> Iterator[Request]:
+        for text in texts:
+            messages = [{"role": "user", "content": judge_prompt.fill(text.prompt, text.text)}]
+            for id in (f"{text.candidate_id}/{k}" for k in range(first, first + samples)):
+                yield Request(id, messages, sampling, seed_from(generation.seed, "judgement", id), about=text)
 
     def make(request: Request, answer: Completion) -> Judgement:
-        text = by_id[request.id]
+        text: TextToJudge = request.about
         score = parse_score(answer.text, answer.finish_reason == "length", judge_prompt.score_format)
         missing = unanswered(answer.finish_reason)
         return Judgement(
@@ -127,7 +127,7 @@ def judgements_of(
             tokens=answer.tokens,
         )
 
-    return Batch(kind, Judgement, requests, make, generation.concurrency)
+    return Batch(kind, Judgement, Again(requests), make, generation.concurrency)
 
 
 def mean_scores(judgements: Iterable[Judgement]) -> dict[str, float]:
@@ -139,10 +139,15 @@ def mean_scores(judgements: Iterable[Judgement]) -> dict[str, float]:
     return {id: fmean(values) for id, values in scores.items()}
 
 
-def count_judgements(judgements: Sequence[Judgement]) -> Counts:
-    """Parsed judgements, and the others by reason."""
-    reasons = Counter(f"judgement unparsed: {j.unparsed}" for j in judgements if j.score is None)
-    return Counts(kept={"judgements": len(judgements) - reasons.total()}, dropped=dict(reasons))
+def count_judgements(judgements: Iterable[Judgement]) -> tuple[Counts, int]:
+    """Parsed judgements, and the others by reason; and the tokens of all."""
+    parsed, tokens, reasons = 0, 0, Counter[str]()
+    for one in judgements:
+        tokens += one.tokens
+        parsed += one.score is not None
+        if one.score is None:
+            reasons[f"judgement unparsed: {one.unparsed}"] += 1
+    return Counts(kept={"judgements": parsed}, dropped=dict(reasons)), tokens
 
 
 def parse_rate(judgements: Sequence[Judgement]) -> dict[str, float]:

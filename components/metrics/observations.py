@@ -6,7 +6,7 @@ An unknown value is nan where it is computed with and null in the records.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from components.core.hashing import content_hash
 from components.core.records import Manifest, Observation
@@ -18,18 +18,12 @@ Measured = Mapping[str, Observed]  # observed values by metric and item
 Values = dict[str, tuple[float, ...]]  # those of one metric by item, or of one item by metric
 
 
-def observations(measured: Measured) -> list[Observation]:
+def observations(measured: Measured) -> Iterator[Observation]:
     """As the records of a stage."""
-    return [
-        Observation(
-            id=f"{metric}/{item}",
-            metric=metric,
-            item=item,
-            values=[None if math.isnan(value) else value for value in values],
-        )
-        for metric, observed in measured.items()
-        for item, values in observed.items()
-    ]
+    for metric, observed in measured.items():
+        for item, values in observed.items():
+            known = [None if math.isnan(value) else value for value in values]
+            yield Observation(id=f"{metric}/{item}", metric=metric, item=item, values=known)
 
 
 def read_measured(stages: Iterable[str]) -> dict[str, Values]:

@@ -15,7 +15,7 @@ from components.core.stage import Stage, parent, read_records
 from components.judging.judging import judge_candidates
 from components.judging.settings import JudgingSettings
 from components.pairs.settings import PairsSettings
-from components.sampling.sampling import answers_to, count_candidates, sample_candidates
+from components.sampling.sampling import answers_to, publish_candidates, sample_candidates
 from components.sampling.settings import SamplingSettings
 from components.serving.completions import Endpoint, complete
 from components.serving.engines.served_model import ServedModel, judge_of
@@ -65,9 +65,7 @@ def answer_human_prompts(
     examples = read_records(seed_data, "ift", Example)
     prompts = [Prompt(id=one.id, text=one.prompt, history=one.history) for one in examples]
     keep = settings.reasoning == "keep"
-    candidates = complete(stage, endpoint, answers_to("candidates", prompts, 1, settings, keep))
-    tokens = sum(one.tokens for one in candidates)
-    return stage.publish(count_candidates(candidates), {"candidates": candidates}, tokens=tokens)
+    return publish_candidates(stage, complete(stage, endpoint, answers_to("candidates", prompts, 1, settings, keep)))
 
 
 def _first_answers(context: RunContext, before: dict[str, Any]) -> dict[str, str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from statistics import fmean
 from typing import Any
 
 from components.core.context import open_step
 from components.core.errors import UserError
 from components.core.progress import warn
+from components.core.record_table import RecordTable
 from components.core.records import Candidate, Counts, Example, Judgement, Manifest, Pair, Question
 from components.core.stage import Stage, each_record, parent, read_manifest, read_records
 from components.pairs.asking import ask_besides
@@ -40,13 +43,12 @@ def make_pairs(
         return stage.manifest
     metrics: dict[str, float] = {}
     if settings.human_rounds:
-        examples = read_records(given["human"], "ift", Example)
-        pairs, dropped = human_pairs(examples, read_records(given["human_answers"], "candidates", Candidate))
-        asked = len(examples)
+        examples = each_record(given["human"], "ift", Example)
+        pairs, dropped = human_pairs(examples, each_record(given["human_answers"], "candidates", Candidate))
     else:
         pairs, dropped, metrics = _judged_pairs(settings, given)
-        asked = len(read_records(candidates, "candidates", Candidate))
     if len(pairs) < settings.min_pairs:
+        asked = sum(1 for _ in each_record(given.get("human_answers", candidates), "candidates", Candidate))
         smaller = ", a smaller pairs.min_gap" if settings.min_gap else ""
         raise UserError(
             f"{len(pairs)} preference pairs are left of {asked} candidates, {settings.min_pairs} are needed "
@@ -55,14 +57,14 @@ def make_pairs(
             f"{smaller}, or a better judge.",
         )
     counts = Counts(kept={"pairs": len(pairs)}, dropped=dict(dropped))
-    return stage.publish(counts, {"pairs": pairs}, metrics=metrics | _metrics(pairs))
+    return stage.publish(counts, {"pairs": pairs.values()}, metrics=metrics | _metrics(pairs.values()))
 
 
 def _judged_pairs(
     settings: PairsSettings, given: Mapping[str, str]
-) -> tuple[list[Pair], Counter[str], dict[str, float]]:
+) -> tuple[RecordTable[Pair], Counter[str], dict[str, float]]:
     """Pairs of what was judged or checked, what was dropped, and by CREAM how consistent two judges are."""
-    sampled = read_records(given["candidates"], "candidates", Candidate)
+    sampled = RecordTable(Candidate, each_record(given["candidates"], "candidates", Candidate)).values()
     scores = _votes(given["judgements"], settings)
     if settings.shuffle_scores:
         warn("pairs.shuffle_scores: a control experiment, scores are dealt out at random among the candidates")
@@ -79,19 +81,19 @@ def _judged_pairs(
         judging = read_manifest(given["judgements"]).settings
         questions = read_records(given["questions"], "questions", Question)
         scale = (float(judging["lowest"]), float(judging["highest"]))
-        scores |= checked_scores([*sampled, *first], questions, settings.exact_answers.pattern, scale)
+        scores |= checked_scores(chain(sampled, first), questions, settings.exact_answers.pattern, scale)
     pairs, reasons = select_pairs(sampled, scores, settings, first)
     if found is None:
         return pairs, reasons + dropped, {}
-    doubted = [pair.model_copy(update={"doubt": 1 - found}) for pair in pairs]
-    return doubted, reasons + dropped, {"consistency": found}
+    doubted = (pair.model_copy(update={"doubt": 1 - found}) for pair in pairs.values())
+    return RecordTable(Pair, doubted), reasons + dropped, {"consistency": found}
 
 
 def _votes(judgements: str, settings: PairsSettings) -> dict[str, Score]:
     return count_votes(each_record(judgements, "judgements", Judgement), settings.score == "majority")
 
 
-def _metrics(pairs: Sequence[Pair]) -> dict[str, float]:
+def _metrics(pairs: Iterable[Pair]) -> dict[str, float]:
     """Lengths are in characters: chosen answers that grow are the first sign of reward hacking.
 
     Of pairs that nobody scored, gap and votes are unknown and so absent.
@@ -100,17 +102,12 @@ def _metrics(pairs: Sequence[Pair]) -> dict[str, float]:
         "chosen_length": fmean(len(pair.chosen) for pair in pairs),
         "rejected_length": fmean(len(pair.rejected) for pair in pairs),
     }
-    known: dict[str, list[float | None]] = {
-        "score_gap": [
-            None
-            if pair.chosen_score is None or pair.rejected_score is None
-            else pair.chosen_score - pair.rejected_score
-            for pair in pairs
-        ],
-        "chosen_votes": [pair.chosen_votes for pair in pairs],
-        "rejected_votes": [pair.rejected_votes for pair in pairs],
-    }
-    for name, values in known.items():
-        if numbers := [value for value in values if value is not None]:
-            metrics[name] = fmean(numbers)
-    return metrics
+    known = {"score_gap": array("d"), "chosen_votes": array("d"), "rejected_votes": array("d")}
+    for pair in pairs:
+        if pair.chosen_score is not None and pair.rejected_score is not None:
+            known["score_gap"].append(pair.chosen_score - pair.rejected_score)
+        if pair.chosen_votes is not None:
+            known["chosen_votes"].append(pair.chosen_votes)
+        if pair.rejected_votes is not None:
+            known["rejected_votes"].append(pair.rejected_votes)
+    return metrics | {name: fmean(values) for name, values in known.items() if values}

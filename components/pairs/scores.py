@@ -52,7 +52,7 @@ def shuffle_scores(scores: Mapping[str, Score], seed: int) -> dict[str, Score]:
 
 
 def checked_scores(
-    candidates: Sequence[Candidate], questions: Sequence[Question], pattern: str, scale: tuple[float, float]
+    candidates: Iterable[Candidate], questions: Sequence[Question], pattern: str, scale: tuple[float, float]
 ) -> dict[str, Score]:
     """By candidate id, of the prompts that are among the questions: the top of the scale where the answer is right.
 
@@ -70,7 +70,7 @@ def checked_scores(
 
 
 def consistency(
-    candidates: Sequence[Candidate], scores: Mapping[str, Score], previous: Mapping[str, Score]
+    candidates: Iterable[Candidate], scores: Mapping[str, Score], previous: Mapping[str, Score]
 ) -> tuple[float | None, Counter[str]]:
     """How far two judges rank the candidates of a prompt in the same order, 0 to 1, and prompts without a ranking.
 

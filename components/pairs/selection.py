@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
 from components.core.hashing import content_hash
+from components.core.record_table import RecordTable
 from components.core.records import Candidate, Example, Pair
 from components.pairs.scores import SCORE_TOLERANCE, Score
 from components.pairs.settings import PairsSettings
@@ -14,39 +16,36 @@ FIRST, HUMAN = "first/", "human/"  # before the id of an answer that M1, or a pe
 
 
 def select_pairs(
-    candidates: Sequence[Candidate],
+    candidates: Iterable[Candidate],
     scores: Mapping[str, Score],
     settings: PairsSettings,
     first: Sequence[Candidate] = (),
-) -> tuple[list[Pair], Counter[str]]:
+) -> tuple[RecordTable[Pair], Counter[str]]:
     """Pairs by prompt, and what was dropped by reason. `scores` are by candidate id, `settings` those of the round.
 
-    `first` are answers of the first model to the same prompts, of which the rejected ones are then taken.
+    The candidates of a prompt stand together. `first` are answers of the first model to the same prompts, of which the
+    rejected ones are then taken.
     """
-    by_prompt: dict[str, list[Candidate]] = {}
     rejectable: dict[str, list[Candidate]] = {}
-    for groups, given in ((by_prompt, candidates), (rejectable, first)):
-        for candidate in given:
-            groups.setdefault(candidate.prompt_id, []).append(candidate)
-    pairs: list[Pair] = []
-    dropped: Counter[str] = Counter()
-    for prompt, group in by_prompt.items():
+    for candidate in first:
+        rejectable.setdefault(candidate.prompt_id, []).append(candidate)
+    pairs, dropped = RecordTable(Pair), Counter[str]()
+    for prompt, group in groupby(candidates, lambda candidate: candidate.prompt_id):
         usable, reasons = _usable(group, scores)
         others, more = _usable(rejectable.get(prompt, []), scores) if first else (usable, Counter[str]())
         dropped += reasons + more
         pair = _pair(usable, others, scores, settings)
         if isinstance(pair, Pair):
-            pairs.append(pair)
+            pairs.add([pair])
         else:
             dropped[pair] += 1
     return pairs, dropped
 
 
-def human_pairs(examples: Sequence[Example], answers: Sequence[Candidate]) -> tuple[list[Pair], Counter[str]]:
+def human_pairs(examples: Iterable[Example], answers: Iterable[Candidate]) -> tuple[RecordTable[Pair], Counter[str]]:
     """The human answer chosen, the model's rejected (SPIN, Chen et al. 2024, 2401.01335): nobody scores them."""
     given = {answer.prompt_id: answer for answer in answers}
-    pairs: list[Pair] = []
-    dropped: Counter[str] = Counter()
+    pairs, dropped = RecordTable(Pair), Counter[str]()
     for example in examples:
         answer = given[example.id]
         if answer.finish_reason != "stop" or not answer.text:
@@ -54,24 +53,23 @@ def human_pairs(examples: Sequence[Example], answers: Sequence[Candidate]) -> tu
         elif answer.text.split() == example.completion.split():
             dropped["prompt: equal texts"] += 1
         else:
-            pairs.append(
-                Pair(
-                    id=example.id,
-                    prompt=example.prompt,
-                    history=example.history,
-                    chosen=example.completion,
-                    rejected=answer.text,
-                    chosen_id=HUMAN + example.id,
-                    rejected_id=answer.id,
-                    chosen_score=None,
-                    rejected_score=None,
-                    rejected_reasoning=answer.reasoning,
-                )
+            pair = Pair(
+                id=example.id,
+                prompt=example.prompt,
+                history=example.history,
+                chosen=example.completion,
+                rejected=answer.text,
+                chosen_id=HUMAN + example.id,
+                rejected_id=answer.id,
+                chosen_score=None,
+                rejected_score=None,
+                rejected_reasoning=answer.reasoning,
             )
+            pairs.add([pair])
     return pairs, dropped
 
 
-def _usable(group: Sequence[Candidate], scores: Mapping[str, Score]) -> tuple[list[Candidate], Counter[str]]:
+def _usable(group: Iterable[Candidate], scores: Mapping[str, Score]) -> tuple[list[Candidate], Counter[str]]:
     reasons: Counter[str] = Counter()
     usable = []
     for candidate in group:

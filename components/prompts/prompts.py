@@ -165,11 +165,11 @@ def _write_wave(
     stage: Stage, settings: PromptsSettings, pool: TaskPool, wave: int, endpoint: Endpoint
 ) -> list[PromptAttempt]:
     """One wave of attempts, all with demonstrations from before the wave."""
-    sampling = settings.sampling(STOP)
+    sampling, generated = settings.sampling(STOP), pool.earlier + [prompt.text for prompt in pool.accepted]
     requests = [
         Request(
             id := f"{wave}/{number}",
-            [{"role": "user", "content": few_shot(_shots(settings, pool, id), pool.language)}],
+            [{"role": "user", "content": few_shot(_shots(settings, pool, generated, id), pool.language)}],
             sampling,
             seed_from(settings.seed, "prompt", len(pool.earlier), id),
         )
@@ -179,13 +179,13 @@ def _write_wave(
     def make(request: Request, answer: Completion) -> PromptAttempt:
         return PromptAttempt(id=request.id, text=answer.text, finish_reason=answer.finish_reason, tokens=answer.tokens)
 
-    return complete(stage, endpoint, Batch(f"attempts-{wave}", PromptAttempt, requests, make, settings.concurrency))
+    asked = Batch(f"attempts-{wave}", PromptAttempt, requests, make, settings.concurrency)
+    return list(complete(stage, endpoint, asked))
 
 
-def _shots(settings: PromptsSettings, pool: TaskPool, attempt: str) -> list[str]:
+def _shots(settings: PromptsSettings, pool: TaskPool, generated: Sequence[str], attempt: str) -> list[str]:
     """Demonstrations: seeds plus generated ones; while too few are generated yet, seeds fill up."""
     draw = random.Random(seed_from(settings.seed, "shots", len(pool.earlier), attempt))
-    generated = pool.earlier + [prompt.text for prompt in pool.accepted]
     chosen = draw.sample(generated, min(settings.generated_shots, len(generated)))
     wanted = settings.seed_shots + settings.generated_shots - len(chosen)
     chosen += draw.sample(pool.seeds, min(wanted, len(pool.seeds)))

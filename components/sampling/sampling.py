@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from components.core.context import open_step
 from components.core.hashing import seed_from
+from components.core.record_table import Again, RecordTable
 from components.core.records import Candidate, Counts, Manifest, Prompt, conversation
-from components.core.stage import Stage, parent, read_records
+from components.core.stage import Stage, each_record, parent
 from components.prompts.prompts import make_round_prompts
 from components.sampling.settings import SamplingSettings
 from components.serving.answers import STOP, unanswered
@@ -42,29 +43,28 @@ def sample_candidates(root: str, settings: SamplingSettings, model: str, prompts
     stage = Stage(root, "sampling", settings, {"model": parent(model), "prompts": parent(prompts)})
     if stage.manifest:
         return stage.manifest
-    asked, keep = read_records(prompts, "prompts", Prompt), settings.reasoning == "keep"
-    candidates = complete(stage, endpoint, answers_to("candidates", asked, settings.candidates, settings, keep))
-    return stage.publish(
-        count_candidates(candidates), {"candidates": candidates}, tokens=sum(c.tokens for c in candidates)
-    )
+    asked = RecordTable(Prompt, each_record(prompts, "prompts", Prompt)).values()
+    batch = answers_to("candidates", asked, settings.candidates, settings, settings.reasoning == "keep")
+    return publish_candidates(stage, complete(stage, endpoint, batch))
 
 
 def answers_to(
-    kind: str, prompts: Sequence[Prompt], answers: int, settings: Generation, thoughts: bool = False
+    kind: str, prompts: Iterable[Prompt], answers: int, settings: Generation, thoughts: bool = False
 ) -> Batch[Candidate]:
     """`answers` candidates of each prompt; seeds come from the ids, so an interrupted stage continues the same draw.
 
-    Where their `thoughts` are kept, they are beside the text.
+    The prompts are gone through several times. Where the answers' `thoughts` are kept, they are beside the text.
     """
-    by_id = {f"{prompt.id}/{n}": prompt for prompt in prompts for n in range(answers)}
     sampling: Sampling = settings.sampling()
-    requests = [
-        Request(id, conversation(prompt.history, prompt.text), sampling, seed_from(settings.seed, kind, id))
-        for id, prompt in by_id.items()
-    ]
+
+    def requests() -> Iterator[Request]:
+        for prompt in prompts:
+            messages = conversation(prompt.history, prompt.text)
+            for id in (f"{prompt.id}/{n}" for n in range(answers)):
+                yield Request(id, messages, sampling, seed_from(settings.seed, kind, id), about=prompt)
 
     def make(request: Request, answer: Completion) -> Candidate:
-        prompt = by_id[request.id]
+        prompt: Prompt = request.about
         return Candidate(
             id=request.id,
             prompt_id=prompt.id,
@@ -77,12 +77,15 @@ def answers_to(
             reasoning=answer.reasoning.strip() if thoughts else "",
         )
 
-    return Batch(kind, Candidate, requests, make, settings.concurrency)
+    return Batch(kind, Candidate, Again(requests), make, settings.concurrency)
 
 
-def count_candidates(candidates: Sequence[Candidate]) -> Counts:
-    """Whole candidates, and the others by reason."""
-    dropped = Counter(
-        unanswered(c.finish_reason) or "candidate cut off by length" for c in candidates if c.finish_reason != STOP
-    )
-    return Counts(kept={"candidates": len(candidates) - dropped.total()}, dropped=dict(dropped))
+def publish_candidates(stage: Stage, candidates: Iterable[Candidate]) -> Manifest:
+    """A sampling stage of these, which are gone through twice."""
+    tokens, given, dropped = 0, 0, Counter[str]()
+    for one in candidates:
+        tokens, given = tokens + one.tokens, given + 1
+        if one.finish_reason != STOP:
+            dropped[unanswered(one.finish_reason) or "candidate cut off by length"] += 1
+    counts = Counts(kept={"candidates": given - dropped.total()}, dropped=dict(dropped))
+    return stage.publish(counts, {"candidates": candidates}, tokens=tokens)

@@ -56,7 +56,8 @@ class Sampling:
 class Request:
     """One chat completion to make; `id` names the record that it becomes, `seed` makes it repeatable.
 
-    `room`: tokens for a thought beside those of the sampling, once it has shown that it takes them.
+    `room`: tokens for a thought beside those of the sampling, once it has shown that it takes them. `about`: of what
+    the record is made beside the completion; it is not sent.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Request:
     sampling: Sampling
     seed: int
     room: int = 0
+    about: Any = None
 
     @property
     def max_tokens(self) -> int:

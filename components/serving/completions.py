@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from components.core.errors import UserError
 from components.core.ledger import spent, waited
 from components.core.progress import Progress, say, warn
+from components.core.record_table import Again, RecordTable
 from components.core.records import Parent, Record
 from components.core.stage import Stage, parent
 from components.serving.address import Address, address_of
@@ -19,7 +20,7 @@ from components.serving.description import endpoint_identity, resolve
 from components.serving.patience import RetryPolicy
 
 LONGEST_SILENCE_S = 25.0  # after which it is said for what one waits; the step says after 30 only that it does
-SAVE_INTERVAL_S = 5.0  # what a killed run loses at most
+SAVE_INTERVAL_S, SAVED_AT_ONCE = 5.0, 2_000  # what a killed run loses at most: seconds, records
 R = TypeVar("R", bound=Record)
 # Where to ask, or what says so when it is first needed (engines/served_model.py): a stage that is finished, and one
 # whose records are all there, ask nobody.
@@ -42,30 +43,42 @@ def endpoint_address(endpoint: Endpoint) -> Address:
 
 @dataclass
 class Batch(Generic[R]):
-    """Questions of one kind, of which each becomes a record of a stage; at most `concurrency` are asked at a time."""
+    """Questions of one kind, of which each becomes a record of a stage; at most `concurrency` are asked at a time.
+
+    The requests are gone through several times and never held; what is made lies on this machine's disk.
+    """
 
     kind: str
     record: type[R]
-    requests: Sequence[Request]
+    requests: Iterable[Request]
     make: Callable[[Request, Completion], R]
     concurrency: int
-    made: dict[str, R] = field(default_factory=dict)
+    made: RecordTable[R] = field(init=False)
+    total: int = 0
 
     @property
-    def records(self) -> list[R]:
+    def records(self) -> Again[R]:
         """One a request, in the order of the requests, once all are complete."""
-        return [self.made[request.id] for request in self.requests]
+        return Again(lambda: (self.made[request.id] for request in self.requests))
 
-    def resume(self, stage: Stage) -> list[Request]:
-        """Take what an earlier attempt at the stage made; returns what is missing."""
+    @property
+    def missing(self) -> Iterator[Request]:
+        """What is not made yet, at the moment when one comes to it."""
+        return (request for request in self.requests if request.id not in self.made)
+
+    def resume(self, stage: Stage) -> int:
+        """Take what an earlier attempt at the stage made; returns how many are missing."""
         self.made = stage.load_progress(self.kind, self.record)
-        missing = [request for request in self.requests if request.id not in self.made]
-        if reused := len(self.requests) - len(missing):
-            say(f"{stage.name}: reusing {reused} of {len(self.requests)} {self.kind} (same inputs, same settings)")
-        return missing
+        self.total = reused = 0
+        for request in self.requests:
+            self.total += 1
+            reused += request.id in self.made
+        if reused:
+            say(f"{stage.name}: reusing {reused} of {self.total} {self.kind} (same inputs, same settings)")
+        return self.total - reused
 
 
-def complete(stage: Stage, endpoint: Endpoint, batch: Batch[R]) -> list[R]:
+def complete(stage: Stage, endpoint: Endpoint, batch: Batch[R]) -> Again[R]:
     """One record a request, in the order of the requests. Raises UserError as `complete_together` does."""
     complete_together(stage, endpoint, [batch])
     return batch.records
@@ -79,27 +92,29 @@ def complete_together(stage: Stage, endpoint: Endpoint, batches: Sequence[Batch[
     and there is no endpoint, or when the endpoint gives up.
     """
     missing = {batch.kind: batch.resume(stage) for batch in batches}
-    asked = [(batch, request) for batch in batches for request in missing[batch.kind]]
-    if not asked:
+    left, asking = sum(missing.values()), [batch for batch in batches if missing[batch.kind]]
+    if not left:
         return
-    kinds = ", ".join(kind for kind, requests in missing.items() if requests)
+    kinds = ", ".join(batch.kind for batch in asking)
     if not endpoint:
         raise UserError(
-            f"{len(asked)} {kinds} of {stage.uri} are missing, but no model is served",
+            f"{left} {kinds} of {stage.uri} are missing, but no model is served",
             "Something was deleted from the store while the run was on: run again.",
         )
-    saver, total = _Saver(stage), sum(len(batch.requests) for batch in batches if missing[batch.kind])
-    with Progress(kinds, total, done=total - len(asked)) as progress:
+    saver, total = _Saver(stage), sum(batch.total for batch in asking)
+    with Progress(kinds, total, done=total - left) as progress:
 
         def receive(batch: Batch[Any], request: Request, completion: Completion) -> None:
-            made = batch.made[request.id] = batch.make(request, completion)
+            made = batch.make(request, completion)
+            batch.made.add([made])
             saver.add(batch.kind, made)
             progress.advance()
 
         try:
-            concurrency, address = max(batch.concurrency for batch, _ in asked), endpoint_address(endpoint)
+            workers, address = min(left, max(batch.concurrency for batch in asking)), endpoint_address(endpoint)
+            asked = ((batch, request) for batch in asking for request in batch.missing)
             with spent("engine"):
-                asyncio.run(_request_all(address, concurrency, asked, receive))
+                asyncio.run(_request_all(address, workers, asked, receive))
         finally:
             saver.flush()
 
@@ -113,8 +128,9 @@ class _Saver:
         self._last_save = time.monotonic()
 
     def add(self, kind: str, record: Record) -> None:
-        self._unsaved.setdefault(kind, []).append(record)
-        if time.monotonic() - self._last_save > SAVE_INTERVAL_S:
+        unsaved = self._unsaved.setdefault(kind, [])
+        unsaved.append(record)
+        if len(unsaved) >= SAVED_AT_ONCE or time.monotonic() - self._last_save > SAVE_INTERVAL_S:
             self.flush()
 
     def flush(self) -> None:
@@ -126,15 +142,15 @@ class _Saver:
 
 async def _request_all(
     address: Address,
-    concurrency: int,
-    asked: Sequence[tuple[Batch[Any], Request]],
+    number: int,
+    asked: Iterator[tuple[Batch[Any], Request]],
     receive: Callable[[Batch[Any], Request, Completion], None],
 ) -> None:
-    """Workers that share one queue: the first failure ends them all."""
-    client, queue = Client(address, RetryPolicy(patience=address.patience)), iter(asked)
+    """So many workers share what is asked: the first failure ends them all."""
+    client = Client(address, RetryPolicy(patience=address.patience))
 
     async def worker() -> None:
-        for batch, request in queue:
+        for batch, request in asked:
             receive(batch, request, await client.complete(request))
 
     async def tell() -> None:
@@ -148,7 +164,7 @@ async def _request_all(
     telling = asyncio.create_task(tell())
     try:
         async with asyncio.TaskGroup() as workers:
-            for _ in range(min(concurrency, len(asked))):
+            for _ in range(number):
                 workers.create_task(worker())
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None  # the first one; the others were cancelled for it

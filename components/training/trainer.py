@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -151,7 +151,7 @@ def publish_model(
     saved: SavedModel,
     counts: Counts,
     metrics: Mapping[str, float],
-    records: Mapping[str, Sequence[Record]] | None = None,
+    records: Mapping[str, Iterable[Record]] | None = None,
     last_step: int | None = None,
 ) -> Manifest:
     """Publish the saved model with the loss curve up to `last_step` (None: all of it), and leave a copy where serving

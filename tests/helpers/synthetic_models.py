@@ -9,7 +9,8 @@ import numpy as np
 from components.core.records import Annotation, Candidate, Judgement, Reply, SeedPrompt
 from components.evaluation.alpaca_eval.annotation import net_wins, preferences
 from components.evaluation.evaluation import observe
-from components.judging.judging import round_health
+from components.judging.health import judge_health
+from components.judging.judging import mean_scores, of_round
 from components.judging.parser import BUILT_IN_FORMAT, parse_score
 from components.metrics.bootstrap import Observed
 
@@ -52,9 +53,10 @@ def measured(model: Model, count: int = 60, seed: int = 0) -> dict[str, Observed
     own = [_candidate(prompt, reply.id, reply.text) for prompt in asked for reply in prompt.replies]
     wins = [_annotation(str(n), float(np.clip(draws.normal(model.wins, 0.2), 0, 1))) for n in range(count)]
     outcomes = draws.choice(["win", "tie", "loss"], count, p=[0.3, 0.4, 0.3])
+    judged, lengths = judge(model, asked, draws), {one.id: len(one.text) for one in own}
     return {
-        **observe(asked, judge(model, asked, draws), answers(model, asked, draws), BUILT_IN_FORMAT),
-        **round_health(judge(model, asked, draws), own, BUILT_IN_FORMAT),
+        **observe(asked, judged, mean_scores(judged), answers(model, asked, draws), BUILT_IN_FORMAT),
+        **of_round(judge_health(judge(model, asked, draws), lambda id: lengths[id], BUILT_IN_FORMAT), own),
         "win_rate": preferences(wins),
         "net_win": net_wins({str(n): str(outcome) for n, outcome in enumerate(outcomes)}),
     }

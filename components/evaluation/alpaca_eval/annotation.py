@@ -73,7 +73,7 @@ def make_annotations(
     asked = annotations_of(instruction_set, outputs, settings, template)
     head_to_head = comparisons_of(answers, opponents, settings)
     complete_together(stage, annotator.endpoint, [asked, head_to_head])
-    annotations, comparisons = with_settled(instruction_set, outputs, asked.records), head_to_head.records
+    annotations, comparisons = with_settled(instruction_set, outputs, asked.records), list(head_to_head.records)
     outcomes = tally(answers, opponents, comparisons)
     without = undecided({answer.prompt_id for asked in both for answer in asked}, outcomes, comparisons)
     observed = {"win_rate": preferences(annotations), "net_win": net_wins(outcomes)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from components.core.hashing import seed_from
 from components.core.records import Annotation, Candidate, Instruction
@@ -38,7 +38,7 @@ def annotations_of(
 
 
 def with_settled(
-    instructions: Sequence[Instruction], outputs: Mapping[str, Candidate], made: Sequence[Annotation]
+    instructions: Sequence[Instruction], outputs: Mapping[str, Candidate], made: Iterable[Annotation]
 ) -> list[Annotation]:
     """One annotation of every instruction: those `made`, and what nobody is asked.
 

@@ -82,7 +82,7 @@ def _answer_turn(
             tokens=answer.tokens,
         )
 
-    return complete(stage, endpoint, Batch(kind, Answer, requests, make, settings.concurrency))
+    return list(complete(stage, endpoint, Batch(kind, Answer, requests, make, settings.concurrency)))
 
 
 def unanswered(answers: Sequence[Answer]) -> Counter[str]:

@@ -88,7 +88,7 @@ def rate(
             tokens=completion.tokens,
         )
 
-    return complete(stage, endpoint, Batch("ratings", Rating, requests, make, settings.concurrency))
+    return list(complete(stage, endpoint, Batch("ratings", Rating, requests, make, settings.concurrency)))
 
 
 def _reference(answer: Answer, references: References) -> tuple[str, str] | None:

@@ -72,7 +72,8 @@ class JudgedAnswers:
             dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32  # as the engine serves a folder
             model = merged(model).to(device=self.trainer.args.device, dtype=dtype)  # type: ignore[call-arg]
         with _served(model, self.policy) as endpoint:
-            return complete(self.stage, endpoint, answers_to(f"answers-{step}", self.prompts, 1, self.stop.answers))
+            asked = answers_to(f"answers-{step}", self.prompts, 1, self.stop.answers)
+            return list(complete(self.stage, endpoint, asked))
 
     def _judged(self, answers: Sequence[Candidate], step: int) -> dict[str, float]:
         whole = [answer for answer in answers if answer.finish_reason == "stop"]

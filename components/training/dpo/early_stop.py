@@ -106,7 +106,7 @@ class EarlyStop(TrainerCallback):
     def _looked(self, step: int) -> Mapping[str, float]:
         """What was found at the step: by an earlier attempt, else now."""
         kind = f"look-{step}"
-        known = broadcast(lambda: self.stage.load_progress(kind, Observation))
+        known = broadcast(lambda: dict(self.stage.load_progress(kind, Observation)))
         if known:
             return {id: value for id, one in known.items() for value in one.values if value is not None}
         found = self.look(step)

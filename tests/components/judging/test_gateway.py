@@ -14,7 +14,7 @@ from components.core.records import Counts, Judgement, Prompt
 from components.core.stage import Stage, read_records
 from components.judging.judging import judge_candidates
 from components.judging.settings import JudgingSettings
-from components.sampling.sampling import answers_to, count_candidates
+from components.sampling.sampling import answers_to, publish_candidates
 from components.sampling.settings import SamplingSettings
 from components.serving.address import ENDPOINT_KEY, JUDGE_KEY, Address
 from components.serving.completions import complete
@@ -67,7 +67,7 @@ def test_every_record_is_answered_or_missing_by_its_reason(
     prompts = [Prompt(id=str(n), text=str(n)) for n in range(20)]
     served = Address(serve(policy), key_variable=ENDPOINT_KEY)
     candidates = complete(stage, served, answers_to("candidates", prompts, 2, SamplingSettings(concurrency=4)))
-    counts = count_candidates(candidates)
+    counts = publish_candidates(stage, candidates).counts
     assert counts == Counts(
         kept={"candidates": 20},
         dropped={
@@ -77,7 +77,6 @@ def test_every_record_is_answered_or_missing_by_its_reason(
             "candidate cut off by length": 4,
         },
     )
-    stage.publish(counts, {"candidates": candidates})
     other = Address(f"{serve(judge)}/v1", key_variable=JUDGE_KEY)
     judged = judge_candidates(str(tmp_path), JudgingSettings(samples=1, concurrency=4), "", stage.uri, "", other)
     assert judged.counts.kept == {"judgements": 16}

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from components.core.records import Candidate, Judgement
 from components.judging.health import judge_health, score_shares
-from components.judging.judging import round_health
+from components.judging.judging import of_round
 from components.judging.parser import BUILT_IN_FORMAT, ScoreFormat
 from components.metrics.bootstrap import Resampling
 from components.metrics.observations import figures
@@ -36,8 +36,11 @@ def judged(prompt: str, scores: Mapping[str, list[float | None]]) -> list[Judgem
 
 
 def health(*judgements: Judgement, **lengths: int) -> dict[str, dict[str, tuple[float, ...]]]:
-    texts = {one.candidate_id: "x" * lengths.get(one.candidate_id, 1) for one in judgements}
-    return judge_health(judgements, texts, BUILT_IN_FORMAT)
+    return judge_health(judgements, lambda id: lengths.get(id, 1), BUILT_IN_FORMAT)
+
+
+def shares_of(score_format: ScoreFormat, scores: list[float | None]) -> dict[str, float]:
+    return score_shares(judge_health(judged("p", {"a": scores}), lambda _: 1, score_format), score_format)
 
 
 TWO_PROMPTS = [
@@ -120,24 +123,24 @@ def test_undefined_figures_are_absent(scores: dict[str, list[float | None]], abs
 
 def test_the_histogram_leaves_unparsed_judgements_out() -> None:
     """2, 2.4 and 2.5 with one unparsed: two thirds at 2, one third at 3 (a half point counts upwards)."""
-    shares = score_shares(judged("p", {"a": [2, 2.4, 2.5, None]}), BUILT_IN_FORMAT)
+    shares = shares_of(BUILT_IN_FORMAT, [2, 2.4, 2.5, None])
     assert shares == {"score_0_share": 0, "score_1_share": 0, "score_2_share": 2 / 3} | {
         "score_3_share": 1 / 3,
         "score_4_share": 0,
         "score_5_share": 0,
     }
-    assert score_shares(judged("p", {"a": [None]}), BUILT_IN_FORMAT) == {}
+    assert shares_of(BUILT_IN_FORMAT, [None]) == {}
 
 
 def test_the_histogram_follows_the_scale() -> None:
     """From 0 to 100 in tens: 91 and 94 are one bar, 95 and 100 the last; from 1 to 10 every point is one."""
-    shares = score_shares(judged("p", {"a": [91, 94, 95, 100]}), ScoreFormat(highest=100))
+    shares = shares_of(ScoreFormat(highest=100), [91, 94, 95, 100])
     assert len(shares) == 11
     assert (shares["score_90_share"], shares["score_100_share"]) == (0.5, 0.5)
-    shares = score_shares(judged("p", {"a": [1, 10]}), ScoreFormat(lowest=1, highest=10))
+    shares = shares_of(ScoreFormat(lowest=1, highest=10), [1, 10])
     assert list(shares) == [f"score_{n}_share" for n in range(1, 11)]
     assert (shares["score_1_share"], shares["score_10_share"]) == (0.5, 0.5)
-    assert judge_health(judged("p", {"a": [7]}), {"a": ""}, ScoreFormat(highest=10))["score_entropy"] == {
+    assert judge_health(judged("p", {"a": [7]}), lambda _: 0, ScoreFormat(highest=10))["score_entropy"] == {
         "p": (0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0)
     }
 
@@ -146,7 +149,7 @@ def test_a_rounds_health_has_names_of_its_own_and_the_candidates_lengths() -> No
     """Mean length of 2 and 6 characters is 4; the texts judged are the candidates'."""
     common = {"prompt_id": "p", "prompt": "?", "finish_reason": "stop", "seed": 0, "tokens": 1}
     candidates = [Candidate(id="a", text="xx", **common), Candidate(id="b", text="yyyyyy", **common)]
-    found = round_health(judged("p", {"a": [1, 2], "b": [3, 4]}), candidates, BUILT_IN_FORMAT)
+    found = of_round(health(*judged("p", {"a": [1, 2], "b": [3, 4]}), a=2, b=6), candidates)
     assert found["round_candidate_length"] == {"p": (4,)}
     assert found["round_score_length_correlation"] == {"p": (pytest.approx(1),)}
     assert all(name.startswith("round_") for name in found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,9 @@ from components.core.records import Candidate, Counts, Example, Judgement, Pair,
 from components.core.settings import Settings
 from components.core.stage import Stage, read_records
 from components.judging.settings import JudgingSettings
+from components.pairs import selection
 from components.pairs.pairs import make_pairs
 from components.pairs.scores import Score, checked_scores, consistency, count_votes
-from components.pairs.selection import human_pairs, select_pairs
 from components.pairs.settings import CheckedAnswersSettings, PairsSettings
 from tests.components.pairs.test_pairs import candidates, judged, scores, stage
 
@@ -82,6 +83,11 @@ def test_what_one_of_the_judges_has_not_scored_is_in_no_ranking() -> None:
     assert consistency(group, scores(1, 2, 3), {})[0] is None
 
 
+def select_pairs(*given: Any) -> tuple[list[Pair], Counter[str]]:
+    pairs, dropped = selection.select_pairs(*given)
+    return list(pairs.values()), dropped
+
+
 def test_temporal_pairs_reject_what_the_first_model_wrote() -> None:
     """Mt: 5 and 2; M1: 1 and 4, so its 1 is rejected. The paper would have rejected Mt's 2."""
     ours, theirs = candidates("best", "poor"), candidates("bad", "fair")
@@ -135,7 +141,8 @@ def test_spin_chooses_the_human_answer_whatever_it_is_worth() -> None:
     examples = [example("p", "people say this"), example("q", "the  same"), example("r", "and this")]
     answers = [*candidates("the model says that"), *candidates("the same", prompt="q")]
     answers += candidates("cut", prompt="r", cut=(0,))
-    [pair], dropped = human_pairs(examples, answers)
+    pairs, dropped = selection.human_pairs(examples, answers)
+    [pair] = pairs.values()
     assert (pair.chosen, pair.rejected, pair.chosen_score) == ("people say this", "the model says that", None)
     assert dropped == Counter({"prompt: equal texts": 1, "candidate: cut off, empty or unanswered": 1})
 

@@ -39,7 +39,8 @@ def scores(*values: float | None, prompt: str = "p", votes: int = 3) -> dict[str
 def select_pairs(
     group: list[Candidate], scored: dict[str, Score], rho: float, **settings: Any
 ) -> tuple[list[Pair], Counter[str]]:
-    return select(group, scored, PairsSettings(length_control=(rho,), **settings))
+    pairs, dropped = select(group, scored, PairsSettings(length_control=(rho,), **settings))
+    return list(pairs.values()), dropped
 
 
 def test_the_best_is_chosen_and_the_worst_rejected() -> None:
