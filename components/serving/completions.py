@@ -131,7 +131,8 @@ async def _request_all(
     receive: Callable[[Batch[Any], Request, Completion], None],
 ) -> None:
     """Workers that share one queue: the first failure ends them all."""
-    client, queue = Client(address, RetryPolicy(patience=address.patience)), iter(asked)
+    client = Client(address, RetryPolicy(patience=address.patience), concurrency=concurrency)
+    queue = iter(asked)
 
     async def worker() -> None:
         for batch, request in queue:
@@ -141,7 +142,8 @@ async def _request_all(
         while True:
             await asyncio.sleep(LONGEST_SILENCE_S)
             if client.circuit.silent >= 0.9 * LONGEST_SILENCE_S:  # both began at about the same moment
-                said = f"still waiting for {client.open} answers of {client.address.shown}, "
+                flying = min(client.open, client.replicas.limit)
+                said = f"still waiting for {flying} answers of {client.address.shown}, "
                 ago = f"the last came {client.circuit.silent:.0f} s ago" if client.circuit.answers else "none came yet"
                 warn(said + ago + (f" ({client.circuit.problem})" if client.circuit.problem else ": it says nothing"))
 
