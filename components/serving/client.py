@@ -29,7 +29,7 @@ from components.serving.meaning import Kind, Meaning, meaning_of, unreachable
 from components.serving.patience import TRIPPED, Circuit, RetryPolicy
 from components.serving.remedies import refusal
 from components.serving.replicas import Place, Replicas
-from components.serving.transport import fetch
+from components.serving.transport import Connections, fetch
 from components.serving.window import MOST, window_of
 
 LEAST_ROOM = 64  # tokens in which a thought may still end
@@ -101,19 +101,14 @@ class Client:
     open: int = 0  # requests that have no answer yet
 
     def __post_init__(self) -> None:
-        import httpx2
-
         logging.getLogger("httpx2").setLevel(logging.WARNING)  # KFP's executor would log a line for each request
         self.address = address_of(self.endpoint)
         self._adjustments = adjustments_of(self.address.url, self.address.model)
         self._doubt = asyncio.Lock()
         urls = self.address.replicas() if self.address.replicas else []
-        self.replicas = Replicas(urls or [self.address.url], lambda: window_of(self.address.places, self.concurrency))
-        self._http = httpx2.AsyncClient(
-            headers=self.address.headers(),
-            trust_env=not self.address.is_own,  # proxies
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
-        )
+        places, most = self.address.places, self.concurrency
+        self.replicas = Replicas(urls or [self.address.url], lambda: window_of(places, most), most)
+        self._connections = Connections(self.address)
 
     async def complete(self, request: Request) -> Completion:
         """The completion of one request, or one without text whose `finish_reason` says why it cannot be answered.
@@ -292,12 +287,13 @@ class Client:
         seconds = self.retry.read_timeout(tokens)
         timeout = httpx2.Timeout(seconds, connect=min(seconds, CONNECT_TIMEOUT_S))
         route = replace(self.address, url=place.replica.url).route("/v1/chat/completions")
-        built = self._http.build_request("POST", route, json=body, timeout=timeout)
         try:
-            response, text = await fetch(self._http, built, seconds + CONNECT_TIMEOUT_S)
-            for _ in range(HOPS):
-                if following := _within_origin(response):
-                    response, text = await fetch(self._http, following, seconds + CONNECT_TIMEOUT_S)
+            with self._connections.one() as http:
+                built = http.build_request("POST", route, json=body, timeout=timeout)
+                response, text = await fetch(http, built, seconds + CONNECT_TIMEOUT_S)
+                for _ in range(HOPS):
+                    if following := _within_origin(response):
+                        response, text = await fetch(http, following, seconds + CONNECT_TIMEOUT_S)
             meaning = meaning_of(response.status_code, response.headers, text, body)
         except (httpx2.RequestError, TimeoutError) as error:
             meaning = unreachable(str(error) or type(error).__name__)
@@ -313,7 +309,7 @@ class Client:
         return replace(meaning, problem=self.address.without_key(meaning.problem))
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._connections.close()
 
 
 def _tokens(usage: Any) -> int:

@@ -150,7 +150,7 @@ async def _request_all(
     telling = asyncio.create_task(tell())
     try:
         async with asyncio.TaskGroup() as workers:
-            for _ in range(min(concurrency, len(asked))):
+            for _ in range(min(concurrency + client.replicas.ahead, len(asked))):
                 workers.create_task(worker())
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None  # the first one; the others were cancelled for it

@@ -63,11 +63,12 @@ class Replicas:
     """The servers of one model, each with a window of its own (window.py); who finds no place waits for one.
 
     Requests of one prefix (the candidates of a prompt, the judgements of a candidate) go to the replica that has read
-    it already, unless that one has clearly more to do or none of its places is free while no other request waits.
+    it already, unless that one has clearly more to do, or has no place free while no other request waits. At most
+    `most` are in flight at all of them together.
     """
 
-    def __init__(self, urls: Sequence[str], window: Callable[[], Window]) -> None:
-        self._window, self.all = window, [Replica(url, window()) for url in urls]
+    def __init__(self, urls: Sequence[str], window: Callable[[], Window], most: int) -> None:
+        self.most, self._window, self.all = most, window, [Replica(url, window()) for url in urls]
         self._known: OrderedDict[Hashable, Replica] = OrderedDict()
         self._waiting: deque[tuple[Hashable, asyncio.Future[Place]]] = deque()
         self._found = self._now()
@@ -78,7 +79,12 @@ class Replicas:
     @property
     def limit(self) -> int:
         """Requests that may be in flight now."""
-        return sum(replica.window.limit for replica in self.all)
+        return min(self.most, sum(replica.window.limit for replica in self.all))
+
+    @property
+    def ahead(self) -> int:
+        """Requests that are to wait here beside, so that each replica finds those that are for it."""
+        return AHEAD if len(self.all) > 1 else 0
 
     @asynccontextmanager
     async def place(self, prefix: Hashable, first: bool = False) -> AsyncIterator[Place]:
@@ -104,7 +110,7 @@ class Replicas:
 
     def _give_places(self) -> None:
         """To those that wait, in their order as far as prefixes leave it."""
-        while self._waiting and (free := [replica for replica in self._present() if replica.load < 1]):
+        while self._waiting and (free := self._free()):
             emptiest = min(free, key=lambda replica: replica.load)
             number, replica = self._choose(free, emptiest)
             prefix, future = self._waiting[number]
@@ -128,6 +134,10 @@ class Replicas:
                 return number, known
         return 0, emptiest
 
-    def _present(self) -> list[Replica]:
+    def _free(self) -> list[Replica]:
+        """Those that may be asked now; one that could not be reached where there is no other."""
+        if sum(replica.window.open for replica in self.all) >= self.most:
+            return []
         now = self._now()
-        return [replica for replica in self.all if replica.away_until <= now] or self.all
+        present = [replica for replica in self.all if replica.away_until <= now] or self.all
+        return [replica for replica in present if replica.load < 1]

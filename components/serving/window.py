@@ -17,7 +17,7 @@ MOST = 1024
 GAIN, LOSS = 0.04, 0.03  # of the throughput: what more requests must add, what fewer may lose
 NEARLY = 0.9  # of what it would be if each request were answered as fast as before: then there is far to go
 LOOKS = 2  # rounds in which more requests have brought nothing before it is believed
-CHANGED = 1.25  # times more or less throughput with the same number: the server, or the questions, are others now
+CHANGE = 0.25  # of the throughput with the same number
 SAMPLES = 8  # answers that tell a throughput, at least
 BUSY = 0.9  # of the limit that was in flight, else there was less to ask
 REST, LONGEST_REST = 8, 64  # rounds of answers before another number is tried, doubled each time that none was better
@@ -43,7 +43,7 @@ class Window:
     ) -> None:
         self.least, self.most, self.now = min(least, most), most, now
         self.limit, self.open, self._area, self._at, self._epoch = max(self.least, min(start, most)), 0, 0.0, now(), 0
-        self._best, self._settled, self._trial, self._rose = 0.0, 0, 0, False
+        self._best, self._settled, self._trial, self._rose, self._shift = 0.0, 0, 0, False, 0.0
         self._rest, self._rounds, self._looks, self._too_few = REST, 0, 0, 0
         self._refused_at, self._fallback = math.inf, 1
         self._began, self._answers, self._tokens, self._skipped = self._at, 0, 0, 0
@@ -104,15 +104,17 @@ class Window:
     def _judge(self, throughput: float) -> None:
         """What to do after a round with this limit that gave so many tokens a second."""
         best, noise = self._best, 1 / math.sqrt(self._rounds_of(self.limit) * self.limit)
+        much = 1 + max(CHANGE, 2 * noise)
         if not self._settled:  # the first round, or the first after a refusal
             self._settle(throughput)
-            self._search() if 2 * self.limit < self._refused_at else self._stay()
+            self._rose = False
+            self._try_more(2) if 2 * self.limit < self._refused_at else self._stay()
         elif self._trial > 0 and throughput >= best * (1 + max(GAIN, 0.6 * noise)):
             nearly_all = throughput / best >= NEARLY * self.limit / self._settled
             self._settle(throughput)
             self._rose, self._rest = True, REST
             self._try_more(4 if nearly_all else 2)
-        elif self._trial > 0 and self._looks < LOOKS:
+        elif self._trial > 0 and self._looks < LOOKS and throughput > best / much:
             self._looks += 1
         elif self._trial < 0 and throughput >= best * (1 - max(LOSS, 0.3 * noise)):
             self._settle(max(best, throughput))
@@ -124,29 +126,27 @@ class Window:
             self._too_few = self.limit if self._trial < 0 else self._settled // 2
             self._stay()
         else:
-            self._watch(throughput)
+            self._watch(throughput, much)
 
-    def _watch(self, throughput: float) -> None:
-        """While it rests: look again for the best number when the throughput is another, and now and then."""
+    def _watch(self, throughput: float, much: float) -> None:
+        """While it rests: look for the best number again now and then, or when there are so `much` times more tokens a
+        second, or fewer: the server, or the questions, are others now."""
         self._rounds += 1
-        changed = not self._best / CHANGED < throughput < self._best * CHANGED
-        if not changed and self._rounds < self._rest:
+        if not self._best / much < throughput < self._best * much:  # it may have changed within this round: once more
+            self._shift, self._best, self._too_few, self._rest = throughput - self._best, throughput, 0, REST
+        elif self._shift or self._rounds >= self._rest:
+            slower, self._shift, self._rest = self._shift < 0, 0.0, min(2 * self._rest, LONGEST_REST)
+            self._settle(throughput)
+            self._rose = False
+            self._try_fewer() if slower else self._try_more(2)
+        else:
             self._best += (throughput - self._best) / 4
-            return
-        self._rest = REST if changed else min(2 * self._rest, LONGEST_REST)
-        self._too_few = 0 if changed else self._too_few
-        self._settle(throughput)
-        self._search()
 
     def _settle(self, throughput: float) -> None:
         """This limit is the one to go back to."""
         self._settled, self._best = self.limit, throughput
         if self.limit >= self._refused_at:
             self._refused_at = math.inf
-
-    def _search(self) -> None:
-        self._rose = False
-        self._try_more(2)
 
     def _try_more(self, times: int) -> None:
         """So many times as many; where twice was refused, an eighth more."""
@@ -175,12 +175,12 @@ class Window:
             self._change(self._settled)
 
 
-def window_of(places: int, most: int) -> Window:
+def window_of(places: int, most: int, now: Callable[[], float] = time.monotonic) -> Window:
     """For a server that works on so many requests at once, 0: it does not say; at most `most` in flight.
 
     One that says gets a quarter more, so that one waits whenever a place is free, and nothing is tried out.
     """
     if not places:
-        return Window(most=most)
+        return Window(START, 1, most, now)
     filled = min(places + places // 4, most)
-    return Window(start=filled, least=filled, most=filled)
+    return Window(filled, filled, filled, now)
