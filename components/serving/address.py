@@ -27,7 +27,8 @@ class Address:
     without a proxy. `patience` are seconds that may pass without any answer before it is given up. `template_arguments`
     (name, value) are sent with each request. `revive` is a server's that comes back by itself after it has gone: it
     waits for that, telling as it goes, returns whether there was anything to wait for, and raises UserError where there
-    is none.
+    is none. `places` are the requests that it works on at once, 0 where that is not known. `replicas` looks up the URLs
+    of the servers behind it, where they can be asked one by one.
     """
 
     url: str
@@ -36,6 +37,8 @@ class Address:
     patience: float = PATIENCE_S
     template_arguments: tuple[tuple[str, int | bool | str], ...] = ()
     revive: Callable[[], bool] | None = field(default=None, compare=False, repr=False)
+    places: int = field(default=0, compare=False)
+    replicas: Callable[[], list[str]] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)

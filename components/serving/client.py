@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
 from collections.abc import Mapping
@@ -27,7 +28,9 @@ from components.serving.answers import (
 from components.serving.meaning import Kind, Meaning, meaning_of, unreachable
 from components.serving.patience import TRIPPED, Circuit, RetryPolicy
 from components.serving.remedies import refusal
-from components.serving.transport import fetch
+from components.serving.replicas import Place, Replicas
+from components.serving.transport import Connections, fetch
+from components.serving.window import MOST, window_of
 
 LEAST_ROOM = 64  # tokens in which a thought may still end
 OWN_ATTEMPTS = 8  # at a request that fails while others are answered
@@ -96,20 +99,18 @@ class Client:
     endpoint: Address | str
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     circuit: Circuit = field(default_factory=Circuit)
+    concurrency: int = MOST  # in flight at most; how many follows the server
     open: int = 0  # requests that have no answer yet
 
     def __post_init__(self) -> None:
-        import httpx2
-
         logging.getLogger("httpx2").setLevel(logging.WARNING)  # KFP's executor would log a line for each request
         self.address = address_of(self.endpoint)
         self._adjustments = adjustments_of(self.address.url, self.address.model)
         self._doubt = asyncio.Lock()
-        self._http = httpx2.AsyncClient(
-            headers=self.address.headers(),
-            trust_env=not self.address.is_own,  # proxies
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
-        )
+        urls = self.address.replicas() if self.address.replicas else []
+        places, most = self.address.places, self.concurrency
+        self.replicas = Replicas(urls or [self.address.url], lambda: window_of(places, most), most)
+        self._connections = Connections(self.address)
 
     async def complete(self, request: Request) -> Completion:
         """The completion of one request, or one without text whose `finish_reason` says why it cannot be answered.
@@ -141,12 +142,13 @@ class Client:
         UserError that names the endpoint where it is given up, or refuses what every request asks.
         """
         failures, attempts, answers = 0, 0, self.circuit.answers
+        prefix = hash(json.dumps(request.messages))
         while True:
             body = self._adjustments.body(request, self.address.model)
             if self.address.template_arguments:
                 body["chat_template_kwargs"] = dict(self.address.template_arguments)
-            async with self.circuit.turn() as number:
-                meaning = await self._send(body, request.max_tokens)
+            async with self.replicas.place(prefix, first=failures > 0) as place, self.circuit.turn() as number:
+                meaning = await self._send(body, request.max_tokens, place)
                 if meaning.kind in (Kind.BUSY, Kind.BROKEN):
                     self.circuit.failed(number)
                     count(retries=1)
@@ -157,9 +159,9 @@ class Client:
                     own_fault = attempts >= min(OWN_ATTEMPTS, self.retry.attempts) and self.circuit.answers > answers
                     wait = self._wait(meaning, failures)
                     in_doubt = own_fault or (wait is None and meaning.responded)
-                    if meaning.kind is Kind.BROKEN and in_doubt and await self._answers_others(request, body):
+                    if meaning.kind is Kind.BROKEN and in_doubt and await self._answers_others(request, body, place):
                         # Once more: what it failed at before may have been an outage that has just ended.
-                        meaning = await self._send(body, request.max_tokens)
+                        meaning = await self._send(body, request.max_tokens, place)
                         if meaning.kind is Kind.BROKEN:
                             return Completion("", SERVER_ERROR, 0)
                         if meaning.kind is Kind.BUSY:
@@ -169,7 +171,7 @@ class Client:
                     else:
                         await self.circuit.sleep(wait)
                         continue
-            if made := await self._outcome(request, body, meaning):
+            if made := await self._outcome(request, body, meaning, place):
                 return made
 
     async def _revived(self, meaning: Meaning) -> bool:
@@ -179,8 +181,19 @@ class Client:
         async with self._doubt:
             back = await asyncio.to_thread(self.address.revive)
         if back:
+            await self._look_for_replicas()
             self.circuit.revived()
         return back
+
+    async def _look_for_replicas(self) -> None:
+        """A pod that was replaced has another address. Where nobody can tell, those that were known are asked."""
+        if self.address.replicas and self.replicas.outdated():
+            try:
+                found = await asyncio.to_thread(self.address.replicas)
+            except UserError as error:
+                warn(f"the replicas of {self.address.shown} cannot be looked up ({error.problem})")
+            else:
+                self.replicas.replace(found or [self.address.url])
 
     def _wait(self, meaning: Meaning, failures: int) -> float | None:
         """Seconds until the next attempt of a request that failed so often; None where there is none."""
@@ -212,7 +225,9 @@ class Client:
             "Check that it is up and not overloaded, then run again: answers already made are kept.",
         )
 
-    async def _outcome(self, request: Request, body: dict[str, Any], meaning: Meaning) -> Completion | None:
+    async def _outcome(
+        self, request: Request, body: dict[str, Any], meaning: Meaning, place: Place
+    ) -> Completion | None:
         """What a response makes of the request; None where it is to be asked again, otherwise. Raises UserError."""
         if meaning.kind is Kind.ANSWER:
             self.circuit.answered()
@@ -227,18 +242,18 @@ class Client:
             elif told is None:
                 raise refusal(self.address, meaning)
             return None
-        if meaning.kind is Kind.REFUSED and await self._answers_others(request, body):
+        if meaning.kind is Kind.REFUSED and await self._answers_others(request, body, place):
             return Completion("", REFUSED, 0)
         raise refusal(self.address, meaning)
 
-    async def _answers_others(self, request: Request, body: dict[str, Any]) -> bool:
+    async def _answers_others(self, request: Request, body: dict[str, Any], place: Place) -> bool:
         """Whether a refusal, or a failure, is about this one request: then the same one with other words is answered.
 
         Asked each time: a server that has begun to refuse everything would else leave refusals in the store.
         """
         async with self._doubt:
             other = body | {"messages": [{**message, "content": "Hello"} for message in body["messages"]]}
-            answered = (await self._send(other, request.max_tokens)).kind is Kind.ANSWER
+            answered = (await self._send(other, request.max_tokens, place)).kind is Kind.ANSWER
             if answered:
                 self.circuit.answered()
             return answered
@@ -249,7 +264,6 @@ class Client:
         answer, stops = read_choice(choice), request.sampling.stop
         # TGI keeps the stop sequence at the end of the text, OpenAI does not: here it is never part of it.
         text = answer.text[: min((answer.text.find(stop) for stop in stops if stop in answer.text), default=None)]
-        tokens = usage.get("completion_tokens") if isinstance(usage, dict) else 0
         _count_answer(usage)
         reached = text != answer.text and "stop" in self._adjustments.without
         details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
@@ -262,31 +276,48 @@ class Client:
         return Completion(
             text=text,
             finish_reason="stop" if reached else finish_reason,
-            tokens=tokens if isinstance(tokens, int) else 0,
+            tokens=_tokens(usage),
             first_token=likeliest,
             reasoning=answer.reasoning,
             thought=thought,
         )
 
-    async def _send(self, body: dict[str, Any], tokens: int) -> Meaning:
-        """One attempt. What the server says of the key is struck out."""
+    async def _send(self, body: dict[str, Any], tokens: int, place: Place) -> Meaning:
+        """One attempt, after which its place is free. What the server says of the key is struck out."""
         import httpx2
 
         seconds = self.retry.read_timeout(tokens)
         timeout = httpx2.Timeout(seconds, connect=min(seconds, CONNECT_TIMEOUT_S))
-        built = self._http.build_request("POST", self.address.route("/v1/chat/completions"), json=body, timeout=timeout)
+        route = replace(self.address, url=place.replica.url).route("/v1/chat/completions")
         try:
-            response, text = await fetch(self._http, built, seconds + CONNECT_TIMEOUT_S)
-            for _ in range(HOPS):
-                if following := _within_origin(response):
-                    response, text = await fetch(self._http, following, seconds + CONNECT_TIMEOUT_S)
+            with self._connections.one() as http:
+                built = http.build_request("POST", route, json=body, timeout=timeout)
+                response, text = await fetch(http, built, seconds + CONNECT_TIMEOUT_S)
+                for _ in range(HOPS):
+                    if following := _within_origin(response):
+                        response, text = await fetch(http, following, seconds + CONNECT_TIMEOUT_S)
             meaning = meaning_of(response.status_code, response.headers, text, body)
         except (httpx2.RequestError, TimeoutError) as error:
             meaning = unreachable(str(error) or type(error).__name__)
+        if meaning.kind is Kind.ANSWER:
+            place.answered(_tokens((meaning.body or {}).get("usage")))
+        elif meaning.kind is Kind.BUSY:
+            place.refused()
+        elif meaning.responded:
+            place.answered(None)
+        else:
+            place.lost()
+            await self._look_for_replicas()
         return replace(meaning, problem=self.address.without_key(meaning.problem))
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._connections.close()
+
+
+def _tokens(usage: Any) -> int:
+    """That were written, 0 where it is not told."""
+    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    return tokens if isinstance(tokens, int) else 0
 
 
 def _count_answer(usage: Any) -> None:

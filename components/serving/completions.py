@@ -111,10 +111,10 @@ def complete_together(stage: Stage, endpoint: Endpoint, batches: Sequence[Batch[
             progress.advance()
 
         try:
-            workers, address = min(left, max(batch.concurrency for batch in asking)), endpoint_address(endpoint)
+            most, address = max(batch.concurrency for batch in asking), endpoint_address(endpoint)
             asked = ((batch, request) for batch in asking for request in batch.missing)
             with spent("engine"):
-                asyncio.run(_request_all(address, workers, asked, receive))
+                asyncio.run(_request_all(address, most, left, asked, receive))
         finally:
             saver.flush()
 
@@ -142,12 +142,13 @@ class _Saver:
 
 async def _request_all(
     address: Address,
-    number: int,
+    concurrency: int,
+    left: int,
     asked: Iterator[tuple[Batch[Any], Request]],
     receive: Callable[[Batch[Any], Request, Completion], None],
 ) -> None:
-    """So many workers share what is asked: the first failure ends them all."""
-    client = Client(address, RetryPolicy(patience=address.patience))
+    """Workers share what is asked, `left` in number: the first failure ends them all."""
+    client = Client(address, RetryPolicy(patience=address.patience), concurrency=concurrency)
 
     async def worker() -> None:
         for batch, request in asked:
@@ -157,14 +158,15 @@ async def _request_all(
         while True:
             await asyncio.sleep(LONGEST_SILENCE_S)
             if client.circuit.silent >= 0.9 * LONGEST_SILENCE_S:  # both began at about the same moment
-                said = f"still waiting for {client.open} answers of {client.address.shown}, "
+                flying = min(client.open, client.replicas.limit)
+                said = f"still waiting for {flying} answers of {client.address.shown}, "
                 ago = f"the last came {client.circuit.silent:.0f} s ago" if client.circuit.answers else "none came yet"
                 warn(said + ago + (f" ({client.circuit.problem})" if client.circuit.problem else ": it says nothing"))
 
     telling = asyncio.create_task(tell())
     try:
         async with asyncio.TaskGroup() as workers:
-            for _ in range(number):
+            for _ in range(min(concurrency + client.replicas.ahead, left)):
                 workers.create_task(worker())
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None  # the first one; the others were cancelled for it

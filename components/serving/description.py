@@ -84,9 +84,11 @@ def _own(address: Address) -> Address:
     One that does not answer now is waited for where it is asked.
     """
     try:
-        body = _get(address, "/v1/models", OWN_TIMEOUT_S)[0]
+        body, told = (_get(address, path, OWN_TIMEOUT_S)[0] for path in ("/v1/models", "/info"))
     except UserError:
         return address
+    if isinstance(places := told.get("max_batch_size"), int) and places > 0:  # ours says it, of TGI it is null
+        address = replace(address, places=places)
     names = [str(model.get("id")) for model in body.get("data") or () if isinstance(model, dict)]
     return replace(address, model=names[0]) if names and ANY_NAME not in names else address
 

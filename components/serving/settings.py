@@ -32,7 +32,9 @@ class Generation(Settings):
     top_p: float = Field(0.9, gt=0, le=1, description="the likeliest tokens of this much probability are drawn from")
     max_tokens: int = Field(512, ge=1, description="of an answer; a longer one is cut off and counted")
     reasoning_tokens: ReasoningTokens = DEFAULT_ROOM
-    concurrency: int = Field(64, ge=1, description="requests in flight at once")
+    concurrency: int = Field(
+        1024, ge=1, description="most requests in flight at once; how many are follows what the servers can take"
+    )
     seed: int = Field(0, description="of its draws; unset: the recipe's seed")
 
     def sampling(self, stop: tuple[str, ...] = ()) -> Sampling:

@@ -45,7 +45,9 @@ class AnnotationSettings(Settings):
     comparison_temperature: float = Field(0.0, ge=0, description="of a head-to-head verdict; 0 is greedy")
     comparison_max_tokens: int = Field(256, ge=1, description="for a head-to-head verdict with its reasons")
     reasoning_tokens: ReasoningTokens = DEFAULT_ROOM
-    concurrency: int = Field(64, ge=1, description="requests in flight at once")
+    concurrency: int = Field(
+        1024, ge=1, description="most requests in flight at once; how many are follows what the servers can take"
+    )
     seed: int = Field(0, description="of its draws; unset: the recipe's seed")
 
     def preference_sampling(self) -> Sampling:

@@ -20,7 +20,7 @@ from components.kubernetes.settings import ClusterSettings
 from components.serving.address import Address
 from components.serving.kubernetes.launch import MODEL, PORT, ServedModel
 from components.serving.kubernetes.manifests import Server, deployment, require_fetchable, server_name, service
-from components.serving.kubernetes.readiness import is_ready, wait_until_ready
+from components.serving.kubernetes.readiness import is_ready, replica_urls, wait_until_ready
 
 if TYPE_CHECKING:
     from components.serving.settings import ServingSettings
@@ -69,7 +69,8 @@ class KubernetesEngine:
         url = f"http://{server_name(run, name)}.{self.cluster.namespace}.svc:{PORT}"
         if in_a_pod():
             _until_it_answers(url)
-        return Address(url, revive=lambda: self._revive(server))
+        several = (lambda: replica_urls(self.cluster, server)) if settings.replicas > 1 else None
+        return Address(url, revive=lambda: self._revive(server), replicas=several)
 
     def _revive(self, server: Server) -> bool:
         """A pod that was evicted, preempted or lost has another in its place: its Deployment's matter, not ours."""

@@ -10,6 +10,7 @@ from components.kubernetes.client import Cluster, ClusterError, if_found
 from components.kubernetes.diagnosis import FailureKind, diagnose
 from components.kubernetes.events import diagnose_creation
 from components.kubernetes.wait import Wait, WaitPolicy, remedies
+from components.serving.kubernetes.launch import PORT
 from components.serving.kubernetes.manifests import ModelServer
 
 if TYPE_CHECKING:
@@ -24,6 +25,17 @@ def is_ready(cluster: Cluster, server: ModelServer) -> bool:
     """Whether a Deployment of that name has all its replicas."""
     found = if_found(cluster.apps.read_namespaced_deployment, server.object_name, cluster.namespace)
     return found is not None and _ready(found, server.settings.replicas)
+
+
+def replica_urls(cluster: Cluster, server: ModelServer) -> list[str]:
+    """Where each replica that is ready can be asked by itself: a Service would give a connection to any of them."""
+    urls = []
+    for pod in _pods(cluster, server):
+        conditions = {condition.type: condition.status for condition in pod.status.conditions or ()}
+        if pod.status.pod_ip and conditions.get("Ready") == "True" and not pod.metadata.deletion_timestamp:
+            ip = pod.status.pod_ip
+            urls.append(f"http://[{ip}]:{PORT}" if ":" in ip else f"http://{ip}:{PORT}")
+    return sorted(urls)
 
 
 def wait_until_ready(cluster: Cluster, server: ModelServer, again: bool = False) -> None:
@@ -70,9 +82,7 @@ def _poll(cluster: Cluster, server: ModelServer, wait: Wait) -> bool:
         raise UserError(f"the server {name} was removed while it was waited for", "Run again to continue.") from error
     if _ready(deployment, server.settings.replicas):
         return True
-    chosen = ",".join(f"{label}={value}" for label, value in server.labels.items())
-    listed = cluster.core.list_namespaced_pod(namespace, label_selector=chosen).items
-    found = [(diagnose(pod), pod) for pod in listed]
+    found = [(diagnose(pod), pod) for pod in _pods(cluster, server)]
     lost = [failure.text for failure, _ in found if failure and failure.kind == "evicted"]
     if lost:
         wait.policy = _policy(server.settings, again=True)
@@ -87,6 +97,12 @@ def _poll(cluster: Cluster, server: ModelServer, wait: Wait) -> bool:
     least_advanced = min((_phase(pod) for _, pod in pods), default=(0, "waiting for a pod"))
     wait.check(failures, least_advanced[1], [f"{text}; another takes its place" for text in lost])
     return False
+
+
+def _pods(cluster: Cluster, server: ModelServer) -> list[Any]:
+    chosen = ",".join(f"{label}={value}" for label, value in server.labels.items())
+    listed: list[Any] = cluster.core.list_namespaced_pod(cluster.namespace, label_selector=chosen).items
+    return listed
 
 
 def _ready(deployment: Any, replicas: int) -> bool:

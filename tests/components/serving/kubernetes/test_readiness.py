@@ -28,7 +28,7 @@ from components.kubernetes.settings import ClusterSettings
 from components.serving.kubernetes import readiness
 from components.serving.kubernetes.launch import ServedModel
 from components.serving.kubernetes.manifests import Server
-from components.serving.kubernetes.readiness import is_ready, wait_until_ready
+from components.serving.kubernetes.readiness import is_ready, replica_urls, wait_until_ready
 from components.serving.settings import ServingSettings
 
 MODEL = ServedModel("s3://store/models/1", "digest", "/models/1")
@@ -118,6 +118,19 @@ def test_the_phases_of_a_start_are_told(capsys: pytest.CaptureFixture[str]) -> N
     phases = ["waiting for a pod", "waiting for a node", "pulling images", "fetching weights"]
     phases += ["pulling the engine's image", "loading the model"]
     assert told.splitlines() == [f"m1: {phase} (0 s)" for phase in phases]
+
+
+def test_each_replica_that_is_ready_can_be_asked_by_itself() -> None:
+    """Neither one that starts nor one that ends."""
+
+    def replica(ip: str, ready: str, ends: bool = False) -> V1Pod:
+        made = pod(server=WEIGHTS_RUN, conditions=[V1PodCondition(type="Ready", status=ready)])
+        made.status.pod_ip, made.metadata.deletion_timestamp = ip, "now" if ends else None
+        return made
+
+    pods = [replica("10.0.0.2", "True"), replica("fd00::1", "True"), replica("10.0.0.3", "False")]
+    shown = ScriptedCluster((deployment(2), [*pods, replica("10.0.0.4", "True", ends=True), pod()]))
+    assert replica_urls(shown, server(replicas=3)) == ["http://10.0.0.2:8080", "http://[fd00::1]:8080"]  # type: ignore[arg-type]
 
 
 def test_a_server_that_crashes_while_it_starts_is_not_waited_for_and_its_log_is_shown() -> None:
