@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, Trainer
+from trl.trainer import utils as trl_utils
 
 from components.core.ledger import spent
 from components.training.distributed import is_main_process, world_size
@@ -20,6 +21,9 @@ Model = PreTrainedModel | PeftModel
 # cuDNN, which torch takes first on an H100, plans its attention anew for each length of a batch: of a step's 2.6 s, 2.0
 # were spent on that (docs/gpu.md). Flash and memory-efficient attention need no plans.
 torch.backends.cuda.enable_cudnn_sdp(False)
+# On a CPU TRL projects every position of a batch onto the vocabulary, as it must where shapes that change are compiled
+# anew; elsewhere the answers' alone, without prompts and padding. Nothing is compiled here.
+trl_utils._use_triton = lambda device: True
 
 
 def is_sharded(settings: TrainingSettings) -> bool:

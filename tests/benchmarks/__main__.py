@@ -8,12 +8,20 @@ from __future__ import annotations
 import argparse
 import re
 
-from tests.benchmarks import feeding, novelty, overhead, store
+from tests.benchmarks import engine, feeding, loop, novelty, overhead, store, training
 from tests.benchmarks.machine import facts
 from tests.benchmarks.row import Row, table
 from tests.helpers.paths import ROOT
 
-PARTS = {"novelty": novelty.rows, "overhead": overhead.rows, "feeding": feeding.rows, "store": store.rows}
+PARTS = {
+    "novelty": novelty.rows,
+    "overhead": overhead.rows,
+    "feeding": feeding.rows,
+    "store": store.rows,
+    "engine": engine.rows,
+    "training": training.rows,
+    "loop": loop.rows,
+}
 PAGE = ROOT / "docs" / "performance.md"
 TABLE = re.compile(r"(?<=<!-- make bench WRITE=--write -->\n).*?(?=<!-- end -->)", re.DOTALL)
 

@@ -14,7 +14,7 @@ import components.run.html_report
 import components.training.dpo.dpo
 import components.training.dpo.watch
 import components.training.model
-import components.training.padding
+import components.training.batches
 import components.training.saving
 import components.training.sft.sft
 import components.training.trainer  # noqa: F401

@@ -28,9 +28,9 @@ from components.training.dpo.settings import DpoSettings
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from components.training.batches import DistributedDPOTrainer
     from components.training.dpo.early_stop import EarlyStop
     from components.training.dpo.watch import PairWatch
-    from components.training.padding import DistributedDPOTrainer
 
 Row = dict[str, Messages]
 
@@ -207,8 +207,8 @@ def make_trainer(
     from datasets import Dataset
     from trl import DPOConfig
 
+    from components.training.batches import DistributedDPOTrainer
     from components.training.model import load_policy, load_reference, lora_config
-    from components.training.padding import DistributedDPOTrainer
     from components.training.trainer import trainer_arguments
 
     arguments = trainer_arguments(settings, folder) | loss_arguments(settings, pairs)

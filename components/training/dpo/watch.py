@@ -15,11 +15,11 @@ from components.core.errors import UserError
 from components.core.progress import say
 from components.core.records import Pair
 from components.metrics.observations import Values
+from components.training.batches import DistributedDPOTrainer
 from components.training.distributed import broadcast, is_main_process
 from components.training.dpo.margins import Drift, Sums, drifts, mean_loss, policy_sums, reference_sums
 from components.training.dpo.settings import DpoSettings
 from components.training.model import in_bf16, load_saved
-from components.training.padding import DistributedDPOTrainer
 from components.training.saving import SavedModel
 
 TRAINED = 16  # pairs among those that are trained on

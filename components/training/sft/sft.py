@@ -114,8 +114,8 @@ def make_trainer(
     from datasets import Dataset
     from trl import SFTConfig
 
+    from components.training.batches import DistributedSFTTrainer
     from components.training.model import load_policy, lora_config
-    from components.training.padding import DistributedSFTTrainer
     from components.training.trainer import trainer_arguments
 
     return DistributedSFTTrainer(

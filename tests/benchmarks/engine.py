@@ -1,0 +1,162 @@
+"""The embedded engine beside `generate` of transformers: in sampling (N answers to a prompt) and in judging (K
+judgements of each answer, all behind one instruction), with the same prompts and as many tokens.
+
+Counted are tokens by seconds of CPU of one thread: others on the machine make none of these longer. The limit is what
+the matrix products alone take: those of a step of 48 for each token, those of 512 rows for each distinct prompt token.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+from transformers import AutoModelForCausalLM
+
+from components.serving.embedded.decoding.sampling import Sampler
+from components.serving.embedded.decoding.sequences import Sequence
+from components.serving.embedded.model.loading import load
+from components.serving.embedded.model.metrics import Metrics
+from components.serving.embedded.model.prefix import common_length
+from components.serving.embedded.scheduler.engine import Engine, Limits
+from tests.benchmarks.row import Row
+from tests.benchmarks.small_model import make_small_model
+
+BATCH, LONG_ROW = 48, 512
+TEMPERATURE, TOP_P = 0.7, 0.9
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Prompts, each as often as it is asked, and the tokens that every answer has."""
+
+    name: str
+    prompts: list[Tokens]
+    new_tokens: int
+    goal: float
+
+    @property
+    def generated(self) -> int:
+        return len(self.prompts) * self.new_tokens
+
+    @property
+    def distinct_tokens(self) -> int:
+        """Prompt tokens that must be read: what prompts have in common at their start counts once."""
+        ordered = sorted(set(self.prompts))
+        common = [common_length(one, other) for one, other in pairwise(ordered)]
+        return sum(map(len, ordered)) - sum(common)
+
+
+def works(quick: bool) -> list[Work]:
+    """Sampling: 4 answers to prompts of 20 to 90 tokens. Judging: 3 judgements of texts of 150 to 300 tokens, behind an
+    instruction of 300. Lengths of the answers are those of the recipe for a laptop, and a fourth of that when quick.
+    """
+    draw = np.random.default_rng(0)
+
+    def text(shortest: int, longest: int) -> Tokens:
+        return tuple(draw.integers(97, 123, draw.integers(shortest, longest)).tolist())
+
+    new_tokens, instruction = 24 if quick else 96, text(300, 301)
+    sampled = [prompt for prompt in (text(20, 90) for _ in range(BATCH // 4)) for _ in range(4)]
+    judged = [instruction + said for said in (text(150, 300) for _ in range(BATCH // 3)) for _ in range(3)]
+    return [Work("sampling", sampled, new_tokens, 3), Work("judging", judged, new_tokens, 5)]
+
+
+def by_engine(model: Path, work: Work) -> float:
+    """Seconds of CPU. Nothing ends an answer before its last token."""
+    loaded = load(model)
+    loaded.tokenizer.end_ids = frozenset()
+    engine = Engine(loaded, Limits(max_batch=BATCH, max_batch_total_tokens=10**6), Metrics())
+    asked = [
+        Sequence(prompt, work.new_tokens, Sampler(seed, TEMPERATURE, top_p=TOP_P))
+        for seed, prompt in enumerate(work.prompts)
+    ]
+    begun = time.process_time()
+    for sequence in asked:
+        engine.submit(sequence)
+    while not all(sequence.future.done() for sequence in asked):
+        engine.step()
+    seconds = time.process_time() - begun
+    assert {sequence.future.result().generated_tokens for sequence in asked} == {work.new_tokens}
+    return seconds
+
+
+@torch.inference_mode()
+def by_generate(model: Path, work: Work, batch: int) -> float:
+    """Seconds of CPU, the prompts padded on the left."""
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    begun = time.process_time()
+    for first in range(0, len(work.prompts), batch):
+        prompts = work.prompts[first : first + batch]
+        longest = max(map(len, prompts))
+        ids = torch.tensor([(0,) * (longest - len(prompt)) + prompt for prompt in prompts])
+        mask = torch.tensor([(0,) * (longest - len(prompt)) + (1,) * len(prompt) for prompt in prompts])
+        written = loaded.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            min_new_tokens=work.new_tokens,
+            max_new_tokens=work.new_tokens,
+            do_sample=True,
+            temperature=TEMPERATURE,
+            top_p=TOP_P,
+            top_k=0,
+        )
+        assert written.shape[1] == longest + work.new_tokens
+    return time.process_time() - begun
+
+
+def products(model: Path, rows: int, head: bool) -> float:
+    """Seconds of CPU of a forward pass's products of so many rows with the weights, the best of some."""
+    weights = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    modules = [module for module in weights.modules() if isinstance(module, torch.nn.Linear)]
+    shapes = Counter(tuple(module.weight.shape) for module in modules if head or module is not weights.lm_head)
+    total = 0.0
+    for (out, into), number in shapes.items():
+        left, weight = torch.rand(rows, into), torch.rand(out, into)
+        total += number * min(_seconds(left, weight) for _ in range(7))
+    return total
+
+
+@torch.inference_mode()
+def _seconds(left: Tensor, weight: Tensor, times: int = 5) -> float:
+    begun = time.process_time()
+    for _ in range(times):
+        linear(left, weight)
+    return (time.process_time() - begun) / times
+
+
+def rows(quick: bool) -> list[Row]:
+    threads, made = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        model = make_small_model(Path(folder))
+        step, read = products(model, BATCH, head=True), products(model, LONG_ROW, head=False)
+        for work in works(quick):
+            limit = work.generated / (work.generated / BATCH * step + work.distinct_tokens / LONG_ROW * read)
+            engine = by_engine(model, work)
+            for batch in (BATCH, 8):
+                other = by_generate(model, work, batch)
+                whole = batch == BATCH
+                made.append(
+                    Row(
+                        f"{work.name} by the embedded engine",
+                        "tokens/s of CPU",
+                        work.generated / engine,
+                        f"generate, batch {batch}",
+                        work.generated / other,
+                        limit,
+                        of_other=work.goal if whole else None,
+                        of_limit=0.6 if whole else None,
+                        note=f"{len(work.prompts)} at once, {work.new_tokens} tokens each; one thread",
+                    )
+                )
+    torch.set_num_threads(threads)
+    return made

@@ -1,0 +1,37 @@
+"""The model that is trained and asked here: random weights, for speed does not depend on what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from tests.helpers.tiny_model import make_tiny_tokenizer
+
+
+def make_small_model(folder: Path) -> Path:
+    """Save a Llama of 5.9 million weights in SmolLM2-135M's proportions: heads of 64, three to a kv head, a fifth of
+    the weights in the vocabulary. Its tokenizer has a token for each byte.
+    """
+    tokenizer = make_tiny_tokenizer()
+    config = LlamaConfig(
+        vocab_size=6144,
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=12,
+        num_attention_heads=3,
+        num_key_value_heads=1,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+    return folder
