@@ -26,6 +26,7 @@ from pipelines.local.run import RunOptions
 from pipelines.recipe import Recipe
 from tests.helpers.paths import ROOT
 from tests.helpers.scripted_endpoint import Script, said, served
+from tests.helpers.waiting import wait_until
 
 
 def result(method: str, seed: int, right: int, **changes: Any) -> Result:
@@ -145,7 +146,7 @@ def test_figures_go_between_the_marks_of_the_page(tmp_path: Path) -> None:
     write_page(page, rows)
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
-    assert re.search(r"\| cream \| M2 \| 0\.400 \| \+0\.100 \(\+0\.0\d\d to \+0\.1\d\d\) \| \+0\.100 \|", text)
+    assert re.search(r"\| cream \| 1 \| M2 \| 0\.400 \| \+0\.100 \(\+0\.0\d\d to \+0\.1\d\d\) \| \+0\.100 \|", text)
     write_page(page, rows)
     assert page.read_text() == text
     assert results_table(rows) in text

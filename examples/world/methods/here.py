@@ -14,8 +14,8 @@ from multiprocessing.queues import Queue
 from typing import Any, NamedTuple
 
 from components.core.errors import UserError
-from components.core.processes import usable_cores
-from components.core.store import join, open_store
+from components.core.processes import usable_cores, watch_owner
+from components.core.store import home, join, open_store
 from components.serving.engines.processes import EmbeddedEngine
 from pipelines.forecast.look import compiled_parts
 from pipelines.graph.execution import execute_steps, with_outputs
@@ -94,8 +94,11 @@ def run_all(wanted: Sequence[Wanted], options: RunOptions) -> Iterator[tuple[str
 
 
 def _on_a_core(free: Queue[int]) -> None:
-    """This worker's core, and that of the servers that it starts, which end with it."""
+    """This worker's core, and that of the servers that it starts. They end with it, and it ends with its owner."""
+    watch_owner(os.getppid())
     core = free.get()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    os.environ.update({"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "SRLM_OWNER_PID": str(os.getpid())})
+    environment = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "SRLM_OWNER_PID": str(os.getpid())}
+    # MLflow's client, where it reads a registry's file itself, would begin a folder mlruns wherever it is started
+    os.environ.update(environment | {"_MLFLOW_SERVER_ARTIFACT_ROOT": str(home().absolute() / "mlflow")})
