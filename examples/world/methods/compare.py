@@ -33,7 +33,7 @@ from examples.world.truth import answer
 from pipelines.local.run import RunOptions
 
 # A smaller world than the proof's: 99 runs are to end within two hours on two cores (docs/methods.md derives it).
-SIZES = Sizes(ift=2000, judgements=6000, ranked=51, pool=600, questions=200)
+SIZES = Sizes(ift=2000, judgements=6000, ranked=51, pool=450, questions=200)
 SETTINGS = (
     f"data.ift={SIZES.ift}",
     "data.eval_prompts=50",
@@ -41,7 +41,7 @@ SETTINGS = (
     "sft.batch_size=64",
     "sft.micro_batch_size=64",
     "sft.epochs=8",
-    "prompts.count=200",
+    "prompts.count=150",
     "evaluation.exact_answers.samples=4",
 )
 
