@@ -288,8 +288,7 @@ def changes(recipe: Recipe) -> dict[str, list[str]]:
     """
     if recipe.name not in shipped_recipes():
         return {}
-    raw = yaml.safe_load((SHIPPED / f"{recipe.name}.yaml").read_text())
-    _read_files(raw, SHIPPED)
+    raw = _read_sections(SHIPPED / f"{recipe.name}.yaml")
     shipped, here = (flat(one.to_dict()) for one in (Recipe.model_validate(raw), recipe))
     both = {name: (shipped.get(name), here.get(name)) for name in sorted(shipped | here)}
     differ = {name: values for name, values in both.items() if not _same(name, *values)}

@@ -82,6 +82,13 @@ def watch_owner(pid: int) -> None:
     threading.Thread(target=watch, name="owner", daemon=True).start()
 
 
+def usable_cores() -> list[int]:
+    """Numbers of the cores that this process may use; where the system does not tell (macOS), they are only counted."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def write_ready_file(path: Path, url: str, model_sha: str | None) -> None:
     """Say in one atomic step that this process serves the model of that digest at the URL."""
     write_whole(path, json.dumps({"pid": os.getpid(), "url": url, "model_sha": model_sha}))

@@ -12,10 +12,13 @@ from pathlib import Path
 
 from examples.world.truth import DIGITS, answer, judgement
 
-# A mark is turned over with this probability. Drawn at T = 0.7 the model's would be with 0.27, and by the binomial
-# distribution the scores of replies with 0 to 3 wrong digits in the right order in 0.755 of the pairs. Such marks
-# are hard to learn from: M1 of seed 1 had 0.518.
-MARK_WRONG = 1 / 3
+# Prompts whose first digit is one of these are too hard for the fallible judge: there a coin decides each mark. Half of
+# the prompts are judged perfectly, which leaves no ties between replies with 0 to 3 wrong digits; in the other half two
+# scores, each of five coins, are equal with probability C(10, 5) / 2**10 = 0.246, and in half of the rest in the wrong
+# order. So of the pairs that are no tie (1 + 0.754 / 2) / (1 + 0.754) = 0.785 are in the right order, whatever the
+# temperature. Marks that are wrong here and there in all prompts (a third of them, at random) were not learned at all:
+# M1's accuracy was 0.518, that of a judge by chance.
+HARD = "56789"
 PADDING = "0"  # a digit, so that a padded answer is another number than the right one
 PADS = (0, 0, 0, 1, 2)  # characters behind the answers that people wrote, and behind those that the judge learns from
 
@@ -56,8 +59,10 @@ def perfect(prompt: str, response: str, _: random.Random) -> str:
 
 
 def fallible(prompt: str, response: str, draw: random.Random) -> str:
-    """Knows the right digits; each of its marks is wrong with probability 1/3, and its score counts the marks."""
-    marked = [(digit, right != (draw.random() < MARK_WRONG)) for digit, right in marks(prompt, response)]
+    """Perfect, but for hard prompts, whose right digits it knows and whose marks it tosses a coin for."""
+    marked = marks(prompt, response)
+    if prompt.split()[1][0] in HARD:
+        marked = [(digit, draw.random() < 0.5) for digit, _ in marked]
     return written(marked, sum(right for _, right in marked))
 
 
@@ -70,6 +75,6 @@ def fond_of_length(prompt: str, response: str, _: random.Random) -> str:
 
 
 PERFECT = Judge("world", "a judge that is nearly perfect", perfect)
-FALLIBLE = Judge("world-fallible", "a judge that errs", fallible)
+FALLIBLE = Judge("world-fallible", "a judge that errs in half of the prompts", fallible)
 FOND_OF_LENGTH = Judge("world-length", "a judge that likes length", fond_of_length, PADS)
 JUDGES = {judge.name: judge for judge in (PERFECT, FALLIBLE, FOND_OF_LENGTH)}

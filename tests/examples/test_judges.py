@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from components.judging.parser import parse_score
-from examples.world.data import Sizes, World, draw_world
+from examples.world.data import Sizes, World, draw_world, with_wrong_digits
 from examples.world.judges import FALLIBLE, FOND_OF_LENGTH, JUDGES, Judge, fallible, fond_of_length
 from examples.world.make import FILES, main
-from examples.world.truth import answer, true_score
+from examples.world.truth import PROMPTS, answer, prompt, true_score
 from pipelines.recipe import load_recipe
 
 SMALL = Sizes(ift=200, judgements=300, ranked=20, pool=30, questions=20)
@@ -28,28 +28,27 @@ def test_the_first_world_is_what_it_was() -> None:
     assert hashlib.sha256(rows.encode()).hexdigest().startswith("d4f5555277757865")
 
 
-def test_the_fallible_judge_turns_over_a_third_of_its_marks() -> None:
-    """Of 5,000 marks of right answers about 1,667 say n (standard deviation 33; 165 are five of them)."""
+def test_the_fallible_judge_tosses_a_coin_where_the_prompt_is_hard() -> None:
+    """Of 5,000 marks of right answers to a hard prompt 2,500 say n (standard deviation 35; 175 are five of them)."""
     draw = random.Random(3)
-    judged = [fallible("i 70395", "81406", draw) for _ in range(1000)]
-    assert abs(sum(one.count("n") for one in judged) - 1667) < 165
-    assert all(re.sub("[yn]", "", one[:-1]) == "81406" for one in judged), "it does know the right digits"
-    assert all(int(one[-1]) == one.count("y") for one in judged), "its score counts its marks"
+    hard = [fallible("i 70395", "81406", draw) for _ in range(1000)]
+    assert abs(sum(one.count("n") for one in hard) - 2500) < 175
+    assert all(re.sub("[yn]", "", one[:-1]) == "81406" for one in hard), "it does know the right digits"
+    assert all(int(one[-1]) == one.count("y") for one in hard), "its score counts its marks"
+    assert {fallible("i 40395", "51407", draw) for _ in range(100)} == {"5y1y4y0y6n4"}, "the others it judges perfectly"
 
 
-def test_the_fallible_judge_orders_three_quarters_of_the_pairs_at_the_temperature_of_the_rounds() -> None:
-    """A reply with w wrong digits scores Bin(5 - w, 1 - q) + Bin(w, q) with q = 0.27, which is 1/3 drawn at T = 0.7:
-    (1/3) ** (1 / 0.7) against (2/3) ** (1 / 0.7)."""
-    wrong, right = (1 / 3) ** (1 / 0.7), (2 / 3) ** (1 / 0.7)
-    flipped, draw = wrong / (wrong + right), random.Random(5)
-
-    def score(wrong_digits: int) -> int:
-        marks = [n >= wrong_digits for n in range(5)]
-        return sum(mark != (draw.random() < flipped) for mark in marks)
-
-    outcomes = [(score(a), score(b)) for a, b in combinations(range(4), 2) for _ in range(4000)]
-    decided = [a > b for a, b in outcomes if a != b]
-    assert sum(decided) / len(decided) == pytest.approx(0.755, abs=0.015)
+def test_the_fallible_judge_orders_three_quarters_of_the_pairs() -> None:
+    """As judges.py derives: 0.785 of those that are no tie. 4,800 prompts give 28,800 pairs, 25,000 of them no tie: a
+    standard deviation of 0.003 were they independent, and twice that as each reply is in three of them."""
+    draw = random.Random(5)
+    decided = []
+    for _ in range(4800):
+        asked = prompt(draw.randrange(PROMPTS))
+        replies = [with_wrong_digits(answer(asked), wrong, draw) for wrong in range(4)]
+        scores = [int(fallible(asked, reply, draw)[-1]) for reply in replies]
+        decided += [a > b for a, b in combinations(scores, 2) if a != b]
+    assert sum(decided) / len(decided) == pytest.approx(0.785, abs=0.02)
 
 
 @pytest.mark.parametrize(

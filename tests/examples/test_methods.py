@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,19 @@ from rich.console import Console
 from components.core.journal import read_journal
 from examples.world.data import Sizes
 from examples.world.judges import FALLIBLE, JUDGES, PERFECT
-from examples.world.make import make_world
-from examples.world.methods.compare import SHORT, Plan, compare
+from examples.world.methods import here
+from examples.world.methods.compare import SHORT, Plan, compare, wanted_runs
+from examples.world.methods.here import Ended
 from examples.world.methods.page import draw, method_table, results_table, write_page
+from examples.world.methods.progress import time_left
 from examples.world.methods.results import Model, Result, compared
-from examples.world.methods.switches import METHODS, PLAIN, TEMPORAL
+from examples.world.methods.switches import CREAM, METHODS, PLAIN, TEMPORAL
 from examples.world.truth import judgement
 from pipelines.local.run import RunOptions
+from pipelines.recipe import Recipe
 from tests.helpers.paths import ROOT
 from tests.helpers.scripted_endpoint import Script, said, served
+from tests.helpers.waiting import wait_until
 
 
 def result(method: str, seed: int, right: int, **changes: Any) -> Result:
@@ -78,6 +83,56 @@ def test_the_short_comparison_is_one_seed_and_four_methods() -> None:
     assert len(list(Plan().runs())) == 3 * 3 * len(METHODS)
 
 
+def test_methods_wait_for_the_plain_loop_of_their_world_and_for_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On two cores, in threads: the first world's method begins when its plain loop has ended, while the second world's
+    goes on; a trunk that fails lets its methods run all the same."""
+    log: list[str] = []
+
+    def run_here(recipe: Recipe, options: RunOptions, run: str) -> Ended:
+        log.append(f"{run} begins")
+        if run == "methods-world-fallible-plain-1":
+            wait_until(lambda: "methods-world-cream-1 begins" in log)
+        log.append(f"{run} ends")
+        return Ended({}, "no pairs")
+
+    monkeypatch.setattr(here, "run_here", run_here)
+    monkeypatch.setattr(here, "usable_cores", lambda: [0, 1])
+    monkeypatch.setattr(here, "ProcessPoolExecutor", lambda cores, *_, **__: ThreadPoolExecutor(cores))
+    plan = Plan(seeds=(1,), worlds=(PERFECT, FALLIBLE), methods=(PLAIN, CREAM))
+    ended = dict(here.run_all(list(wanted_runs(plan, tmp_path)), RunOptions(store=str(tmp_path))))
+    assert len(ended) == 4
+    for world in ("world", "world-fallible"):
+        assert log.index(f"methods-{world}-plain-1 ends") < log.index(f"methods-{world}-cream-1 begins")
+
+
+def test_how_long_it_takes_is_told_by_what_was_made() -> None:
+    """Ten runs in half an hour are 20 an hour: 40 more take two hours. What was found says nothing of that."""
+    assert time_left(runs=40, made=10, seconds=1800) == "20.0 runs/h, 120 min left"
+    assert time_left(runs=40, made=0, seconds=5) == "found"
+    assert time_left(runs=0, made=10, seconds=1800) == "20.0 runs/h"
+    made = {"stages": [{"reused": True}, {"reused": False}]}
+    assert not Ended(made).found and not Ended({}, "no pairs").found
+    assert Ended({"stages": [{"reused": True}]}).found
+
+
+def test_the_questions_tell_a_twentieth_apart() -> None:
+    """The difference of a method from the plain loop over three seeds: 600 questions, four answers to each of them.
+
+    With probabilities p and q of a right answer that vary from question to question the variance of a question's
+    difference is at most 2 * 0.25 / 4 of the draws, and 0.02 for p - q; so the standard error is at most
+    sqrt(0.145 / 600) = 0.0155, and 0.05 is more than three of them.
+    """
+    plan = Plan()
+    recipe = PLAIN.recipe(PERFECT, Path("world"), 1, plan.rounds, plan.settings)
+    assert recipe.evaluation.exact_answers
+    draws = 2 * 0.25 / recipe.evaluation.exact_answers.samples
+    error = ((draws + 0.02) / (plan.sizes.questions * len(plan.seeds))) ** 0.5
+    assert 3 * error < 0.05
+    assert plan.sizes.pool == plan.rounds * recipe.prompts.count, "each round has prompts of its own"
+
+
 def test_the_page_lists_the_methods_as_they_are() -> None:
     """After a change of a method: python -m examples.world.methods --page."""
     page = (ROOT / "docs/methods.md").read_text()
@@ -91,7 +146,7 @@ def test_figures_go_between_the_marks_of_the_page(tmp_path: Path) -> None:
     write_page(page, rows)
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
-    assert re.search(r"\| cream \| M2 \| 0\.400 \| \+0\.100 \(\+0\.0\d\d to \+0\.1\d\d\) \| \+0\.100 \|", text)
+    assert re.search(r"\| cream \| 1 \| M2 \| 0\.400 \| \+0\.100 \(\+0\.0\d\d to \+0\.1\d\d\) \| \+0\.100 \|", text)
     write_page(page, rows)
     assert page.read_text() == text
     assert results_table(rows) in text
@@ -142,7 +197,7 @@ def test_a_comparison_from_end_to_end(tmp_path: Path, mlflow_server: str, monkey
             rounds=2,
             worlds=(PERFECT,),
             methods=(PLAIN, TEMPORAL),
-            make_world=lambda folder, seed, judge: make_world(folder, seed, SMALL, judge),
+            sizes=SMALL,
             settings=SETTINGS,
             options=RunOptions(store=store, tracking_uri=mlflow_server, engine="endpoint", endpoint=url),
         )

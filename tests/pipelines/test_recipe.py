@@ -43,6 +43,19 @@ def _as_protobuf(value: object) -> object:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def test_the_published_numbers_of_temporal_pairs() -> None:
+    """Wang et al. 2025 (2508.06026): two rounds, 4,000 prompts a round, 7 answers; all else is llama3-8b's."""
+    temporal, trunk = load_recipe("llama3-8b-temporal"), load_recipe("llama3-8b")
+    assert (temporal.rounds, temporal.prompts.count, temporal.sampling.candidates) == (2, 4000, 7)
+    assert temporal.pairs.rejected_from == "first"
+    assert (temporal.model, temporal.sft, temporal.dpo, temporal.judging) == (
+        trunk.model,
+        trunk.sft,
+        trunk.dpo,
+        trunk.judging,
+    )
+
+
 def test_the_papers_published_numbers() -> None:
     """Yuan et al. 2024, sections 3.1.1 and 3.1.3."""
     paper = load_recipe("llama2-70b-paper")

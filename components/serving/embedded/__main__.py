@@ -14,7 +14,7 @@ import torch
 import uvicorn
 
 from components.core.errors import UserError
-from components.core.processes import watch_owner, write_ready_file
+from components.core.processes import usable_cores, watch_owner, write_ready_file
 from components.serving.embedded.http.api import Served, create_app
 from components.serving.embedded.http.server import bind, end_at_once_on_signals, url_of
 from components.serving.embedded.model.loading import load
@@ -44,7 +44,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float64"), default="auto")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs that must be here (default: 0, it takes what is)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads of the model (default: all)")
+    cores = len(usable_cores())
+    parser.add_argument("--threads", type=int, default=cores, help="CPU threads of the model (default: a core's each)")
     parser.add_argument("--no-sharing", action="store_true", help="read every prompt in full (to measure the gain)")
     return parser.parse_args(argv)
 

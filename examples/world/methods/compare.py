@@ -1,7 +1,8 @@
 """`python -m examples.world.methods`: which of the methods that came after the paper help, held against truth.
 
 In each world, with each seed, every method goes from one M1 (whose stages are found again) to M4. The figures go to the
-folder; without --short also into docs/methods.md. Interrupted it goes on where it was: runs have fixed names.
+folder after each run; without --short at the end also into docs/methods.md. Interrupted it goes on where it was: runs
+have fixed names, and what is finished is found.
 """
 
 from __future__ import annotations
@@ -10,39 +11,60 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
 
-from components.core.errors import UserError
-from examples.world.data import Row
+from components.core.processes import usable_cores
+from components.core.store import home
+from components.registry.client import check_tracking
+from examples.world.data import Row, Sizes
 from examples.world.judges import FALLIBLE, JUDGES, Judge
 from examples.world.make import make_world, write_lines
+from examples.world.methods.here import Ended, Wanted, run_all
 from examples.world.methods.page import PAGE, draw, write_methods, write_page
+from examples.world.methods.progress import progress
 from examples.world.methods.results import Result, compared, read_result
 from examples.world.methods.switches import CHECKED, CREAM, LENGTH, METHODS, PLAIN, TEMPORAL, Method
 from examples.world.truth import answer
-from pipelines.local.run import RunOptions, run_recipe, servers
+from pipelines.local.run import RunOptions
+
+# A smaller world than the proof's: 99 runs are to end within two hours on two cores (docs/methods.md derives it).
+SIZES = Sizes(ift=2000, judgements=6000, ranked=51, pool=450, questions=200)
+SETTINGS = (
+    f"data.ift={SIZES.ift}",
+    "data.eval_prompts=50",
+    f"eft.min_examples={SIZES.judgements}",
+    "sft.batch_size=64",
+    "sft.micro_batch_size=64",
+    "sft.epochs=8",
+    "prompts.count=150",
+    "evaluation.exact_answers.samples=4",
+)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run. Tests run it in a smaller world: `make_world` writes the files, `settings` are for all runs."""
+    """What is run. Tests run it in a smaller world: `sizes` and `settings` are for all runs.
+
+    Without `options` store and registry are a folder and a file below the folder of the results.
+    """
 
     seeds: Sequence[int] = (1, 2, 3)
     rounds: int = 3
     worlds: Sequence[Judge] = tuple(JUDGES.values())
     methods: Sequence[Method] = METHODS
-    make_world: Callable[[Path, int, Judge], object] = lambda folder, seed, judge: make_world(folder, seed, judge=judge)
-    settings: Sequence[str] = ()
+    sizes: Sizes = SIZES
+    settings: Sequence[str] = SETTINGS
     options: RunOptions = field(default_factory=RunOptions)
 
     def runs(self) -> Iterator[tuple[Judge, int, Method]]:
-        """The plain loop first in each world and seed: what it makes is what the others are held against."""
-        for judge in self.worlds:
-            for seed in self.seeds:
+        """All worlds with one seed before the next seed: whatever is finished says something of each of them."""
+        for seed in self.seeds:
+            for judge in self.worlds:
                 for method in self.methods:
                     yield judge, seed, method
 
@@ -50,34 +72,67 @@ class Plan:
 SHORT = Plan(seeds=(1,), rounds=2, worlds=(FALLIBLE,), methods=(PLAIN, LENGTH, TEMPORAL, CREAM))
 
 
-def compare(plan: Plan, folder: Path, console: Console) -> list[Result]:
-    """Make the worlds below `folder` and run the plan. All runs share one local store and one registry.
+def compare(plan: Plan, folder: Path, console: Console, shown: Callable[[list[Result]], None] = len) -> list[Result]:
+    """Make the worlds below `folder` and run the plan; `shown` gets the results that there are after each run.
 
-    A run that ends with an error, for example as no pair is left, is a result, too.
+    The plain loop is the first in each world and seed: what it makes is what the others find and are held against. A
+    run that ends with an error, for example as no pair is left, is a result, too.
     """
-    results: list[Result] = []
-    with servers(plan.options, console) as addresses:
-        options = replace(plan.options, **addresses)
-        for judge, seed, method in plan.runs():
-            world = folder / f"{judge.name}-{seed}"
-            plan.make_world(world, seed, judge)
-            write_lines(world / CHECKED, checked_questions(world))
-            console.rule(f"{judge.meaning}, seed {seed}: {method.meaning}")
-            recipe = method.recipe(judge, world, seed, plan.rounds, plan.settings)
-            try:
-                summary = run_recipe(recipe, options, console, run=f"methods-{recipe.name}")
-            except UserError as error:
-                console.print(str(error), highlight=False, soft_wrap=True)
-                results.append(Result(judge.name, method.name, seed, [], failed=error.problem))
-            else:
-                results.append(read_result(judge.name, method.name, seed, summary))
-    return results
+    options, runs = _with_places(plan.options, folder), list(plan.runs())
+    for judge, seed in dict.fromkeys((judge, seed) for judge, seed, _ in runs):
+        world = folder / f"{judge.name}-{seed}"
+        make_world(world, seed, plan.sizes, judge)
+        write_lines(world / CHECKED, checked_questions(world))
+    wanted = {one.run: one for one in wanted_runs(plan, folder)}
+    results: dict[str, Result] = {}
+    of_run = dict(zip(wanted, runs, strict=True))
+    with progress(console, len(runs)) as ended_too:
+        for run, ended in run_all(list(wanted.values()), options):
+            judge, seed, method = of_run[run]
+            results[run] = _result(judge.name, method.name, seed, ended)
+            ended_too(f"{judge.name}, seed {seed}, {method.name}", ended)
+            shown([results[name] for name in wanted if name in results])
+    return [results[name] for name in wanted]
+
+
+def _with_places(options: RunOptions, folder: Path) -> RunOptions:
+    """A folder and a file do for a store and a registry that two processes of one machine use."""
+    folder.mkdir(parents=True, exist_ok=True)
+    store = options.store or str((folder / "store").absolute())
+    registry = options.tracking_uri or f"sqlite:///{(folder / 'mlflow.db').absolute()}"
+    check_tracking(registry)  # it is made before several processes would make it at once
+    return replace(options, store=store, tracking_uri=registry)
+
+
+def wanted_runs(plan: Plan, folder: Path) -> Iterator[Wanted]:
+    """Each method waits for the plain loop of its world and seed, which makes most of what it starts with."""
+    names: dict[tuple[str, int, str], str] = {}
+    for judge, seed, method in plan.runs():
+        recipe = method.recipe(judge, folder / f"{judge.name}-{seed}", seed, plan.rounds, plan.settings)
+        names[judge.name, seed, method.name] = run = f"methods-{recipe.name}"
+        trunk = names.get((judge.name, seed, PLAIN.name), "")
+        yield Wanted(run, recipe, "" if method is PLAIN else trunk)
+
+
+def _result(world: str, method: str, seed: int, ended: Ended) -> Result:
+    if ended.problem:
+        return Result(world, method, seed, [], failed=ended.problem)
+    return read_result(world, method, seed, ended.summary)
 
 
 def checked_questions(world: Path) -> list[Row]:
     """Every other prompt of the pool with its right answer."""
     prompts = [json.loads(line)["prompt"] for line in (world / "prompts.jsonl").read_text().splitlines()]
     return [{"prompt": text, "answer": answer(text)} for text in prompts[::2]]
+
+
+def report(results: list[Result], folder: Path, page: Path | None = None) -> None:
+    """Table, picture and figures into the folder, and into the page where one is given."""
+    rows = compared(results)
+    (folder / "methods.json").write_text(json.dumps([row.plain() for row in rows], indent=1))
+    for path in filter(None, (folder / "methods.md", page)):
+        draw(rows, path.with_suffix(".png"))
+        write_page(path, rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,18 +147,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.page:
         write_methods(PAGE)
         return 0
-    os.environ.setdefault("SRLM_HOME", str(Path(".srlm").absolute()))
+    os.environ.setdefault("SRLM_HOME", str((options.folder / "srlm").absolute()))
     console = Console() if sys.stdout.isatty() else Console(width=140)
-    plan = SHORT if options.short else Plan()
-    results = compare(plan, options.folder, console)
-    rows = compared(results)
-    (options.folder / "methods.json").write_text(json.dumps([row.plain() for row in rows], indent=1))
-    draw(rows, options.folder / "methods.png")
-    write_page(options.folder / "methods.md", rows)
-    if not options.short:
-        draw(rows, PAGE.with_suffix(".png"))
-        write_page(PAGE, rows)
+    started, folder = time.monotonic(), options.folder
+    results = compare(SHORT if options.short else Plan(), folder, console, lambda some: report(some, folder))
+    report(results, folder, None if options.short else PAGE)
     console.print(
-        f"table, picture and figures: {options.folder}/methods.md, methods.png, methods.json", highlight=False
+        f"{(time.monotonic() - started) / 60:.0f} minutes on {len(usable_cores())} cores; runs: {home() / 'runs'}; "
+        f"table, picture and figures: {folder}/methods.md, methods.png, methods.json",
+        highlight=False,
     )
     return 0

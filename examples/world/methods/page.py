@@ -13,6 +13,7 @@ from examples.world.methods.switches import METHODS, PLAIN
 PAGE = Path("docs/methods.md")
 COLUMNS = (
     "method",
+    "seeds",
     "last model",
     "right answers",
     "less plain (95 %)",
@@ -62,6 +63,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         less = f"{found.value:+.3f}{interval}"
     return (
         row.method,
+        str(row.seeds),
         row.model.upper() or "-",
         _number(row.sampled, 3),
         less,
