@@ -54,6 +54,7 @@ PATHS = (
     "writer.base",
 )  # relative ones are meant from where the command runs
 SEEDED = ("eft", "sft", "prompts", "sampling", "judging", "pairs", "dpo", "annotation", "gate")
+SEEDED_OF_PAIRS = ("comparisons", "meta_judge")  # where the recipe has them
 DERIVED = (("evaluation",), ("dpo", "early_stop"))  # sections that sample and judge as the rounds do
 
 
@@ -97,6 +98,9 @@ class Recipe(Settings):
         for name in SEEDED:
             if isinstance(section := raw.setdefault(name, {}), dict):
                 section.setdefault("seed", seed)
+        for name in SEEDED_OF_PAIRS:
+            if isinstance(section := _inside(raw, ("pairs", name)), dict):
+                section.setdefault("seed", seed)
         raw.setdefault("evaluation", {})
         for path in DERIVED:
             section = _inside(raw, path)
@@ -118,9 +122,11 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _pairs_can_be_that_far_apart(self) -> Recipe:
-        scale = self.judging.highest - self.judging.lowest
+        scale, what = self.judging.highest - self.judging.lowest, "judging's whole scale"
+        if self.pairs.comparisons:
+            scale, what = 2.0 * (self.sampling.candidates - 1), "wins less losses can differ"
         if self.pairs.min_gap > scale:
-            raise ValueError(f"pairs.min_gap {self.pairs.min_gap:g} is more than judging's whole scale, {scale:g}")
+            raise ValueError(f"pairs.min_gap {self.pairs.min_gap:g} is more than {what}, {scale:g}")
         return self
 
     @model_validator(mode="after")

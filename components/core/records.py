@@ -111,11 +111,28 @@ class Judgement(Record):
     tokens: int
 
 
+class PairwiseJudgement(Record):
+    """Two texts compared in one order; `first` and `second` are their ids. `verdict` says which of them is the better.
+
+    It is None where the completion held none; `unparsed` says why.
+    """
+
+    first: str
+    second: str
+    completion: str
+    finish_reason: str
+    verdict: Literal["first", "second", "tie"] | None
+    unparsed: str | None = None
+    seed: int
+    tokens: int
+
+
 class Pair(Turn):
-    """A preference pair, one a prompt. `id` is the prompt's.
+    """A preference pair, one a prompt. `id` is the prompt's; of two judgements (Meta-Rewarding) the judged answer's.
 
     `*_votes` are the parsed judgements that a score is made of, at most judging.samples; 0 where the answer was
-    checked. Scores and votes are None where nobody scored the pair (SPIN).
+    checked. Of compared answers scores are wins less losses, votes comparisons. Both are None where nobody scored the
+    pair: a human answer (SPIN), a judgement.
     """
 
     prompt: str

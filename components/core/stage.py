@@ -44,6 +44,8 @@ VERSIONS = {
     "prompts": 4,
     "sampling": 1,
     "judging": 4,
+    "pairwise_judging": 1,
+    "meta_judging": 1,
     "pairs": 2,
     "dpo": 6,
     "instructions": 1,

@@ -14,6 +14,8 @@ from components.core.records import Example, Manifest, Prompt
 from components.core.stage import Stage, parent, read_records
 from components.judging.judging import judge_candidates
 from components.judging.settings import JudgingSettings
+from components.pairs.comparing import compare_candidates
+from components.pairs.meta_judge import compare_judgements
 from components.pairs.settings import PairsSettings
 from components.sampling.sampling import answers_to, publish_candidates, sample_candidates
 from components.sampling.settings import SamplingSettings
@@ -30,18 +32,27 @@ def ask_besides(context: RunContext, before: dict[str, Any], settings: PairsSett
         besides |= _first_answers(context, before)
     if settings.consistency:
         besides |= _previous_judgements(context, before)
+    if settings.comparisons or settings.meta_judge:
+        besides |= _compared(context, before, settings)
     if settings.exact_answers:
         besides["questions"] = before["data"]["checked"]
     return besides
 
 
 def require_own_judge(context: RunContext) -> None:
-    """Raises UserError where judgements of two models are to be compared and neither of them judges."""
-    if context.section("pairs", PairsSettings).consistency and judge_of(context):
-        raise UserError(
-            "pairs.consistency compares how two models of the run rank answers, and another judge scores them all",
-            "Leave out the judge's endpoint, or set pairs.consistency to false.",
-        )
+    """Raises UserError where a model of the run is to be a judge for its own sake, and another judges in its place."""
+    pairs = context.section("pairs", PairsSettings)
+    reasons = {
+        "pairs.consistency": "compares how two models of the run rank answers" if pairs.consistency else "",
+        "pairs.meta_judge": "trains the model on its own judgements" if pairs.meta_judge else "",
+    }
+    for name, reason in reasons.items():
+        if reason and judge_of(context):
+            off = "false" if name == "pairs.consistency" else "null"
+            raise UserError(
+                f"{name} {reason}, and another judge scores them all",
+                f"Leave out the judge's endpoint, or set {name} to {off}.",
+            )
 
 
 def _human_answers(context: RunContext, before: dict[str, Any]) -> dict[str, str]:
@@ -97,3 +108,21 @@ def _previous_judgements(context: RunContext, before: dict[str, Any]) -> dict[st
     )
     judge.stop()
     return {"previous_judgements": judgements}
+
+
+def _compared(context: RunContext, before: dict[str, Any], settings: PairsSettings) -> dict[str, str]:
+    """Answers compared two by two by who has judged them, judgements by Mt (Meta-Rewarding)."""
+    name, model, candidates = before["name"], before["model"], before["candidates"]
+    policy, made = ServedModel(context, name, model), {}
+    if comparing := settings.comparisons:
+        made["comparisons"] = context.make(
+            f"{name}/pairwise_judging",
+            lambda: compare_candidates(context.store, comparing, model, candidates, policy, judge_of(context)),
+        )
+    if judging := settings.meta_judge:
+        made["meta_judgements"] = context.make(
+            f"{name}/meta_judging",
+            lambda: compare_judgements(context.store, judging, model, candidates, before["judgements"], policy),
+        )
+    policy.stop()
+    return made

@@ -13,9 +13,11 @@ from components.core.context import open_step
 from components.core.errors import UserError
 from components.core.progress import warn
 from components.core.record_table import RecordTable
-from components.core.records import Candidate, Counts, Example, Judgement, Manifest, Pair, Question
+from components.core.records import Candidate, Counts, Example, Judgement, Manifest, Pair, PairwiseJudgement, Question
 from components.core.stage import Stage, each_record, parent, read_manifest, read_records
 from components.pairs.asking import ask_besides
+from components.pairs.comparing import compared_scores
+from components.pairs.meta_judge import judgement_pairs, read_judged
 from components.pairs.scores import Score, checked_scores, consistency, count_votes, shuffle_scores
 from components.pairs.selection import FIRST, human_pairs, select_pairs
 from components.pairs.settings import PairsSettings
@@ -56,8 +58,15 @@ def make_pairs(
             "Use more prompts (prompts.count), a longer sampling.max_tokens or judging.max_tokens"
             f"{smaller}, or a better judge.",
         )
-    counts = Counts(kept={"pairs": len(pairs)}, dropped=dict(dropped))
-    return stage.publish(counts, {"pairs": pairs.values()}, metrics=metrics | _metrics(pairs.values()))
+    metrics |= _metrics(pairs.values())
+    kept = {"pairs": len(pairs)}
+    if settings.meta_judge:
+        judged = read_judged(candidates, judgements, settings.meta_judge.seed)
+        made = each_record(given["meta_judgements"], "comparisons", PairwiseJudgement)
+        of_judgements, reasons = judgement_pairs(judged, made, settings.meta_judge, len(pairs))
+        pairs.add(of_judgements)
+        dropped, kept["pairs of judgements"] = dropped + reasons, len(of_judgements)
+    return stage.publish(Counts(kept=kept, dropped=dict(dropped)), {"pairs": pairs.values()}, metrics=metrics)
 
 
 def _judged_pairs(
@@ -65,7 +74,10 @@ def _judged_pairs(
 ) -> tuple[RecordTable[Pair], Counter[str], dict[str, float]]:
     """Pairs of what was judged or checked, what was dropped, and by CREAM how consistent two judges are."""
     sampled = RecordTable(Candidate, each_record(given["candidates"], "candidates", Candidate)).values()
-    scores = _votes(given["judgements"], settings)
+    if settings.comparisons:
+        scores = compared_scores(sampled, each_record(given["comparisons"], "comparisons", PairwiseJudgement))
+    else:
+        scores = _votes(given["judgements"], settings)
     if settings.shuffle_scores:
         warn("pairs.shuffle_scores: a control experiment, scores are dealt out at random among the candidates")
         scores = shuffle_scores(scores, settings.seed)

@@ -1,13 +1,54 @@
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from components.core.settings import Settings
+from components.evaluation.alpaca_eval.head_to_head import TEMPLATE
 from components.evaluation.exact_answers.settings import AnswerPattern, QuestionsSettings
+from components.serving.settings import Generation
 
 Rho = Annotated[float, Field(ge=0, le=0.5)]
+SLOTS = ("instruction", "first", "second")
+META_JUDGE = Path(__file__).with_name("meta_judge_prompt.txt").read_text()
+
+
+def _with_slots(template: str) -> str:
+    for slot in SLOTS:
+        if template.count(f"{{{slot}}}") != 1:
+            raise ValueError(f"must hold {{{slot}}} exactly once")
+    return template
+
+
+class ComparingSettings(Generation):
+    """How the judge is asked which of two texts is the better one: by default greedily."""
+
+    temperature: float = Field(0.0, ge=0, description="of a verdict; 0 is greedy")
+    max_tokens: int = Field(256, ge=1, description="of a verdict with its reasons")
+    prompt: Annotated[str, AfterValidator(_with_slots)] = Field(
+        TEMPLATE, description="with {instruction}, {first} and {second}; its answer ends on Verdict: A, B or tie"
+    )
+
+
+class MetaJudgeSettings(ComparingSettings):
+    """Judgements as pairs to learn from: the model compares its own judgements of an answer (Wu et al. 2024).
+
+    In the prompt {instruction} is what the judge was asked.
+    """
+
+    # of_round has looked at it.
+    non_key_fields: ClassVar[frozenset[str]] = Generation.non_key_fields | {"rounds"}
+
+    prompt: Annotated[str, AfterValidator(_with_slots)] = META_JUDGE
+    rounds: int = Field(2, ge=1, description="in so many rounds at the start; the paper: 2")
+    share: float = Field(0.15, gt=0, lt=1, description="of a round's pairs, at most so many are of judgements")
+    max_characters: int = Field(1500, ge=1, description="a chosen judgement that is longer makes no pair")
+
+    def asking(self) -> ComparingSettings:
+        """The part that decides what is asked."""
+        return ComparingSettings(**{name: getattr(self, name) for name in ComparingSettings.model_fields})
 
 
 class CheckedAnswersSettings(QuestionsSettings):
@@ -62,6 +103,18 @@ class PairsSettings(Settings):
         description="in so many rounds at the start chosen is the human answer to an IFT prompt, rejected Mt's (SPIN)",
     )
 
+    comparisons: ComparingSettings | None = Field(
+        None,
+        exclude_if=lambda comparing: comparing is None,
+        description="the judge compares a prompt's answers two by two, in both orders, and wins less losses are their "
+        "scores; null: scores are those of judging (the paper)",
+    )
+    meta_judge: MetaJudgeSettings | None = Field(
+        None,
+        exclude_if=lambda meta_judge: meta_judge is None,
+        description="pairs of judgements, too, as the model itself compares them; null: of answers alone (the paper)",
+    )
+
     def of_round(self, number: int) -> PairsSettings:
         """The settings of one round (counted from 1): what concerns other rounds is at its default.
 
@@ -73,9 +126,12 @@ class PairsSettings(Settings):
         changes: dict[str, object] = {"length_control": (rho,), "human_rounds": 0}
         if number == 1:
             changes |= {"rejected_from": "policy", "consistency": False}
+        if self.meta_judge and number > self.meta_judge.rounds:
+            changes["meta_judge"] = None
         return self.model_copy(update=changes)
 
     @property
     def asks_models(self) -> bool:
         """Whether pairs ask for more than a round's candidates and judgements."""
-        return bool(self.human_rounds) or self.consistency or self.rejected_from == "first"
+        compared = self.comparisons is not None or self.meta_judge is not None
+        return bool(self.human_rounds) or self.consistency or self.rejected_from == "first" or compared

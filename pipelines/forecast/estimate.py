@@ -37,6 +37,7 @@ TOKENS = {
     "ratings": (JUDGE_PROMPT + PROMPT + ANSWER, JUDGEMENT),
     "preferences": (PROMPT + 2 * ANSWER, 1),
     "comparisons": (PROMPT + 2 * ANSWER, JUDGEMENT),
+    "comparisons of judgements": (JUDGE_PROMPT + PROMPT + ANSWER + 2 * JUDGEMENT, JUDGEMENT),
 }
 
 

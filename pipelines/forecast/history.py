@@ -94,7 +94,7 @@ def conditions(name: str, recipe: Recipe, where: Mapping[str, str], counts: Mapp
     if kind in ("annotation", "mt_bench"):
         annotator = recipe.annotator.base if recipe.annotator else parameters
         return ("others", where.get("annotator_model")) if where.get("annotator_endpoint") else (annotator, *server)
-    if kind in ("judging", "first_judging") and where.get("judge_endpoint"):
+    if kind in ("judging", "first_judging", "pairwise_judging") and where.get("judge_endpoint"):
         return ("others", where.get("judge_model"))
     if kind == "prompts" and recipe.writer:
         return (recipe.writer.base, *server)

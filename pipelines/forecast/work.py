@@ -16,7 +16,8 @@ from pipelines.plan.work import EXAMPLES_PER_EFT_PROMPT, Training
 from pipelines.recipe import Recipe
 
 MT_BENCH_QUESTIONS, TURNS = 80, 2
-FOR_PAIRS = ("human_prompts", "first_sampling", "first_judging", "previous_judging")  # asked where pairs are made
+# asked where pairs are made
+FOR_PAIRS = ("human_prompts", "first_sampling", "first_judging", "previous_judging", "pairwise_judging", "meta_judging")
 ALPACA_EVAL, ALPACA_EVAL_ITEMS = "tatsu-lab/alpaca_eval/", 805
 
 
@@ -70,6 +71,12 @@ def work_of(name: str, recipe: Recipe, counts: Mapping[str, Counts]) -> Work:
             candidates = of_run.prompts(model) * recipe.sampling.candidates if whole is None else whole
             judged = Asked("judgements", candidates * recipe.judging.samples, recipe.judging.max_tokens)
             return Work((judged,), bound=whole is None)
+        case "pairwise_judging" if comparing := recipe.pairs.comparisons:
+            number = of_run.prompts(model) * math.perm(recipe.sampling.candidates, 2)
+            return Work((Asked("comparisons", number, comparing.max_tokens),), bound=True)
+        case "meta_judging" if comparing := recipe.pairs.meta_judge:
+            number = of_run.prompts(model) * math.perm(recipe.judging.samples, 2)
+            return Work((Asked("comparisons of judgements", number, comparing.max_tokens),), bound=True)
         case "evaluation":
             return _evaluation(of_run)
         case "annotation":
@@ -129,7 +136,7 @@ def _sft(run: RunCounts, with_eft: bool) -> Work:
 
 def _dpo(run: RunCounts, before: str) -> Work:
     settings, made = run.recipe.dpo, run.kept(f"{before}/pairs", "pairs")
-    pairs = run.prompts(before) if made is None else made
+    pairs = run.prompts(before) if made is None else made + (run.kept(f"{before}/pairs", "pairs of judgements") or 0)
     wanted = max(math.ceil(settings.held_out * pairs), settings.min_held_out) if settings.held_out else 0
     trained = Training("", "dpo", settings, pairs - min(wanted, pairs // 2), 0, 2)
     bound = made is None or settings.early_stop is not None

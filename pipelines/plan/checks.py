@@ -12,6 +12,7 @@ from pipelines.plan.shapes import Shape, shape_of
 
 if TYPE_CHECKING:
     from components.judging.settings import JudgingSettings
+    from components.pairs.settings import ComparingSettings
     from components.serving.settings import Generation
     from pipelines.recipe import Recipe
 
@@ -79,6 +80,8 @@ def _generations(recipe: Recipe) -> dict[str, Generation]:
         "sampling": recipe.sampling,
         "judging": recipe.judging,
         "eft": recipe.eft if recipe.eft.source == "model" else None,
+        "pairs.comparisons": recipe.pairs.comparisons,
+        "pairs.meta_judge": recipe.pairs.meta_judge,
         "evaluation.answers": recipe.evaluation.answers,
         "evaluation.judging": recipe.evaluation.judging,
         "dpo.early_stop.answers": early_stop.answers if early_stop else None,
@@ -92,25 +95,31 @@ def _generations(recipe: Recipe) -> dict[str, Generation]:
     }
 
 
-def prompt_tokens(judging: JudgingSettings) -> int:
+def prompt_tokens(judging: JudgingSettings | ComparingSettings) -> int:
     """Of the judge prompt by itself, about."""
     return (len(judging.prompt) - len("{instruction}{response}")) // CHARACTERS
 
 
 def _judge_prompts(recipe: Recipe) -> Iterator[str]:
-    """A judge reads its prompt and an answer, and writes a judgement."""
+    """A judge reads its prompt and an answer (or two, or two judgements), and writes a judgement."""
     total, early_stop = recipe.serving.max_total_tokens, recipe.dpo.judged_answers
+    judges: dict[str, tuple[JudgingSettings | ComparingSettings, int]]
     judges = {"judging": (recipe.judging, recipe.sampling.max_tokens)}
     if recipe.evaluation.judging.prompt != recipe.judging.prompt:
         judges["evaluation.judging"] = (recipe.evaluation.judging, 0)
     if early_stop and early_stop.judging.prompt != recipe.judging.prompt:
         judges["dpo.early_stop.judging"] = (early_stop.judging, early_stop.answers.max_tokens)
-    for name, (judging, answer) in judges.items():
+    if comparing := recipe.pairs.comparisons:
+        judges["pairs.comparisons"] = (comparing, 2 * recipe.sampling.max_tokens)
+    if meta_judge := recipe.pairs.meta_judge:
+        judged = prompt_tokens(recipe.judging) + recipe.sampling.max_tokens
+        judges["pairs.meta_judge"] = (meta_judge, judged + 2 * recipe.judging.max_tokens)
+    for name, (judging, texts) in judges.items():
         prompt = prompt_tokens(judging)
-        if prompt + answer + judging.max_tokens >= total > judging.max_tokens:
+        if prompt + texts + judging.max_tokens >= total > judging.max_tokens:
             yield (
                 f"serving.max_total_tokens {total} holds no judge prompt ({name}.prompt, some {prompt} tokens), "
-                f"an answer of up to {answer} and {name}.max_tokens {judging.max_tokens}: raise it or shorten them"
+                f"what it judges, up to {texts}, and {name}.max_tokens {judging.max_tokens}: raise it or shorten them"
             )
 
 
@@ -135,6 +144,12 @@ def _training_texts(recipe: Recipe) -> Iterator[str]:
             f"dpo.max_length {recipe.dpo.max_length} does not hold the longest pairs: prompts and answers of "
             f"prompts.max_tokens and sampling.max_tokens take {made} tokens; raise it"
         )
+    task = prompt_tokens(recipe.judging) + recipe.sampling.max_tokens + recipe.judging.max_tokens
+    if recipe.pairs.meta_judge and min(task, total) > recipe.dpo.max_length:
+        yield (
+            f"dpo.max_length {recipe.dpo.max_length} does not hold pairs of judgements: judge prompt, answer and "
+            f"judgement take up to {task} tokens; raise it, or leave pairs.meta_judge out"
+        )
 
 
 def _methods(recipe: Recipe) -> Iterator[str]:
@@ -145,6 +160,12 @@ def _methods(recipe: Recipe) -> Iterator[str]:
             "pairs.consistency smooths DPO by what it measures, so that dpo.label_smoothing must be 0 and dpo.loss "
             "sigmoid: leave them out, or set pairs.consistency to false"
         )
+    of_scores = (pairs.score != "mean", pairs.rejected_from != "policy", pairs.consistency)
+    if pairs.comparisons and any(of_scores):
+        name = ("score", "rejected_from", "consistency")[of_scores.index(True)]
+        yield f"pairs.comparisons takes wins for scores, and pairs.{name} is about judgements: leave one of them out"
+    if pairs.meta_judge and recipe.judging.samples < 2:
+        yield "pairs.meta_judge compares judgements of one answer, and judging.samples is 1: raise it"
     if pairs.human_rounds and not recipe.data.ift:
         yield "pairs.human_rounds needs human answers, and data.ift is 0: set one of them otherwise"
 

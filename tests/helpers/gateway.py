@@ -123,8 +123,8 @@ def _text(question: str, drawn: int, body: dict[str, Any]) -> Reply:
 
 KINDS: tuple[tuple[str, str, Callable[[str, int, dict[str, Any]], Reply]], ...] = (
     ("Below are tasks that people have given", "task", _task),
+    ("Verdict: tie", "comparison", _verdict),  # first: of judgements it shows the judge prompt
     ("Score: <total points>", "judgement", _judgement),
-    ("Verdict: tie", "comparison", _verdict),
     ('<output model="m">', "preference", _preference),
     ("", "text", _text),
 )

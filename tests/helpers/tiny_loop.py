@@ -4,6 +4,7 @@ answers, judges and compares in its place. What it makes is worth nothing, how i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +44,24 @@ def gateway(store: str, *more: str) -> Gateway:
     return Gateway(keys, made, KEYS[ENDPOINT_KEY])
 
 
-def run_tiny_loop(folder: Path, store: str, tracking_uri: str, url: str) -> dict[str, Any]:
-    """The summary. The environment has the keys and names the store's server; `url` is the gateway's."""
+def run_tiny_loop(
+    folder: Path, store: str, tracking_uri: str, url: str, settings: Sequence[str] = (), judge: str = JUDGE
+) -> dict[str, Any]:
+    """The summary. The environment has the keys and names the store's server; `url` is the gateway's.
+
+    `settings` stand above those of all tiny loops; without a `judge` the policy judges itself.
+    """
     base = folder / "model"
     if not base.exists():
         make_tiny_model(base)
-    recipe = load_recipe("demo", [*SETTINGS, f"model.base={base}"])
+    recipe = load_recipe("demo", [*SETTINGS, f"model.base={base}", *settings])
     options = RunOptions(
         store=store,
         tracking_uri=tracking_uri,
         engine="endpoint",
         endpoint=url,
-        judge_endpoint=url,
-        judge_model=JUDGE,
+        judge_endpoint=url if judge else "",
+        judge_model=judge,
         annotator_endpoint=f"{url}/v1",
         annotator_model=ANNOTATOR,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from examples.world.judges import JUDGES
 from examples.world.methods.results import Row
-from examples.world.methods.switches import METHODS, PLAIN
+from examples.world.methods.switches import METHODS, PLAIN, UNTRIED
 
 PAGE = Path("docs/methods.md")
 COLUMNS = (
@@ -34,7 +34,7 @@ CAPTION = (
 def method_table() -> str:
     """The list of methods: what each changes, its paper, its cost."""
     lines = ["| method | what it changes | paper | settings | calls of a round |", "|---|---|---|---|---|"]
-    for one in METHODS:
+    for one in (*METHODS, *UNTRIED):
         settings = "<br>".join(f"`{setting}`" for setting in one.settings) or "none"
         lines.append(f"| {one.name} | {one.meaning} | {one.paper or '-'} | {settings} | {one.calls} |")
     return "\n".join(lines)

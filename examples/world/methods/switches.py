@@ -106,3 +106,27 @@ METHODS = (
         ("dpo.label_smoothing=0.2", "dpo.loss=robust"),
     ),
 )
+# In no table of results: docs/methods.md says why.
+UNTRIED = (
+    Method(
+        "comparisons",
+        "answers compared two by two, in both orders; best and worst by wins less losses",
+        "[2306.05685](https://arxiv.org/abs/2306.05685)",
+        "P N (N - 1) comparisons more",
+        ("pairs.comparisons={}",),
+    ),
+    Method(
+        "meta-judge",
+        "pairs of judgements, too, as the model itself compares them",
+        "[2407.19594](https://arxiv.org/abs/2407.19594)",
+        "P K (K - 1) comparisons of judgements more in rounds 1 and 2",
+        ("pairs.meta_judge={}",),
+    ),
+    Method(
+        "small-rounds",
+        "semi-online: twice the rounds, half the prompts in each",
+        "[2506.21495](https://arxiv.org/abs/2506.21495)",
+        "half the plain loop's, in twice as many rounds",
+        ("rounds=6", "prompts.count=200"),
+    ),
+)

@@ -21,7 +21,7 @@ from components.evaluation.mt_bench.settings import AnswerSettings, GradingSetti
 from components.evaluation.settings import EvaluationSettings
 from components.gate.settings import GatePolicy, GateSettings
 from components.judging.settings import JudgingSettings
-from components.pairs.settings import PairsSettings
+from components.pairs.settings import ComparingSettings, MetaJudgeSettings, PairsSettings
 from components.prompts.settings import PromptsSettings
 from components.run.evaluation_texts import EvaluationTextsSettings
 from components.sampling.settings import SamplingSettings
@@ -37,6 +37,8 @@ KEYS: dict[str, tuple[Settings, str]] = {
     "prompts": (PromptsSettings(), "6d5a0c3f0cba3c3a"),
     "sampling": (SamplingSettings(), "adfde926da38a0b1"),
     "judging": (JudgingSettings(), "61c43f7d059a9d6d"),
+    "pairwise_judging": (ComparingSettings(), "56cba5a739471548"),
+    "meta_judging": (MetaJudgeSettings().asking(), "68d48cd5b25fdd86"),
     "pairs": (PairsSettings(), "5b6b254d0b37a65e"),
     "dpo": (DpoSettings(), "bed9816ce99546cc"),
     "instructions": (InstructionsSettings(reference="reference.json"), "c9a98b3954ccd643"),

@@ -42,8 +42,9 @@ class Number(Settings):
 class Run:
     """A run that has made M1 and M2, whose answers to the second round's prompts are there and judged."""
 
-    def __init__(self, root: str, url: str, script: Script, **pairs: Any) -> None:
-        recipe = {"name": "toy", "sampling": SAMPLING, "judging": JUDGING, "pairs": pairs}
+    def __init__(self, root: str, url: str, script: Script, samples: int = 1, **pairs: Any) -> None:
+        judged = JUDGING | {"samples": samples}
+        recipe = {"name": "toy", "sampling": SAMPLING, "judging": judged, "pairs": pairs}
         self.context = RunContext(root, "run", recipe, "", "endpoint", f"{url}/{{model}}", "", "", "w", "t", "")
         self.context.write()
         self.script, self.root = script, root
@@ -59,9 +60,9 @@ class Run:
         state = RunState(self.context.uri, data, "m1", models["m1"], prompts=tuple(prompts))
         write_journal(root, "run", "states", "m1", state.to_dict())
         script.bodies.clear()
-        sampling, judging = SamplingSettings(**SAMPLING), JudgingSettings(**JUDGING)
+        sampling, judges = SamplingSettings(**SAMPLING), JudgingSettings(**judged)
         self.sampled = self.uri(sample_candidates(root, sampling, models["m2"], prompts[1], f"{url}/m2"))
-        self.judged = self.uri(judge_candidates(root, judging, models["m2"], self.sampled, f"{url}/m2"))
+        self.judged = self.uri(judge_candidates(root, judges, models["m2"], self.sampled, f"{url}/m2"))
         script.bodies.clear()
         made = {"candidates": self.sampled, "judgements": self.judged, "prompts": list(prompts)}
         self.state = asdict(state) | {"name": "m2", "model": models["m2"], **made}
@@ -86,15 +87,21 @@ class Run:
 
 
 def kind_of(body: dict[str, Any]) -> str:
-    return "judgement" if body["messages"][-1]["content"].startswith("JUDGE") else "answer"
+    kinds = {"JUDGE": "judgement", "COMPARE": "comparison"}
+    return kinds.get(body["messages"][-1]["content"].split()[0], "answer")
 
 
 def answer(number: int, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     text, model = body["messages"][-1]["content"], body["model"][:2]
     if kind_of(body) == "answer":
         return said(f"{'old' if model == 'm1' else 'new'} {'x' * 3 * (body['seed'] % 7)}0"[:12])
+    if kind_of(body) == "comparison":
+        first, second = text.split(" # ")[-2:]
+        return said(f"Verdict: {'A' if len(first) < len(second) else 'B'}")
     length = len(text.partition(" # ")[2])
-    return said(f"Score: {max(0, 5 - length / 4) if model == 'm1' else min(5, length / 4):.2f}")
+    return said(
+        f"{'so ' * (body['seed'] % 50)}Score: {max(0, 5 - length / 4) if model == 'm1' else min(5, length / 4):.2f}"
+    )
 
 
 @contextmanager
@@ -154,9 +161,39 @@ def test_answers_that_are_known_need_no_question(tmp_path: Path) -> None:
         assert not run.asked()
 
 
+def test_answers_are_compared_by_who_judges_them(tmp_path: Path) -> None:
+    """M2's two answers in both orders; the script prefers the shorter one, as M2's scores do not."""
+    with run_of(tmp_path) as run:
+        [by_scores] = run.pairs()
+    with run_of(tmp_path / "compared", comparisons={"prompt": "COMPARE {instruction} # {first} # {second}"}) as run:
+        [pair] = run.pairs()
+        assert (pair.chosen, pair.rejected) == (by_scores.rejected, by_scores.chosen)
+        assert (pair.chosen_score, pair.rejected_score) == (1, -1)
+        assert run.asked() == {("m2", "comparison"): 2}
+        assert run.stages() == {"m2/pairwise_judging", "m2/pairs"}
+        assert run.pairs() == [pair] and run.asked().total() == 2
+
+
+def test_a_meta_judge_is_asked_for_two_rounds(tmp_path: Path) -> None:
+    """M2's answers have three judgements each, of one of them they are compared: 3 * 2 questions to M2. One pair of
+    answers leaves no room for one of judgements, at 15 %; at a half it does."""
+    meta = {"prompt": "COMPARE {instruction} # {first} # {second}", "share": 0.5}
+    with run_of(tmp_path, samples=3, meta_judge=meta) as run:
+        pairs = run.pairs()
+        assert [pair.id.partition("/")[0] for pair in pairs] == ["p1", "judgement"]
+        assert run.asked() == {("m2", "comparison"): 6}
+        assert run.stages() == {"m2/meta_judging", "m2/pairs"}
+        assert pairs[1].prompt.startswith("JUDGE ask 1 # new") and len(pairs[1].chosen) < len(pairs[1].rejected)
+    with run_of(tmp_path / "later", samples=3, meta_judge=meta | {"rounds": 1}) as run:
+        assert run.pairs() == pairs[:1] and not run.asked()
+
+
 def test_another_judge_has_no_earlier_ranking(tmp_path: Path) -> None:
     with run_of(tmp_path, consistency=True) as run:
         require_own_judge(run.context)
         other = RunContext(**{**vars(run.context), "judge_endpoint": "http://somewhere"})
         with pytest.raises(UserError, match="set pairs.consistency to false"):
+            require_own_judge(other)
+        other.recipe["pairs"] = {"meta_judge": {}}
+        with pytest.raises(UserError, match="set pairs.meta_judge to null"):
             require_own_judge(other)

@@ -30,6 +30,26 @@ WRONG = {
         ["pairs.consistency=true", "dpo.label_smoothing=0.1"],
         "pairs.consistency smooths DPO by what it measures, so that dpo.label_smoothing must be 0",
     ),
+    "scores by majority, and wins in their place": (
+        DEMO,
+        ["pairs.comparisons={}", "pairs.score=majority"],
+        "pairs.comparisons takes wins for scores, and pairs.score is about judgements: leave one of them out",
+    ),
+    "a meta-judge with nothing to compare": (
+        DEMO,
+        ["pairs.meta_judge={}", "judging.samples=1"],
+        "pairs.meta_judge compares judgements of one answer, and judging.samples is 1: raise it",
+    ),
+    "pairs of judgements too long to be trained on": (
+        DEMO,
+        ["pairs.meta_judge={}", "dpo.max_length=200"],
+        "dpo.max_length 200 does not hold pairs of judgements",
+    ),
+    "answers too long to be compared two by two": (
+        DEMO,
+        ["pairs.comparisons={max_tokens: 1900}"],
+        "serving.max_total_tokens 2048 holds no judge prompt (pairs.comparisons.prompt",
+    ),
     "SPIN without human answers": (
         DEMO,
         ["data.ift=0", "pairs.human_rounds=1"],
