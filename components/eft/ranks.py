@@ -16,8 +16,8 @@ from components.judging.parser import ScoreFormat
 from components.judging.prompt import transcript
 
 # The rubric's five points (Yuan et al. 2024, figure 2), each said in a few short ways: earned, and not earned. The first
-# one is always earned, since the scale of the ranks ends at 1. Short, for small models judge on small machines, where
-# each token that a judge is taught to write costs time in every judgement to come.
+# is always earned, since the scale of the ranks ends at 1. Short, for small models judge on small machines, where each
+# token that a judge is taught to write costs time in every judgement to come.
 EARNED = (
     ("It is relevant to what was asked.", "It speaks to the question.", "It is on the matter."),
     ("It covers a good part.", "Most of the request is addressed.", "A large part is covered."),

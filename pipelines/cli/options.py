@@ -21,11 +21,13 @@ from pipelines.cluster.kubeflow import CA, COOKIE
 console = Console(emoji=False) if sys.stdout.isatty() else Console(width=110, emoji=False)
 
 
+# nothing heavy is imported for a shell's completion
+SHIPPED = sorted(path.stem for path in (Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+
+
 def _recipes(begun: str) -> list[str]:
-    """Of the shell's completion: shipped recipes, and files of this folder; nothing heavy is imported."""
-    shipped = Path(__file__).parents[1] / "recipes"
-    names = [*(path.stem for path in shipped.glob("*.yaml")), *(path.name for path in Path().glob("*.yaml"))]
-    return sorted(name for name in names if name.startswith(begun))
+    """Of the shell's completion: shipped recipes, and files of this folder."""
+    return sorted(name for name in [*SHIPPED, *(path.name for path in Path().glob("*.yaml"))] if name.startswith(begun))
 
 
 def run_names(begun: str) -> list[str]:
@@ -37,7 +39,7 @@ def run_names(begun: str) -> list[str]:
 RecipeName = Annotated[
     str,
     typer.Argument(
-        help="A shipped recipe (demo, llama2-70b-lora, llama2-70b-paper, llama3-8b, llama3-8b-temporal, world) or a YAML file.",
+        help=f"A shipped recipe ({', '.join(SHIPPED)}) or a YAML file.",
         autocompletion=_recipes,
     ),
 ]
