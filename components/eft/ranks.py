@@ -15,7 +15,7 @@ from components.eft.targets import Target
 from components.judging.parser import ScoreFormat
 from components.judging.prompt import transcript
 
-# The rubric's five points (Yuan et al. 2024, figure 2), each said in a few short ways: earned, and not earned. The first
+# The rubric's five points (Yuan et al. 2024, figure 2), each said in some short ways: earned, and not earned. The first
 # is always earned, since the scale of the ranks ends at 1. Short, for small models judge on small machines, where each
 # token that a judge is taught to write costs time in every judgement to come.
 EARNED = (
