@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 
 # The files that take longest, so that of two processes neither waits long for the other in the end.
-LONGEST = ("test_loop.py", "test_tiny_loop.py", "test_several_processes.py", "test_register.py", "test_early_stop.py")
-LONGEST += ("test_services.py",)
+LONGEST = ("test_loop.py", "test_run_and_plan.py", "test_tiny_loop.py", "test_several_processes.py")
+LONGEST += ("test_operations.py", "test_services.py", "test_register.py", "test_early_stop.py")
+BESIDE = {"test_run_and_plan.py": "tiny_run", "test_tiny_loop.py": "tiny_run"}  # one process has both, and one run
 
 
 def pytest_configure() -> None:
@@ -36,6 +37,19 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Each process has whole files (--dist loadfile), and those together that share a fixture of minutes."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class WholeFiles(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return BESIDE.get(file.rpartition("/")[2], file)
+
+    return WholeFiles(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 EXECUTED: set[str] = set()  # words of the tests that were executed, their markers among them

@@ -4,16 +4,20 @@ answers, judges and compares in its place. What it makes is worth nothing, how i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
+from components.core import store as store_module
 from components.core.journal import read_journal
 from components.serving.address import ANNOTATOR_KEY, ENDPOINT_KEY, JUDGE_KEY
 from pipelines.local.run import RunOptions, run_recipe
-from pipelines.recipe import load_recipe
+from pipelines.recipe import Recipe, load_recipe
 from tests.helpers.gateway import ANNOTATOR, JUDGE, Gateway
 from tests.helpers.tiny_model import make_tiny_model
 
@@ -44,25 +48,33 @@ def gateway(store: str, *more: str) -> Gateway:
     return Gateway(keys, made, KEYS[ENDPOINT_KEY])
 
 
-def run_tiny_loop(
-    folder: Path, store: str, tracking_uri: str, url: str, settings: Sequence[str] = (), judge: str = JUDGE
-) -> dict[str, Any]:
-    """The summary. The environment has the keys and names the store's server; `url` is the gateway's.
+def tiny_options(store: str, tracking_uri: str, url: str, judge: str = JUDGE) -> RunOptions:
+    """Of a run that asks the gateway at `url`; without a `judge` the policy judges itself."""
+    judges = {"judge_model": judge, "annotator_model": ANNOTATOR}
+    return RunOptions(store, tracking_uri, "endpoint", url, url if judge else "", f"{url}/v1", **judges)
 
-    `settings` stand above those of all tiny loops; without a `judge` the policy judges itself.
-    """
+
+def tiny_recipe(folder: Path, *changes: str) -> Recipe:
+    """Of a model in that folder, which is made where there is none."""
     base = folder / "model"
     if not base.exists():
         make_tiny_model(base)
-    recipe = load_recipe("demo", [*SETTINGS, f"model.base={base}", *settings])
-    options = RunOptions(
-        store=store,
-        tracking_uri=tracking_uri,
-        engine="endpoint",
-        endpoint=url,
-        judge_endpoint=url if judge else "",
-        judge_model=judge,
-        annotator_endpoint=f"{url}/v1",
-        annotator_model=ANNOTATOR,
-    )
-    return run_recipe(recipe, options, Console(quiet=True), run=RUN)
+    return load_recipe("demo", [*SETTINGS, f"model.base={base}", *changes])
+
+
+def run_tiny_loop(folder: Path, options: RunOptions, *changes: str) -> dict[str, Any]:
+    """The summary. The environment has the keys and names the store's server."""
+    return run_recipe(tiny_recipe(folder, *changes), options, Console(quiet=True), run=RUN)
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """The keys and these, of this process and of the run's: the gateway, too, reads the store."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name, value in (KEYS | dict(variables)).items():
+            patch.setenv(name, value)
+        store_module._s3.cache_clear()
+        yield
+    store_module._s3.cache_clear()

@@ -4,16 +4,15 @@ stores that are not AWS's. Each run trains a tiny model; what it is asked, the g
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
-from components.core import store as store_module
 from components.core.errors import UserError
 from components.core.records import Annotation, Candidate, Comparison, Judgement, Record
 from components.core.stage import read_records
@@ -23,7 +22,8 @@ from tests.helpers import scripted_s3
 from tests.helpers.gateway import ANNOTATOR, JUDGE, Gateway
 from tests.helpers.scripted_endpoint import served
 from tests.helpers.scripted_s3 import BUCKET, KEY, Behaviour, ceph_like, garage_like, minio_like
-from tests.helpers.tiny_loop import KEYS, PROMPTS, RUN, gateway, run_tiny_loop
+from tests.helpers.tiny_loop import KEYS, PROMPTS, RUN, environment, gateway, run_tiny_loop, tiny_options
+from tests.pipelines.conftest import TinyRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.extended]
 ASKED_OF_EACH = {"answers": 6, "outputs": 12}  # held-out prompts and instructions
@@ -47,42 +47,9 @@ class Run:
         return {one["name"]: (one["key"], one["digest"], one["counts"]) for one in self.summary["stages"]}
 
 
-@contextmanager
-def environment(variables: dict[str, str]) -> Iterator[None]:
-    """Of this process and of the run's: the gateway, too, reads the store."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            patch.delenv(name)
-        for name, value in (KEYS | variables).items():
-            patch.setenv(name, value)
-        store_module._s3.cache_clear()
-        yield
-    store_module._s3.cache_clear()
-
-
-def run(folder: Path, store: str, tracking_uri: str) -> Run:
-    """One with a registry that knows no model of this name yet, as each is held against the champion there."""
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    client = MlflowClient(tracking_uri)
-    with suppress(MlflowException):
-        client.delete_registered_model("tiny")
-    asked = gateway(store)
-    with served(asked) as url:
-        return Run(run_tiny_loop(folder, store, tracking_uri, url), asked)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("tiny")
-
-
-@pytest.fixture(scope="module")
-def through_the_gateway(folder: Path, mlflow_server: str) -> Run:
-    """A run whose store is a folder."""
-    with environment({"SRLM_HOME": str(folder / "home")}):
-        return run(folder, str(folder / "store"), mlflow_server)
+@pytest.fixture
+def through_the_gateway(tiny_run: TinyRun) -> Run:
+    return Run(tiny_run.summary, tiny_run.gateway)
 
 
 def total(counts: dict[str, int], begin: str = "") -> int:
@@ -191,8 +158,9 @@ def test_the_ledger_tells_where_the_time_went(through_the_gateway: Run) -> None:
     assert (total["gpu_seconds"], total["mfu"], ledger["saved"]) == (0, None, None)
 
 
-def test_the_last_step_left_a_report_of_it(through_the_gateway: Run, folder: Path) -> None:
+def test_the_last_step_left_a_report_of_it(through_the_gateway: Run, tiny_run: TinyRun) -> None:
     """The same page in the store, in the folder of the run and in the KFP UI; with the summary's figures."""
+    folder = tiny_run.folder
     page = (folder / "store" / "runs" / RUN / "report.html").read_text()
     assert (folder / "home" / "runs" / RUN / "report.html").read_text() == page
     assert page in [path.read_text() for path in (folder / "home" / "runs" / RUN / "kfp").rglob("finish/page")]
@@ -227,16 +195,22 @@ STORES: dict[str, Callable[[Path], Any]] = {
 }
 
 
-# What the scripted ones do otherwise is tested call by call (test_store_check.py).
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if STORES[name] is seaweedfs else pytest.mark.nightly) for name in STORES]
-)
+# What the scripted ones do otherwise is tested call by call (test_store_check.py), and on SeaweedFS test_loop.py runs.
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", STORES)
 def test_every_store_that_is_accepted_comes_to_the_same(
-    through_the_gateway: Run, name: str, folder: Path, tmp_path: Path, mlflow_server: str
+    through_the_gateway: Run, tiny_run: TinyRun, name: str, tmp_path: Path, mlflow_server: str
 ) -> None:
-    """The same digests of all artifacts, from the seed data to M2, its figures and its verdict."""
+    """The same digests of all artifacts, from the seed data to M2, its figures and its verdict.
+
+    The registry knows no model of this name then, as each is held against the champion there.
+    """
+    MlflowClient(mlflow_server).delete_registered_model("tiny")
     with STORES[name](tmp_path / "home") as store:
-        assert run(folder, store, mlflow_server).content() == through_the_gateway.content()
+        asked = gateway(store)
+        with served(asked) as url:
+            made = Run(run_tiny_loop(tiny_run.folder, tiny_options(store, mlflow_server, url)), asked)
+    assert made.content() == through_the_gateway.content()
 
 
 @pytest.mark.parametrize(
@@ -253,7 +227,7 @@ def test_every_other_store_is_refused_before_any_stage(
 ) -> None:
     asked = gateway(f"s3://{BUCKET}/runs")
     with scripted(does, tmp_path / "home", {}) as store, served(asked) as url, pytest.raises(UserError, match=says):
-        run_tiny_loop(tmp_path, store, mlflow_server, url)
+        run_tiny_loop(tmp_path, tiny_options(store, mlflow_server, url))
     assert not does.objects
     # whether it answers at all: that is known before the store's server is started
     assert all(body["messages"][-1]["content"] == "Hello" for body in asked.bodies)

@@ -9,8 +9,7 @@ import pytest
 from components.core.records import Pair, PairwiseJudgement
 from components.core.stage import read_records
 from tests.helpers.scripted_endpoint import served
-from tests.helpers.tiny_loop import PROMPTS, gateway, run_tiny_loop
-from tests.pipelines.test_tiny_loop import environment
+from tests.helpers.tiny_loop import PROMPTS, environment, gateway, run_tiny_loop, tiny_options
 
 pytestmark = [pytest.mark.slow, pytest.mark.extended]
 # Of two verdicts that a gateway draws few agree: four judgements an answer, and half of the pairs may be of them.
@@ -29,9 +28,10 @@ def test_a_run_learns_from_what_its_judge_compared(tmp_path: Path, mlflow_server
     with environment({"SRLM_HOME": str(tmp_path / "home")}):
         asked = gateway(store)
         with served(asked) as url:
-            summary = run_tiny_loop(tmp_path, store, mlflow_server, url, COMPARED, judge="")
+            options = tiny_options(store, mlflow_server, url, judge="")
+            summary = run_tiny_loop(tmp_path, options, *COMPARED)
             before = {kind: len(questions) for kind, questions in asked.answered.items()}
-            again = run_tiny_loop(tmp_path, store, mlflow_server, url, COMPARED, judge="")
+            again = run_tiny_loop(tmp_path, options, *COMPARED)
         stages = {one["name"]: one for one in summary["stages"]}
         assert {kind: len(questions) for kind, questions in asked.answered.items()} == before
         assert all(one["reused"] for one in again["stages"])

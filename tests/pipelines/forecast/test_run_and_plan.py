@@ -1,6 +1,6 @@
 """A plan and the run that it is of: what the plan lists the run makes, and of a finished run nothing is made again.
 
-Each run trains a tiny model; what it is asked, a gateway answers (tests/helpers/tiny_loop.py).
+Each run trains a tiny model; what it is asked, a gateway answers (tests/helpers/tiny_loop.py). The first is `tiny_run`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,9 @@ from components.judging.settings import JudgingSettings
 from pipelines.forecast.plan import Plan, make_plan
 from pipelines.local import run as local_run
 from pipelines.local.run import RunOptions, run_recipe
-from pipelines.recipe import Recipe, load_recipe
-from tests.helpers.gateway import ANNOTATOR, JUDGE
 from tests.helpers.scripted_endpoint import served
-from tests.helpers.tiny_loop import KEYS, PROMPTS, RUN, SETTINGS, gateway
-from tests.helpers.tiny_model import make_tiny_model
+from tests.helpers.tiny_loop import PROMPTS, RUN, environment, gateway, tiny_options, tiny_recipe
+from tests.pipelines.conftest import TinyRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.extended]
 LARGER, SECOND = "prompts.count=20", "larger"
@@ -44,34 +42,23 @@ class Loop:
     before: Plan
     summary: dict[str, Any]
 
-    def recipe(self, *changes: str) -> Recipe:
-        return load_recipe("demo", [*SETTINGS, f"model.base={self.folder / 'model'}", *changes])
-
     def plan(self, *changes: str, store: str = "") -> Plan:
-        return make_plan(self.recipe(*changes), store or self.options.store, "plan", self.options.parameters())
+        recipe = tiny_recipe(self.folder, *changes)
+        return make_plan(recipe, store or self.options.store, "plan", self.options.parameters())
 
     def run(self, name: str, *changes: str) -> tuple[dict[str, Any], str, float]:
         """Its summary, what the screen said, its seconds."""
         said, start = io.StringIO(), time.monotonic()
-        summary = run_recipe(self.recipe(*changes), self.options, Console(file=said, width=200), run=name)
+        screen = Console(file=said, width=200)
+        summary = run_recipe(tiny_recipe(self.folder, *changes), self.options, screen, run=name)
         return summary, said.getvalue(), time.monotonic() - start
 
 
 @pytest.fixture(scope="module")
-def loop(tmp_path_factory: pytest.TempPathFactory, mlflow_server: str) -> Iterator[Loop]:
-    folder = tmp_path_factory.mktemp("plan")
-    make_tiny_model(folder / "model")
-    store = str(folder / "store")
-    with pytest.MonkeyPatch.context() as patch, served(gateway(store, SECOND)) as url:
-        for name, value in (KEYS | {"SRLM_HOME": str(folder / "home")}).items():
-            patch.setenv(name, value)
-        others = {"judge_model": JUDGE, "annotator_model": ANNOTATOR}
-        options = RunOptions(store, mlflow_server, "endpoint", url, url, f"{url}/v1", **others)
-        made = Loop(folder, options, Plan(load_recipe("demo"), [], 0, None), {})
-        made.before = made.plan()
-        assert not (folder / "store").exists()  # a plan writes nothing
-        made.summary = made.run(RUN)[0]
-        yield made
+def loop(tiny_run: TinyRun, mlflow_server: str) -> Iterator[Loop]:
+    folder, store = tiny_run.folder, str(tiny_run.folder / "store")
+    with environment({"SRLM_HOME": str(folder / "home")}), served(gateway(store, SECOND)) as url:
+        yield Loop(folder, tiny_options(store, mlflow_server, url), tiny_run.before, tiny_run.summary)
 
 
 def counted(summary: dict[str, Any], stage: str) -> int:
