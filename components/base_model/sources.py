@@ -29,6 +29,7 @@ def identify(settings: BaseModelSettings) -> Parent:
         return Parent(uri=settings.base, digest=content_hash(_in_s3(settings.base)))
     folder = Path(settings.base)
     if _is_folder(folder):
+        _require_own_files(folder)
         files = {path.name: file_hash(path) for path in sorted(folder.iterdir()) if path.is_file()}
         return Parent(uri=str(folder), digest=content_hash(files))
     if not HUB_ID.fullmatch(settings.base):
@@ -36,6 +37,21 @@ def identify(settings: BaseModelSettings) -> Parent:
             f"model.base {settings.base[:200]!r} is no folder", "Correct the path, or give a hub id as owner/name."
         )
     return Parent(uri=settings.base, digest=_hub_commit(settings))
+
+
+def _require_own_files(folder: Path) -> None:
+    """Raises UserError for a link out of the model's folder: who made it could have any file of this machine published;
+    and for one that leads nowhere. The hub's cache keeps its files beside its snapshots (blobs/)."""
+    whole = folder.resolve()
+    for path in (path for path in sorted(folder.rglob("*")) if path.is_symlink()):
+        if not path.exists():
+            raise UserError(f"{path} is a link that leads nowhere", "Fetch the model again, or remove the link.")
+        target = path.resolve()
+        if not target.is_relative_to(whole) and target.parent != whole.parent.parent / "blobs":
+            raise UserError(
+                f"{path} is a link out of the model's folder, to {target}",
+                f"If it is the model's, put the file in its place: cp -rL {folder} COPY, and name COPY.",
+            )
 
 
 def _is_folder(path: Path) -> bool:

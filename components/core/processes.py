@@ -38,6 +38,15 @@ def alive(pid: int) -> bool:
     return state not in ("Z", "X")
 
 
+def killed_for_memory() -> int:
+    """How many processes of this machine the kernel has killed for want of memory since it started; 0 where it does not
+    say."""
+    with suppress(OSError):
+        counted = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+        return int(counted.get("oom_kill", 0))
+    return 0
+
+
 def processes() -> Iterator[tuple[int, int, list[str]]]:
     """Process id, its parent's, and the command of every process that we may see."""
     if not Path("/proc/self/stat").exists():  # macOS

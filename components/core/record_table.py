@@ -35,7 +35,8 @@ class RecordTable(Mapping[str, R]):
     def __init__(self, record: type[R], records: Iterable[R] = ()) -> None:
         self._record = record
         with scratch_folder() as folder:
-            self._rows = sqlite3.connect(folder / "records", isolation_level=None)
+            # It may be left to a thread other than its own to close it, when nobody holds it any more.
+            self._rows = sqlite3.connect(folder / "records", isolation_level=None, check_same_thread=False)
             self._rows.execute("PRAGMA journal_mode = OFF")  # what is not whole is lost with its process, as it should
             self._rows.execute("PRAGMA synchronous = OFF")
             self._rows.execute("PRAGMA locking_mode = EXCLUSIVE")

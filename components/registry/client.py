@@ -46,6 +46,8 @@ def registry(tracking_uri: str) -> Iterator[MlflowClient]:
     try:
         yield MlflowClient(tracking_uri)
     except (MlflowException, json.JSONDecodeError, ParseError) as error:  # the latter two: another server answers there
+        if other := database_of_another(str(error), tracking_uri):
+            raise other from error
         cause = _root_cause(error)
         raise RegistryError(f"the MLflow server {tracking_uri} cannot be used ({cause})", _remedy(cause)) from error
 
@@ -123,6 +125,19 @@ def _remedy(cause: str) -> str:
             "pods find it by the recipe's cluster.environment.ca_bundle."
         )
     return "Start it or correct --tracking-uri, then run again."
+
+
+def database_of_another(said: str, uri: str) -> RegistryError | None:
+    """What MLflow says of a database that another version of it has written, with the command; None for all else."""
+    schemas = re.search(r"out-of-date database schema \(found version (\w+), but expected (\w+)\)", said)
+    if schemas is None:
+        return None
+    return RegistryError(
+        f"the registry's database {uri} was written by another version of MLflow (its schema is {schemas[1]}, "
+        f"this one's {schemas[2]})",
+        f"Copy the database, then run mlflow db upgrade {uri} (docs/operations.md, Upgrade). "
+        "Where that cannot locate the revision, a newer MLflow has written it: install that one.",
+    )
 
 
 def _root_cause(error: Exception) -> str:

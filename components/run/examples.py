@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from components.core.hashing import seed_from
+from components.core.record_table import Again, RecordTable
 from components.core.records import Candidate, Judgement
-from components.core.stage import read_records
+from components.core.stage import each_record
 from components.judging.judging import mean_scores
 
 OF_EACH = {"best": 2, "worst": 2, "random": 3}
@@ -28,8 +29,8 @@ class Example:
 
 def examples(candidates: str, judgements: str) -> list[Example]:
     """Of the scored candidates of two stages (URIs), at most one of each prompt; the draws are the same every time."""
-    answers = {one.id: one for one in read_records(candidates, "candidates", Candidate)}
-    judged = read_records(judgements, "judgements", Judgement)
+    answers = RecordTable(Candidate, each_record(candidates, "candidates", Candidate))
+    judged = Again(lambda: each_record(judgements, "judgements", Judgement))
     scores = {id: score for id, score in mean_scores(judged).items() if id in answers}
     ordered = sorted(scores, key=lambda id: (-scores[id], id))
     drawn = random.Random(seed_from("examples", judgements)).sample(ordered, len(ordered))

@@ -16,6 +16,7 @@ from pipelines.runs import age
 
 LOG_LINES, READ_LINES = 5, 100  # Kubeflow's launcher has the last word, for some lines
 POLL_INTERVAL_S = 1.0
+MORE_MEMORY = "raise cluster.steps.memory_limit, of a training resources.memory_limit, of a server serving.pod.memory"
 OLDEST = datetime.min.replace(tzinfo=UTC)
 
 
@@ -35,6 +36,8 @@ def describe(cluster: Cluster, pod: Any) -> list[str]:
         return [f"pod {name}: {_state(pod)}"]
     log = last_log_lines(cluster.core, pod, failure.container, READ_LINES) if failure.container else []
     wait = "" if failure.permanent else " (waiting may help)"
+    if failure.kind == "out_of_memory":
+        wait = f" ({MORE_MEMORY})"
     return [f"pod {name}: {failure.text}{wait}", *(f"  {line}" for line in list(own_lines(log))[-LOG_LINES:])]
 
 

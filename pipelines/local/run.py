@@ -21,7 +21,7 @@ from components.core.course import Course
 from components.core.errors import UserError
 from components.core.journal import REPORT
 from components.core.local_files import write_whole
-from components.core.processes import end
+from components.core.processes import end, killed_for_memory
 from components.core.progress import RUN_EVENTS, EventFile
 from components.core.store import home, join, open_store
 from pipelines.local.beforehand import check_places
@@ -32,6 +32,10 @@ from pipelines.runs import check_run_name
 from pipelines.watch.outline import read_outline
 from pipelines.watch.reading import Steps
 from pipelines.watch.screen import Screen
+
+# What takes less memory, by who takes it
+TRAINING = "sft.micro_batch_size, dpo.micro_batch_size or their max_length"
+SERVING = "serving.max_batch or serving.max_total_tokens"
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ def execute(compiled: Path, parameters: dict[str, str], console: Console, debug:
         "SRLM_OWNER_PID": str(os.getpid()),
     }
     command = [sys.executable, "-m", "pipelines.local.execute", str(compiled), json.dumps(parameters)]
-    steps, error = Steps(), None
+    steps, error, killed = Steps(), None, killed_for_memory()
     screen = Screen(console, folder.name, read_outline([compiled]))
     with (folder / "log.txt").open("ab") as log, screen:
         process = subprocess.Popen(
@@ -190,17 +194,24 @@ def execute(compiled: Path, parameters: dict[str, str], console: Console, debug:
             end(process.pid, group=True)
             screen.update(steps.courses(running=False))
     if process.returncode:
-        raise _failure(error, steps.courses(running=False), folder, debug)
+        raise _failure(error, steps.courses(running=False), folder, debug, killed_for_memory() - killed)
 
 
-def _failure(error: dict[str, Any] | None, courses: Sequence[Course], folder: Path, debug: bool) -> UserError:
-    """What the run ended with; a step that says nothing of its end was killed, mostly where memory is short."""
+def _failure(
+    error: dict[str, Any] | None, courses: Sequence[Course], folder: Path, debug: bool, for_memory: int = 0
+) -> UserError:
+    """What the run ended with; a step that says nothing of its end was killed, mostly where memory is short: the kernel
+    has ended so many processes `for_memory` meanwhile, of this run or of others."""
+    short = "the kernel has ended a process, as this machine had too little memory"
     if error is None:
-        at = ", ".join(course.name for course in courses if course.state == "stopped")
+        stopped = [course.name for course in courses if course.state == "stopped"]
+        at = f", in: {', '.join(stopped)}" if stopped else ""
+        why = f"was killed: {short}" if for_memory else "was killed, or had too little memory"
+        lower = TRAINING if any(name.startswith("train") for name in stopped) else SERVING
         return UserError(
-            f"the run ended before its time{at and f', in: {at}'}; that step was killed, or had too little memory",
-            f"Its log is {folder / 'log.txt'}, and the kernel's (dmesg) tells of processes that took too much memory. "
+            f"the run ended before its time{at}; that step {why}",
+            f"Where memory is short (dmesg tells), lower {lower}. Its log is {folder / 'log.txt'}. "
             "Run again to continue: finished work is kept.",
         )
-    problem = f"{error['step']}: {error['problem']}"
+    problem = f"{error['step']}: {error['problem']}" + (f"; meanwhile {short}" if for_memory > 0 else "")
     return UserError(f"{error['trace']}\n{problem}" if debug else problem, error["remedy"])

@@ -29,6 +29,7 @@ from components.core.local_files import read_state, write_whole
 from components.core.processes import alive, end, free_ports, processes
 from components.core.proxies import ask_directly
 from components.core.store import home
+from components.registry.client import database_of_another
 
 BUCKET = "srlm"
 START_TIMEOUT_S = 120
@@ -242,7 +243,10 @@ def _launch(name: str, prepare: Callable[[], Server]) -> tuple[int, int]:
                 return process.pid, server.port
             time.sleep(0.1)
         end(process.pid, group=True)
-    lines = log.read_text(errors="replace").strip().splitlines()
+        said = log.read_text(errors="replace").strip()
+        if other := database_of_another(said, registry_file()):
+            raise other
+    lines = said.splitlines()
     raise UserError(
         f"the local {name} server does not start ({lines[-1] if lines else 'no output'})",
         f"Its log is {log}; check memory and disk space.",

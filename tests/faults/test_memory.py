@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
+import time
 from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from components.core.records import Counts, Manifest, Parent, Prompt
 from components.core.settings import Settings
 from components.core.stage import Stage
 from components.core.step import run_stage
+from components.core.store import open_store
 from components.judging.judging import judge_candidates
 from components.judging.settings import JudgingSettings
 from components.pairs.pairs import make_pairs
@@ -24,13 +28,15 @@ from components.serving import completions
 from components.serving.address import Address
 from components.serving.client import Completion, Request
 from components.serving.patience import Circuit
-from tests.faults.loop import started
+from tests.faults.loop import kill, started
+from tests.faults.world import begin, leftovers, place, result
+from tests.helpers.tiny_model import make_tiny_model
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 CANDIDATES, SAMPLES, TEXT = 4, 10, 1_000  # of a prompt; of a candidate; characters of each text
 FEW, MANY = 2_000, 40_000  # records of a stage
 DEADLINE_S, MEGABYTE = 200.0, 2**20
-LIMIT, SMALL = 2 * 2**30, 4 * MEGABYTE
+LIMIT, MORE = 2 * 2**30, 24 * MEGABYTE
 MODEL = {"model": Parent(uri="x", digest="d")}
 
 
@@ -90,17 +96,15 @@ def _work(make: Callable[[str], Manifest], root: str, limit: int, answers: int) 
         print("peak:", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, flush=True)
 
 
-def made(
-    make: Callable[[str], Manifest], root: Path, answers: int = -1, code: int = 0, limit: int = LIMIT
-) -> tuple[int, str]:
-    """How many bytes it took, and what it said."""
+def made(make: Callable[[str], Manifest], root: Path, answers: int = -1, code: int = 0) -> int:
+    """How many bytes it took."""
     log = root.with_name(f"{root.name}-{make.__name__}-{answers}")
-    process = started(_work, log, {}, make, str(root), limit, answers)
+    process = started(_work, log, {}, make, str(root), LIMIT, answers)
     process.join(DEADLINE_S)
     process.kill()
     said = log.read_text()
     assert process.exitcode == code, said[-2000:]
-    return 1024 * int(said.rpartition("peak:")[2]), said
+    return 1024 * int(said.rpartition("peak:")[2])
 
 
 def test_memory_does_not_grow_with_the_records(tmp_path: Path, note: Callable[..., None]) -> None:
@@ -113,11 +117,52 @@ def test_memory_does_not_grow_with_the_records(tmp_path: Path, note: Callable[..
         write_prompts(str(sampling), records // CANDIDATES)
         write_prompts(str(judging), records // CANDIDATES // SAMPLES)
         made(_sample, judging)
-        peaks.setdefault("sampling", []).append(made(_sample, sampling)[0])
-        peaks.setdefault("judging", []).append(made(_judge, judging, answers=records // 2, code=2)[0])
-        peaks.setdefault("judging, again", []).append(made(_judge, judging, answers=records // 2)[0])
-        peaks.setdefault("pairing", []).append(made(_pair, judging)[0])
-    print(peaks)
+        peaks.setdefault("sampling", []).append(made(_sample, sampling))
+        peaks.setdefault("judging", []).append(made(_judge, judging, answers=records // 2, code=2))
+        peaks.setdefault("judging, again", []).append(made(_judge, judging, answers=records // 2))
+        peaks.setdefault("pairing", []).append(made(_pair, judging))
     for stage, (few, many) in peaks.items():
         note(f"{stage}: {MANY:,} records ({few // MEGABYTE} MB for {FEW:,}, {many // MEGABYTE} MB)", survived=1)
         assert many - few < (MANY - FEW) * TEXT / 2, (stage, few, many)
+
+
+def test_a_step_that_the_kernel_kills_for_memory(tmp_path: Path, mlflow_server: str, note: Callable[..., None]) -> None:
+    """A tiny run that is killed as soon as it holds more than it may, which is a bit more each time, until it comes to
+    its end: that of one that had room."""
+    model, killed = make_tiny_model(tmp_path / "model"), 0
+    with place(tmp_path / "roomy", model, mlflow_server) as where:
+        process = begin(where)
+        process.join()
+        assert process.exitcode == 0
+        expected = result(where)
+    with place(tmp_path / "narrow", model, mlflow_server) as where:
+        while (code := _ended_or_killed(begin(where), killed * MORE)) == -signal.SIGKILL:
+            killed += 1
+        note("too little memory: killed as the kernel does, 24 MB more each time", survived=killed + (not code))
+        assert code == 0 and killed > 3, (tmp_path / "narrow" / "log.txt").read_text()[-3000:]
+        assert result(where) == expected and leftovers(where) == []
+
+
+def _ended_or_killed(process: ForkServerProcess, limit: int) -> int | None:
+    """Killed when it holds `limit` bytes more than it began with; else its exit code."""
+    status, page = Path(f"/proc/{process.pid}/statm"), os.sysconf("SC_PAGE_SIZE")
+    began = int(status.read_text().split()[1]) * page
+    while process.exitcode is None:
+        if int(status.read_text().split()[1]) * page > began + limit:
+            kill(process)
+        time.sleep(0.01)
+    return process.exitcode
+
+
+def test_where_a_process_may_take_no_more_it_is_told(tmp_path: Path, note: Callable[..., None]) -> None:
+    """Judging ends by itself, or by pydantic's allocator (Rust has no exception for it); nothing is there by half."""
+    root = tmp_path / "store"
+    write_prompts(str(root), FEW // CANDIDATES // SAMPLES)
+    made(_sample, root)
+    process = started(_work, tmp_path / "log", {}, _judge, str(root), 0, -1)
+    process.join(DEADLINE_S)
+    told = {2: "this process may take no more memory", -signal.SIGABRT: "memory allocation of"}
+    said = (tmp_path / "log").read_text()
+    assert process.exitcode in told and told[process.exitcode] in said, said[-2000:]
+    note("judging where a process may take no more memory", refused=1)
+    assert not [name for name in open_store(str(root)).names("judging/") if name.endswith("manifest.json")]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +24,8 @@ from components.serving.description import endpoint_info
 from components.serving.settings import ServingSettings
 
 POLL_INTERVAL_S = 0.1
+# What says SIGKILL: of this process's child, of a guard's (its number modulo 256), of a shell's
+KILLED = (-signal.SIGKILL, 256 - signal.SIGKILL, 128 + signal.SIGKILL)
 INFO_TIMEOUT_S = 5.0
 
 
@@ -59,6 +62,11 @@ class EmbeddedEngine:
         while not ready_file.exists():
             if process.poll() is not None:
                 lines = log.read_text(errors="replace").strip().splitlines() or ["no output"]
+                if process.returncode in KILLED:
+                    raise UserError(
+                        f"the server of {name} was killed while it started, as the kernel does where memory ends",
+                        f"Lower serving.max_batch or serving.max_total_tokens, or free some memory. Its log is {log}.",
+                    )
                 raise UserError(f"the server of {name} ended at once: {lines[-1]}", f"Its log is {log}.")
             if time.monotonic() > deadline:
                 end(process.pid)

@@ -15,6 +15,7 @@ from components.kubernetes.events import diagnose_creation, failed_creations
 from components.kubernetes.objects import owner_of_this_step
 from components.kubernetes.wait import Wait, WaitPolicy, remedies
 from components.training.launch.logs import Log, PodLogs, ending_with_this_process
+from components.training.launch.request import LESS_MEMORY
 from components.training.launch.trainjob import GROUP, PLURAL, VERSION, Manifest, TrainJob, manifest
 
 POLL_INTERVAL_S = 3.0
@@ -35,7 +36,10 @@ def follow(job: TrainJob, cluster: Cluster | None = None) -> None:
         while (ended := _poll(job, cluster, logs, wait)) is None:
             time.sleep(POLL_INTERVAL_S)
         logs.finish()
+        short = [failure.text for pod in logs.poll() if (failure := diagnose(pod)) and failure.kind == "out_of_memory"]
     remove(job, cluster)
+    if ended and short:  # the others' logs say no more than that it was gone
+        raise UserError(f"the TrainJob {job.name} failed: {short[0]}", LESS_MEMORY)
     if ended:
         raise log.error(f"the TrainJob {job.name} failed ({ended})")
 

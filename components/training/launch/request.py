@@ -14,6 +14,10 @@ from components.training.sft.settings import SftSettings
 from components.training.sft.sft import fine_tune, sft_stage
 
 TORCHRUN, WORKER = "components.training.launch.torchrun", "components.training.launch.worker"
+LESS_MEMORY = (  # what to do where a training was killed for it
+    "Lower sft.micro_batch_size, dpo.micro_batch_size or their max_length, or give it more (in pods "
+    "resources.memory_limit), then run again: training goes on from its checkpoint."
+)
 PROBLEM = "training-problem: "  # begins the line of a worker's log that holds a UserError
 
 

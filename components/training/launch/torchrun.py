@@ -6,9 +6,13 @@ torchrun itself ends with 1 whatever happened, after a page of traces. A pod's e
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import sys
 import time
+
+from components.training.launch.request import LESS_MEMORY, PROBLEM
 
 MISTAKE = 2  # as the worker ends after a UserError
 # The other nodes fail, too, when one does. They wait for so long that the cluster hears first of the one that made a
@@ -27,6 +31,12 @@ def main() -> int:
         codes = sorted({failure.exitcode for failure in error.failures.values()})
         if MISTAKE in codes:
             return MISTAKE
+        if -signal.SIGKILL in codes:  # nobody else may do so in a pod, and who does it here knows it
+            told = {
+                "problem": "a training process was killed, as the kernel does where memory ends",
+                "remedy": LESS_MEMORY,
+            }
+            print(f"{PROBLEM}{json.dumps(told)}", file=sys.stderr)
         print(f"training processes of this node ended with exit code {', '.join(map(str, codes))}", file=sys.stderr)
         if os.environ.get("PET_NNODES", "1") != "1":
             time.sleep(PEER_PAUSE_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,46 @@ def test_neither_code_nor_pickles_are_taken_along(base: Path) -> None:
     made = import_model(str(base.parent / "store"), BaseModelSettings(base=str(base)))
     folder = model_folder(f"{base.parent}/store/base_model/{made.key}")
     assert {path.suffix for path in folder.iterdir()} <= {".json", ".safetensors", ".jinja"}
+
+
+def linked(path: Path, target: str) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "why"),
+    [
+        ("notes.json", "../secret.json", "link out of the model's folder, to .*secret.json"),
+        ("vocab.txt", "/etc/passwd", "link out of the model's folder, to /etc/passwd"),
+        ("model-2.safetensors", "nothing", "leads nowhere"),
+        ("loop.json", "loop.json", "leads nowhere"),
+        ("additional_chat_templates", "../others", "link out of the model's folder"),
+    ],
+)
+def test_a_link_out_of_the_folder_is_refused(base: Path, name: str, target: str, why: str) -> None:
+    """What stood there would be published as a file of the model's."""
+    (base.parent / "secret.json").write_text("{}")
+    (base.parent / "others").mkdir()
+    linked(base / name, target)
+    with pytest.raises(UserError, match=why):
+        import_model(str(base.parent / "store"), BaseModelSettings(base=str(base)))
+
+
+def test_links_of_the_hub_s_cache_and_within_the_folder_are_followed(base: Path) -> None:
+    """models--a--b/snapshots/REVISION/config.json -> ../../blobs/HASH; and a folder that is itself a link."""
+    snapshot, blobs = base.parent / "hub" / "snapshots" / "1234", base.parent / "hub" / "blobs"
+    blobs.mkdir(parents=True)
+    shutil.copytree(base, snapshot)
+    for path in list(snapshot.iterdir()):
+        path.rename(blobs / path.name)
+        linked(path, f"../../blobs/{path.name}")
+    linked(base / "same.json", "config.json")
+    linked(base.parent / "link", str(snapshot))
+    store, links = str(base.parent / "store"), base.parent / "link"
+    by_cache = import_model(store, BaseModelSettings(base=str(links)))
+    assert by_cache.files == import_model(store, BaseModelSettings(base=str(snapshot))).files
+    assert any(name.endswith("/same.json") for name in import_model(store, BaseModelSettings(base=str(base))).files)
 
 
 @pytest.mark.parametrize(

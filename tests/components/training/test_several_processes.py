@@ -34,6 +34,7 @@ from components.training.dpo import answers
 from components.training.dpo.settings import DpoSettings, EarlyStopSettings
 from components.training.launch import worker
 from components.training.launch.launch import on_this_node, train_stage
+from components.training.launch.logs import Log
 from components.training.launch.request import TrainingRequest
 from components.training.settings import LoraSettings
 from components.training.sft.settings import SftSettings
@@ -395,6 +396,17 @@ def test_what_is_no_mistake_of_the_recipe_s_ends_otherwise(toy: Toy) -> None:
     ended = torchrun("no request")
     assert ended.returncode == 1
     assert "training processes of this node ended with exit code 1" in ended.stderr
+
+
+def test_a_process_that_was_killed_is_told_with_what_takes_less_memory() -> None:
+    """As the kernel kills one, of whom torchrun only says a number."""
+    command = ["components.training.launch.torchrun", "--standalone", "--no-python", "sh", "-c", "kill -9 $$"]
+    ended = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
+    log = Log()
+    log.follow(ended.stderr.splitlines())
+    assert ended.returncode == 1
+    assert "was killed, as the kernel does where memory ends" in str(log.error("it failed"))
+    assert "dpo.micro_batch_size" in str(log.error("it failed"))
 
 
 def torchrun(request: TrainingRequest | str) -> subprocess.CompletedProcess[str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import boto3
@@ -189,6 +191,21 @@ def test_a_taken_port_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
         with services() as local:
             assert local.mlflow_port != taken.getsockname()[1]
             assert experiments(local)
+
+
+def test_a_registry_that_another_mlflow_has_written_is_told_with_the_command() -> None:
+    """Whether its server is to start, or its file is read without one. The database is this version's own, but for the
+    revision that it says: MLflow looks no further."""
+    path = Path(module.registry_file().removeprefix("sqlite:///"))
+    with registry(module.registry_file()) as client:
+        client.create_registered_model("demo")
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '75868b020152'")
+    told = f"written by another version of MLflow .* 75868b020152.*mlflow db upgrade sqlite:///{path}"
+    with pytest.raises(UserError, match=told), services():
+        pass
+    with pytest.raises(UserError, match=told), registry(module.registry_file()) as client:
+        client.search_registered_models()
 
 
 def test_a_server_that_cannot_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

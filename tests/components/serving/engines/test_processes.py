@@ -102,6 +102,7 @@ def test_a_server_ends_with_the_run_that_it_belongs_to(
 @pytest.mark.parametrize(
     ("command", "message"),
     [
+        ("sh -c 'kill -9 $$' {model} {port}", "m1 was killed while it started, as the kernel does where memory ends"),
         ("sh -c 'echo no such flag >&2; exit 3' {model} {port}", "m1 ended at once: no such flag"),
         ("/nowhere/vllm serve {model} --port {port}", "/nowhere/vllm cannot be started: No such file or directory"),
         ("sh -c 'sleep 600' {model} {port}", "m1 was not loaded after 2 s"),

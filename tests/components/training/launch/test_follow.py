@@ -101,6 +101,19 @@ def job(monkeypatch: pytest.MonkeyPatch) -> TrainJob:
     return TrainJob(request, TrainingPods(nodes=2), ClusterSettings(), "trainer:1", "run", "m2")
 
 
+def test_a_pod_that_took_too_much_memory_is_named_with_what_to_lower(serve: Any, job: TrainJob) -> None:
+    """Its own log breaks off, and the others' say that a peer is gone."""
+    api = serve(Api("Failed", LINES))
+    resources = {"limits": {"memory": "64Gi"}}
+    ended = {"name": "node", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
+    ended |= {"ready": False, "restartCount": 0, "image": "trainer:1", "imageID": ""}
+    api.pods[1] |= {"spec": {"containers": [{"name": "node", "resources": resources}]}}
+    api.pods[1]["status"] = {"phase": "Failed", "containerStatuses": [ended]}
+    with pytest.raises(UserError, match=r"needs more memory than its limit of 64Gi.*dpo.micro_batch_size"):
+        follow(job)
+    assert api.removed == ["m2"]
+
+
 def test_a_job_that_completes_was_made_shown_and_removed(serve: Any, job: TrainJob, capfd: Any) -> None:
     api = serve(Api("Complete", LINES))
     follow(job)
