@@ -10,9 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Template, TemplateError
-
 if TYPE_CHECKING:
+    from jinja2 import Template
     from transformers import PreTrainedTokenizerBase
 
     from components.core.records import Messages
@@ -53,6 +52,8 @@ def in_users_turn(messages: Messages) -> Messages:
 
 @cache
 def _in_users_turn() -> Template:
+    from jinja2 import Template  # here, not above: steps that only ask servers seldom need it
+
     return Template(NO_SYSTEM_ROLE + "{{ messages | tojson }}")
 
 
@@ -116,6 +117,8 @@ def _before(written: str, template: str | Mapping[str, str]) -> Any:
 
 def _shows(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> bool:
     """Whether the template takes these messages, and shows every one of them."""
+    from jinja2 import TemplateError
+
     try:
         text = _text(tokenizer, messages)
     except TemplateError:
@@ -140,6 +143,8 @@ def answer_message(text: str, thought: str = "", form: str = "") -> dict[str, st
 def thought_form(tokenizer: PreTrainedTokenizerBase) -> str:
     """Where this template takes the thought of the last answer: in a field of the message, or in its text where the
     tokenizer has tokens for its beginning and end. "" where it has no place for one."""
+    from jinja2 import TemplateError
+
     tags, controls = {"<think>", "</think>"}, set(control_tokens(tokenizer))
     known = tags <= set(tokenizer.get_added_vocab()) and not tags & controls
     for form in (IN_FIELD, IN_TEXT) if known else (IN_FIELD,):
@@ -157,6 +162,8 @@ def chat_problem(tokenizer: PreTrainedTokenizerBase, ends: frozenset[int], form:
     token by token, after one turn and, where the template knows them, after two and after a system message. With a
     `form` the answer has a thought, which stands between.
     """
+    from jinja2 import TemplateError
+
     try:
         problems = [_difference(tokenizer, ONE_TURN, ends, form)]
     except TemplateError as error:

@@ -22,6 +22,7 @@ EXAMPLES_PER_EFT_PROMPT = 1630 / 572  # ranked replies of an OpenAssistant promp
 # A second of an H100: bf16 operations, bytes of its memory; bytes between the GPUs of a node, and between nodes
 FLOPS, BANDWIDTH, NVLINK, NETWORK = 989e12, 3.35e12, 400e9, 50e9
 UTILISATION, DECODING = 0.35, 0.5  # of operations while texts are read, of memory's bandwidth while they are written
+TOGETHER = 256  # requests that a server decodes at once: by default what vLLM does
 LONGEST = 2.0  # the longest text of a step by the mean one: every GPU waits for it
 
 
@@ -103,6 +104,6 @@ def answering_hours(recipe: Recipe, shape: Shape, read: int, written: int) -> fl
     """Of so many tokens: reading is bound by operations; writing by operations or by reading the weights for each."""
     replicas, gpus = recipe.serving.replicas, max(1, recipe.serving.pod.gpus)
     operation = 2 * shape.parameters / (gpus * FLOPS * UTILISATION)
-    together = max(1, recipe.sampling.concurrency // replicas)
+    together = max(1, min(TOGETHER, recipe.sampling.concurrency // replicas))
     weights = BF16 * shape.parameters / (gpus * BANDWIDTH * DECODING) / together
     return (read * operation + written * max(operation, weights)) / replicas / 3600

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from components.core.records import PromptAttempt
 from components.core.stage import Stage
 from components.prompts.settings import PromptsSettings
+from components.serving.address import Address
 from components.serving.client import Completion, Request
 from components.serving.completions import Batch, complete
 from tests.benchmarks.row import Row
@@ -24,17 +25,19 @@ SETTINGS = PromptsSettings()  # with the default concurrency
 
 
 @contextmanager
-def stub(replicas: int) -> Iterator[str]:
-    """Its URL."""
+def stub(replicas: int) -> Iterator[list[str]]:
+    """Its URL, and those of its replicas."""
     command = [sys.executable, "-m", "tests.benchmarks.stub_engine", str(replicas)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        yield [f"http://127.0.0.1:{port}" for port in process.stdout.readline().split()]
         process.kill()
 
 
-def ours(url: str, number: int) -> list[float]:
-    """The times at which so many answers came."""
+def ours(urls: list[str], number: int) -> list[float]:
+    """The times at which so many answers came. As on a cluster, each of several replicas can be asked by itself."""
+    url, replicas = urls[0], urls[1:]
+    address = Address(url, replicas=(lambda: replicas) if len(replicas) > 1 else None)
     sampling = SETTINGS.sampling(())
     requests = [Request(str(n), [{"role": "user", "content": str(n)}], sampling, n) for n in range(number)]
     times: list[float] = []
@@ -45,7 +48,7 @@ def ours(url: str, number: int) -> list[float]:
 
     with tempfile.TemporaryDirectory() as root:
         batch = Batch("attempts", PromptAttempt, requests, make, SETTINGS.concurrency)
-        complete(Stage(root, "prompts", SETTINGS, {}), url, batch)
+        complete(Stage(root, "prompts", SETTINGS, {}), address, batch)
     return times
 
 
@@ -80,21 +83,21 @@ def throughput(times: list[float]) -> float:
 def rows(quick: bool) -> list[Row]:
     made = []
     for replicas in (1, 4):
-        number = (400 if quick else 1600) * replicas
-        with stub(replicas) as url:
-            fed, by_eight = throughput(ours(url, number)), throughput(plain(url, number // 8))
-        flight = SETTINGS.concurrency
-        note = f"{flight} in flight; the curve gives {best_throughput(replicas, flight):.0f} for that"
+        number = (500 if quick else 2000) * replicas
+        with stub(replicas) as urls:
+            times = ours(urls, number)
+            by_eight = throughput(plain(urls[0], number // (8 * replicas)))
+        whole = number / (times[-1] - times[0]) / best_throughput(replicas)
         made.append(
             Row(
                 f"feeding {replicas} replica{'s' * (replicas > 1)} of a stub engine",
                 "answers/s",
-                fed,
+                throughput(times),
                 "8 at a time",
                 by_eight,
                 best_throughput(replicas),
                 of_limit=0.95,
-                note=note,
+                note=f"{number:,} requests; {whole:.2f} of the limit with beginning and end",
             )
         )
     return made

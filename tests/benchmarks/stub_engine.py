@@ -1,7 +1,8 @@
 """`python -m tests.benchmarks.stub_engine REPLICAS`: an engine that answers as fast as its service curve says.
 
 With n requests in work a replica takes BASE_S (1 + n / HALF) for each: its throughput rises towards HALF / BASE_S, and
-is at half of that with HALF requests. It works at SLOTS at most; others wait. Prints its port.
+is at half of that with HALF requests. It works at SLOTS at most; others wait. Prints the port behind which all are, by
+turns, and that of each.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import asyncio
 import itertools
 import json
 import sys
+from collections.abc import Iterator
 
-BASE_S, HALF, SLOTS = 0.5, 32, 128
+BASE_S, HALF, SLOTS = 1.0, 32, 128
 ANSWER = json.dumps(
     {
         "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "An answer."}}],
@@ -40,8 +42,8 @@ class Replica:
             self.busy -= 1
 
 
-async def serve(replicas: int) -> None:
-    turn = itertools.cycle([Replica() for _ in range(replicas)])
+async def port_of(turn: Iterator[Replica]) -> int:
+    """Of a server whose requests go to these replicas, one after the other."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -57,8 +59,15 @@ async def serve(replicas: int) -> None:
             writer.close()
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+    port: int = server.sockets[0].getsockname()[1]
+    return port
+
+
+async def serve(number: int) -> None:
+    replicas = [Replica() for _ in range(number)]
+    ports = [await port_of(itertools.cycle(those)) for those in (replicas, *([one] for one in replicas))]
+    print(*ports, flush=True)
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

@@ -27,16 +27,16 @@ def test_made_prompts_are_of_the_lengths_of_people_s() -> None:
 
 
 def test_the_stub_s_throughput_is_its_curve_s() -> None:
-    """32 in flight take 0.5 s (1 + 1) each: 32 a second, half of 32 / 0.5; 128 take 2.5 s; more wait."""
-    assert stub_engine.best_throughput(1, 32) == 32
-    assert stub_engine.best_throughput(1) == stub_engine.best_throughput(1, 4000) == pytest.approx(51.2)
-    assert stub_engine.best_throughput(4) == pytest.approx(4 * 51.2)
+    """32 in flight take 1 s (1 + 1) each: 16 a second, half of 32 / 1; 128 take 5 s; more wait."""
+    assert stub_engine.best_throughput(1, 32) == 16
+    assert stub_engine.best_throughput(1) == stub_engine.best_throughput(1, 4000) == pytest.approx(25.6)
+    assert stub_engine.best_throughput(4) == pytest.approx(4 * 25.6)
 
 
 @pytest.mark.slow
 def test_both_ways_of_feeding_get_every_answer() -> None:
-    with feeding.stub(2) as url:
-        assert len(feeding.ours(url, 12)) == len(feeding.plain(url, 12)) == 12
+    with feeding.stub(2) as urls:
+        assert len(feeding.ours(urls, 12)) == len(feeding.plain(urls[0], 12)) == 12
 
 
 def test_a_ratio_says_how_many_times_as_good_ours_is() -> None:

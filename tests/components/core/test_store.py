@@ -74,9 +74,9 @@ def test_one_of_many_creates_wins(store: Store) -> None:
 
 
 def test_files_go_up_and_come_down(store: Store, tmp_path: Path) -> None:
-    """20 MB: more than one part of a multipart upload (boto3's parts are 8 MB)."""
+    """40 MB: more than one part of a multipart upload (PART_BYTES)."""
     big = tmp_path / "big"
-    big.write_bytes(os.urandom(20_000_000))
+    big.write_bytes(os.urandom(40_000_000))
     store.upload(big, "deep/er/big")
     store.download("deep/er/big", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == big.read_bytes()
