@@ -92,6 +92,6 @@ def test_the_page_has_a_table_of_every_part() -> None:
     rows = [line.split("|")[1].strip() for line in written.splitlines() if line.startswith("| ")]
     assert re.search(r"\d{4}-\d\d-\d\d, \d+ cores", written)
     begins = {"novelty": "novelty", "overhead": "a local step", "feeding": "feeding", "store": "a model up"}
-    begins |= {"engine": "sampling, embedded", "training": "SFT on", "loop": "one round"}
+    begins |= {"engine": "sampling, embedded", "training": "SFT on", "loop": "one round", "warm": "a new model"}
     assert begins.keys() == PARTS.keys()
     assert all(any(row.startswith(begin) for row in rows) for begin in begins.values())
