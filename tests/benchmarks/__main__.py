@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from tests.benchmarks import engine, feeding, loop, novelty, overhead, store, training
+from tests.benchmarks import engine, feeding, loop, novelty, overhead, store, training, warm
 from tests.benchmarks.machine import facts
 from tests.benchmarks.row import Row, table
 from tests.helpers.paths import ROOT
@@ -21,6 +21,7 @@ PARTS = {
     "engine": engine.rows,
     "training": training.rows,
     "loop": loop.rows,
+    "warm": warm.rows,
 }
 PAGE = ROOT / "docs" / "performance.md"
 TABLE = re.compile(r"(?<=<!-- make bench WRITE=--write -->\n).*?(?=<!-- end -->)", re.DOTALL)

@@ -104,7 +104,7 @@ def rows(quick: bool) -> list[Row]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        model, pairs = make_small_model(Path(folder)), training.made_pairs(4 if quick else 32)
+        model, pairs = make_small_model(Path(folder)), training.made_pairs(2 if quick else 32)
         seconds, made = seconds_of(ours, model, pairs)
         theirs, as_much = seconds_of(plain, model, pairs)
     torch.set_num_threads(threads)

@@ -10,18 +10,18 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from tests.helpers.tiny_model import make_tiny_tokenizer
 
 
-def make_small_model(folder: Path) -> Path:
-    """Save a Llama of 5.9 million weights in SmolLM2-135M's proportions: heads of 64, three to a kv head, a fifth of
-    the weights in the vocabulary. Its tokenizer has a token for each byte.
+def make_small_model(folder: Path, hidden: int = 192, layers: int = 12, vocabulary: int = 6144) -> Path:
+    """Save a Llama in SmolLM2-135M's proportions: heads of 64, three to a kv head, a fifth of the weights in the
+    vocabulary; as it is, of 5.9 million weights. Its tokenizer has a token for each byte.
     """
     tokenizer = make_tiny_tokenizer()
     config = LlamaConfig(
-        vocab_size=6144,
-        hidden_size=192,
-        intermediate_size=512,
-        num_hidden_layers=12,
-        num_attention_heads=3,
-        num_key_value_heads=1,
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=hidden * 8 // 3,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64,
+        num_key_value_heads=hidden // 192,
         max_position_embeddings=4096,
         tie_word_embeddings=True,
         bos_token_id=None,

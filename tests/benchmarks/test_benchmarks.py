@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import feeding, novelty, stub_engine
+from tests.benchmarks import engine, feeding, loop, novelty, stub_engine, training
 from tests.benchmarks.__main__ import PAGE, PARTS, TABLE
 from tests.benchmarks.row import HEADINGS, Row, table
+from tests.helpers.tiny_model import make_tiny_model
 
 
 def test_novelty_decides_as_rouge_score_does() -> None:
@@ -39,6 +41,42 @@ def test_both_ways_of_feeding_get_every_answer() -> None:
         assert len(feeding.ours(urls, 12)) == len(feeding.plain(urls[0], 12)) == 12
 
 
+def test_made_pairs_are_of_the_lengths_of_people_s() -> None:
+    """OpenAssistant's in tokens: half of the best answers have 103 to 378, half of the others 20 to 271."""
+    pairs = training.made_pairs(1000)
+    for texts, quarter, median in (([p.chosen for p in pairs], 90, 180), ([p.rejected for p in pairs], 20, 65)):
+        lengths = sorted(map(len, texts))
+        assert abs(lengths[250] / quarter - 1) < 0.2 and abs(lengths[500] / median - 1) < 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_both_ways_of_training_have_the_same_losses(kind: str, tmp_path: Path) -> None:
+    model, pairs = make_tiny_model(tmp_path), training.made_pairs(18)
+    ours, theirs = (training.trained(way, kind, model, pairs)[1] for way in (training.ours, training.as_it_comes))
+    assert len(ours) == 2 and ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_what_prompts_have_in_common_is_read_once() -> None:
+    """1 2 3 for all, 4 and 5 6 behind it, one of them asked twice: six tokens."""
+    assert engine.Work("", [(1, 2, 3, 4), (1, 2, 3, 5, 6), (1, 2, 3, 4)], 1, 1).distinct_tokens == 6
+
+
+@pytest.mark.slow
+def test_both_engines_write_every_token(tmp_path: Path) -> None:
+    model = make_tiny_model(tmp_path)
+    for work in engine.works(batch=12, new_tokens=3):
+        assert work.generated == 36
+        assert engine.by_engine(model, work) > 0 and engine.by_generate(model, work, 8) > 0
+
+
+@pytest.mark.slow
+def test_both_rounds_make_as_much(tmp_path: Path) -> None:
+    """Two prompts with 4 answers and 12 judgements each."""
+    model, pairs = make_tiny_model(tmp_path / "model"), training.made_pairs(2)
+    assert [run(model, pairs, str(tmp_path)) for run in (loop.ours, loop.plain)] == [32, 32]
+
+
 def test_a_ratio_says_how_many_times_as_good_ours_is() -> None:
     """2 s beside 10 s: five times; 30 a second beside 10 and of 60 at best: three times, and half."""
     slow = Row("a", "s", 2, "theirs", 10, less_is_better=True, of_other=6)
@@ -54,5 +92,6 @@ def test_the_page_has_a_table_of_every_part() -> None:
     rows = [line.split("|")[1].strip() for line in written.splitlines() if line.startswith("| ")]
     assert re.search(r"\d{4}-\d\d-\d\d, \d+ cores", written)
     begins = {"novelty": "novelty", "overhead": "a local step", "feeding": "feeding", "store": "a model up"}
+    begins |= {"engine": "sampling, embedded", "training": "SFT on", "loop": "one round", "warm": "a new model"}
     assert begins.keys() == PARTS.keys()
     assert all(any(row.startswith(begin) for row in rows) for begin in begins.values())

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.cache_utils import DynamicLayer
 from transformers.utils import logging
 
 from components.base_model.chat import end_ids
 from components.core.errors import UserError
+from components.core.hashing import content_hash, file_hash
+from components.core.store import home
+from components.serving.embedded.model import forward, kv_cache
 from components.serving.embedded.model.forward import Forward, own_forward
 from components.serving.embedded.model.kv_cache import DecodeCache
 from components.serving.embedded.model.metrics import Metrics
@@ -89,7 +95,9 @@ def _require_supported(model: PreTrainedModel) -> None:
 
     Attention is replaced by ours, and architectures differ in what they pass to it; a wrong answer would be silent.
     """
-    name = type(model).__name__
+    name, noted = type(model).__name__, _note_of_check(model)
+    if noted.exists():
+        return
     if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=model.config).layers):
         raise UserError(f"{name} has layers other than full attention (sliding windows or states)", OTHER_ENGINES)
     try:
@@ -105,6 +113,28 @@ def _require_supported(model: PreTrainedModel) -> None:
             f"{name} gives other logits in the embedded engine: relative difference {difference:.2g}, limit {limit:g}",
             OTHER_ENGINES,
         )
+    with suppress(OSError):  # a disk that is full or not ours to write on: the next start checks again
+        noted.parent.mkdir(parents=True, exist_ok=True)
+        noted.touch()
+
+
+def _note_of_check(model: PreTrainedModel) -> Path:
+    """Is there where this machine found that such models run here: a run starts ten servers of one configuration.
+
+    Such: of the same class, configuration, precision and device, with these libraries and this code of the engine.
+    """
+    config = {name: value for name, value in model.config.to_dict().items() if name != "_name_or_path"}
+    code = [file_hash(Path(file)) for file in (forward.__file__, kv_cache.__file__, __file__)]
+    versions = [torch.__version__, transformers.__version__, platform.machine()]
+    such = [
+        type(model).__name__,
+        str(model.dtype),
+        model.device.type,
+        *versions,
+        *code,
+        *sorted(map(repr, config.items())),
+    ]
+    return home() / "engine-checks" / content_hash(such)
 
 
 @torch.inference_mode()
@@ -117,11 +147,11 @@ def _difference_to_plain_forward(model: PreTrainedModel) -> float:
     plain = torch.stack([own_forward(model, input_ids=prompt).logits[0, -1].float() for prompt in prompts])
     implementation = model.config._attn_implementation
     # As the engine does it: the shared prefix once, each ending up to its last token, then one step of both together.
-    forward = Forward(model, Metrics())
-    prefix = forward.empty_prefix.extended(shared, forward.prefill([shared], forward.empty_prefix))
-    own = forward.prefill([ending[:-1] for ending in endings], prefix)
+    engine = Forward(model, Metrics())
+    prefix = engine.empty_prefix.extended(shared, engine.prefill([shared], engine.empty_prefix))
+    own = engine.prefill([ending[:-1] for ending in endings], prefix)
     cache = DecodeCache(own, [len(ending) - 1 for ending in endings])
     positions = [len(shared) + len(ending) - 1 for ending in endings]
-    logits = forward.next_logits([ending[-1] for ending in endings], positions, prefix, cache).float()
+    logits = engine.next_logits([ending[-1] for ending in endings], positions, prefix, cache).float()
     model.set_attn_implementation(implementation)
     return float((logits - plain).norm() / plain.norm())
