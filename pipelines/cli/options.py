@@ -37,7 +37,8 @@ def run_names(begun: str) -> list[str]:
 RecipeName = Annotated[
     str,
     typer.Argument(
-        help="A shipped recipe (demo, llama2-70b-lora, llama2-70b-paper, llama3-8b, llama3-8b-temporal, world) or a YAML file.",
+        help="A shipped recipe (demo, llama2-70b-lora, llama2-70b-paper, llama3-8b, llama3-8b-temporal, world) or a "
+        "YAML file.",
         autocompletion=_recipes,
     ),
 ]
