@@ -41,7 +41,7 @@ SETTINGS = (
     f"eft.min_examples={SIZES.judgements}",
     "sft.batch_size=64",
     "sft.micro_batch_size=64",
-    "sft.epochs=8",
+    "sft.epochs=10",
     "prompts.count=150",
     "evaluation.exact_answers.samples=4",
 )
