@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from examples.world.methods.here import Ended, Wanted, run_all
 from examples.world.methods.page import PAGE, draw, write_methods, write_page
 from examples.world.methods.progress import progress
 from examples.world.methods.results import Result, compared, read_result
+from examples.world.methods.results import Row as TableRow
 from examples.world.methods.switches import CHECKED, CREAM, LENGTH, METHODS, PLAIN, TEMPORAL, Method
 from examples.world.truth import answer
 from pipelines.local.run import RunOptions
@@ -40,7 +41,7 @@ SETTINGS = (
     f"eft.min_examples={SIZES.judgements}",
     "sft.batch_size=64",
     "sft.micro_batch_size=64",
-    "sft.epochs=8",
+    "sft.epochs=10",
     "prompts.count=150",
     "evaluation.exact_answers.samples=4",
 )
@@ -72,8 +73,8 @@ class Plan:
 SHORT = Plan(seeds=(1,), rounds=2, worlds=(FALLIBLE,), methods=(PLAIN, LENGTH, TEMPORAL, CREAM))
 
 
-def compare(plan: Plan, folder: Path, console: Console, shown: Callable[[list[Result]], None] = len) -> list[Result]:
-    """Make the worlds below `folder` and run the plan; `shown` gets the results that there are after each run.
+def compare(plan: Plan, folder: Path, console: Console) -> list[Result]:
+    """Make the worlds below `folder` and run the plan; after each run the table of what there is is written there.
 
     The plain loop is the first in each world and seed: what it makes is what the others find and are held against. A
     run that ends with an error, for example as no pair is left, is a result, too.
@@ -91,7 +92,7 @@ def compare(plan: Plan, folder: Path, console: Console, shown: Callable[[list[Re
             judge, seed, method = of_run[run]
             results[run] = _result(judge.name, method.name, seed, ended)
             ended_too(f"{judge.name}, seed {seed}, {method.name}", ended)
-            shown([results[name] for name in wanted if name in results])
+            write_table(folder, [results[name] for name in wanted if name in results])
     return [results[name] for name in wanted]
 
 
@@ -126,13 +127,12 @@ def checked_questions(world: Path) -> list[Row]:
     return [{"prompt": text, "answer": answer(text)} for text in prompts[::2]]
 
 
-def report(results: list[Result], folder: Path, page: Path | None = None) -> None:
-    """Table, picture and figures into the folder, and into the page where one is given."""
+def write_table(folder: Path, results: list[Result]) -> list[TableRow]:
+    """Table and figures into the folder; returns the rows."""
     rows = compared(results)
     (folder / "methods.json").write_text(json.dumps([row.plain() for row in rows], indent=1))
-    for path in filter(None, (folder / "methods.md", page)):
-        draw(rows, path.with_suffix(".png"))
-        write_page(path, rows)
+    write_page(folder / "methods.md", rows)
+    return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -150,8 +150,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("SRLM_HOME", str((options.folder / "srlm").absolute()))
     console = Console() if sys.stdout.isatty() else Console(width=140)
     started, folder = time.monotonic(), options.folder
-    results = compare(SHORT if options.short else Plan(), folder, console, lambda some: report(some, folder))
-    report(results, folder, None if options.short else PAGE)
+    rows = write_table(folder, compare(SHORT if options.short else Plan(), folder, console))
+    draw(rows, folder / "methods.png")
+    if not options.short:
+        draw(rows, PAGE.with_suffix(".png"))
+        write_page(PAGE, rows)
     console.print(
         f"{(time.monotonic() - started) / 60:.0f} minutes on {len(usable_cores())} cores; runs: {home() / 'runs'}; "
         f"table, picture and figures: {folder}/methods.md, methods.png, methods.json",
