@@ -22,7 +22,7 @@ from components.evaluation.lm_eval.settings import BenchmarksSettings
 from components.evaluation.mt_bench.settings import MtBenchSettings
 from components.evaluation.settings import EvaluationSettings
 from components.gate.settings import GatePolicy
-from components.judging.settings import JudgingSettings
+from components.judging.settings import RoundJudgingSettings
 from components.kubernetes.settings import ClusterSettings, TrainingPods
 from components.pairs.settings import PairsSettings
 from components.prompts.settings import PromptsSettings
@@ -54,7 +54,8 @@ PATHS = (
     "writer.base",
 )  # relative ones are meant from where the command runs
 SEEDED = ("eft", "sft", "prompts", "sampling", "judging", "pairs", "dpo", "annotation", "gate")
-SEEDED_OF_PAIRS = ("comparisons", "meta_judge")  # where the recipe has them
+# Sections inside, where the recipe has them.
+SEEDED_INSIDE = (("pairs", "comparisons"), ("pairs", "meta_judge"), ("judging", "rubrics"))
 DERIVED = (("evaluation",), ("dpo", "early_stop"))  # sections that sample and judge as the rounds do
 
 
@@ -73,7 +74,7 @@ class Recipe(Settings):
     sft: SftSettings = Field(default_factory=SftSettings)
     prompts: PromptsSettings = Field(default_factory=PromptsSettings)
     sampling: SamplingSettings = Field(default_factory=SamplingSettings)
-    judging: JudgingSettings = Field(default_factory=JudgingSettings)
+    judging: RoundJudgingSettings = Field(default_factory=RoundJudgingSettings)
     pairs: PairsSettings = Field(default_factory=PairsSettings)
     dpo: DpoSettings = Field(default_factory=DpoSettings)
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
@@ -98,14 +99,14 @@ class Recipe(Settings):
         for name in SEEDED:
             if isinstance(section := raw.setdefault(name, {}), dict):
                 section.setdefault("seed", seed)
-        for name in SEEDED_OF_PAIRS:
-            if isinstance(section := _inside(raw, ("pairs", name)), dict):
+        for inside in SEEDED_INSIDE:
+            if isinstance(section := _inside(raw, inside), dict):
                 section.setdefault("seed", seed)
         raw.setdefault("evaluation", {})
         for path in DERIVED:
             section = _inside(raw, path)
             if isinstance(section, dict) and section.get("by") != "pairs":  # early stop by pairs asks nobody
-                section["judging"] = _with_defaults(section.get("judging"), raw["judging"])
+                section["judging"] = _with_defaults(section.get("judging"), raw["judging"], besides=("rubrics",))
                 section["answers"] = _with_defaults(
                     section.get("answers"), raw["sampling"], besides=("candidates", "reasoning")
                 )

@@ -127,6 +127,15 @@ class PairwiseJudgement(Record):
     tokens: int
 
 
+class Rubric(Record):
+    """What a good response to a prompt does, as the judge wrote it; `id` is the prompt's."""
+
+    text: str
+    finish_reason: str
+    seed: int
+    tokens: int
+
+
 class Pair(Turn):
     """A preference pair, one a prompt. `id` is the prompt's; of two judgements (Meta-Rewarding) the judged answer's.
 

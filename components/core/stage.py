@@ -43,6 +43,7 @@ VERSIONS = {
     "sft": 4,
     "prompts": 4,
     "sampling": 1,
+    "rubrics": 1,
     "judging": 4,
     "pairwise_judging": 1,
     "meta_judging": 1,

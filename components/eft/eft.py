@@ -22,7 +22,7 @@ from components.eft.targets import Accepted, Target, accept, cap_classes
 from components.judging.judging import TextToJudge, judgements_of, parse_rate
 from components.judging.parser import ScoreFormat
 from components.judging.prompt import JudgePrompt, transcript
-from components.judging.settings import JudgingSettings
+from components.judging.settings import RoundJudgingSettings
 from components.seed_data.contamination import read_evaluation_texts
 from components.serving.completions import Endpoint, complete
 from components.serving.engines.served_model import ServedModel
@@ -43,7 +43,7 @@ def make_examples(before: dict[str, Any], model: str) -> str:
     """
     with open_step(before["run"], "write EFT examples") as context:
         settings, seeds = context.section("eft", EftSettings), before["data"]["seed_data"]
-        judge_prompt = context.section("judging", JudgingSettings).judge_prompt()
+        judge_prompt = context.section("judging", RoundJudgingSettings).judge_prompt()
         baseline = ServedModel(context, "sft" if model else "m0", model or before["data"]["base"])
         judge: Endpoint = baseline if settings.source == "model" else ""
         texts = before["data"].get("evaluation_texts", "")

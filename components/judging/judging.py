@@ -11,12 +11,13 @@ from typing import Any
 from components.core.context import open_step
 from components.core.hashing import seed_from
 from components.core.record_table import Again, RecordTable
-from components.core.records import Candidate, Counts, Judgement, Manifest
+from components.core.records import Candidate, Counts, Judgement, Manifest, Rubric
 from components.core.stage import Stage, each_record, parent
 from components.judging.health import judge_health, score_shares
 from components.judging.parser import parse_score
-from components.judging.prompt import JudgePrompt, transcript
-from components.judging.settings import JudgingSettings
+from components.judging.prompt import JudgePrompt
+from components.judging.rubrics import judged_instruction, round_rubrics
+from components.judging.settings import JudgingSettings, RoundJudgingSettings
 from components.metrics.bootstrap import Resampling
 from components.metrics.observations import Values, figures, observations
 from components.metrics.statistics import ROUND
@@ -30,10 +31,11 @@ from components.serving.settings import Generation
 def judge_model(name: str, before: dict[str, Any], model: str, candidates: str) -> str:
     """Returns the judgements' URI."""
     with open_step(before["run"], f"judge {name.upper()}") as context:
-        settings, judge = context.section("judging", JudgingSettings), ServedModel(context, name, model)
+        settings, judge = context.section("judging", RoundJudgingSettings), ServedModel(context, name, model)
+        rubrics = round_rubrics(context, name, candidates, judge)
         return context.make(
             f"{name}/judging",
-            lambda: judge_candidates(context.store, settings, model, candidates, judge, judge_of(context)),
+            lambda: judge_candidates(context.store, settings, model, candidates, judge, judge_of(context), rubrics),
         )
 
 
@@ -48,20 +50,29 @@ class TextToJudge:
 
 
 def judge_candidates(
-    root: str, settings: JudgingSettings, model: str, candidates: str, endpoint: Endpoint, other: Endpoint | None = None
+    root: str,
+    settings: JudgingSettings,
+    model: str,
+    candidates: str,
+    endpoint: Endpoint,
+    other: Endpoint | None = None,
+    rubrics: str = "",
 ) -> Manifest:
-    """The judging stage: judgements of the complete candidates of a sampling stage.
+    """The judging stage: judgements of the complete candidates of a sampling stage, by `rubrics` where there are any.
 
     `model`, served at `endpoint`, judges its own candidates, unless there is an `other` judge.
     """
     inputs = {"candidates": parent(candidates)}  # first: where they are not made, no other judge is asked who it is
+    if rubrics:
+        inputs["rubrics"] = parent(rubrics)
     inputs["judge"] = answering_model("" if other else model, other or endpoint)
     stage = Stage(root, "judging", settings, inputs)
     if stage.manifest:
         return stage.manifest
     sampled = RecordTable(Candidate, each_record(candidates, "candidates", Candidate))
+    written = RecordTable(Rubric, each_record(rubrics, "rubrics", Rubric) if rubrics else ())
     whole = Again(lambda: (c for c in sampled.values() if c.finish_reason == "stop"))
-    texts = Again(lambda: (TextToJudge(c.prompt_id, c.id, transcript(c.history, c.prompt), c.text) for c in whole))
+    texts = Again(lambda: (TextToJudge(c.prompt_id, c.id, judged_instruction(c, written), c.text) for c in whole))
     judge_prompt = settings.judge_prompt()
     judgements = complete(stage, other or endpoint, judgements_of(texts, settings, settings.samples, judge_prompt))
     counts, tokens = count_judgements(judgements)

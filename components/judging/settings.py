@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
@@ -9,6 +10,24 @@ from components.core.regex import checked
 from components.judging.parser import ScoreFormat
 from components.judging.prompt import JudgePrompt, built_in_judge_prompt
 from components.serving.settings import Generation
+
+RUBRIC_PROMPT = Path(__file__).with_name("rubric_prompt.txt").read_text()
+
+
+def _with_instruction(template: str) -> str:
+    if template.count("{instruction}") != 1:
+        raise ValueError("must hold {instruction} exactly once")
+    return template
+
+
+class RubricSettings(Generation):
+    """How the judge is asked for a rubric of a prompt: by default greedily."""
+
+    temperature: float = Field(0.0, ge=0, description="of a rubric; 0 is greedy")
+    max_tokens: int = Field(256, ge=1, description="of a rubric; a prompt whose rubric is cut off is judged without")
+    prompt: Annotated[str, AfterValidator(_with_instruction)] = Field(
+        RUBRIC_PROMPT, description="with {instruction}; its answer is the rubric"
+    )
 
 
 class JudgingSettings(Generation):
@@ -34,3 +53,13 @@ class JudgingSettings(Generation):
     def judge_prompt(self) -> JudgePrompt:
         """The prompt with the format of the score that it asks for; raises UserError where a slot is missing."""
         return JudgePrompt(self.prompt, ScoreFormat(self.pattern, self.lowest, self.highest))
+
+
+class RoundJudgingSettings(JudgingSettings):
+    """How a round's candidates are judged. Human replies and early stopping's answers have no rubrics."""
+
+    rubrics: RubricSettings | None = Field(
+        None,
+        exclude_if=lambda rubrics: rubrics is None,
+        description="the judge first writes down what a good response to a prompt does; null: the same words for all",
+    )

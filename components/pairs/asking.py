@@ -13,7 +13,8 @@ from components.core.errors import UserError
 from components.core.records import Example, Manifest, Prompt
 from components.core.stage import Stage, parent, read_records
 from components.judging.judging import judge_candidates
-from components.judging.settings import JudgingSettings
+from components.judging.rubrics import round_rubrics
+from components.judging.settings import RoundJudgingSettings
 from components.pairs.comparing import compare_candidates
 from components.pairs.meta_judge import compare_judgements
 from components.pairs.settings import PairsSettings
@@ -82,29 +83,33 @@ def answer_human_prompts(
 def _first_answers(context: RunContext, before: dict[str, Any]) -> dict[str, str]:
     """Temporal pairs: M1 answers the round's prompts, and Mt's judge scores these answers as it does Mt's own."""
     name, first = before["name"], context.state("m1")
-    sampling, judging = context.section("sampling", SamplingSettings), context.section("judging", JudgingSettings)
+    sampling, judging = context.section("sampling", SamplingSettings), context.section("judging", RoundJudgingSettings)
     prompts, root = before["prompts"][int(name[1:]) - 1], context.store
     answering, policy = ServedModel(context, "m1", first["model"]), ServedModel(context, name, before["model"])
     answers = context.make(
         f"{name}/first_sampling", lambda: sample_candidates(root, sampling, first["model"], prompts, answering)
     )
     answering.stop()
+    rubrics = round_rubrics(context, name, before["candidates"], policy)
     judgements = context.make(
         f"{name}/first_judging",
-        lambda: judge_candidates(root, judging, before["model"], answers, policy, judge_of(context)),
+        lambda: judge_candidates(root, judging, before["model"], answers, policy, judge_of(context), rubrics),
     )
     policy.stop()
     return {"first_candidates": answers, "first_judgements": judgements}
 
 
 def _previous_judgements(context: RunContext, before: dict[str, Any]) -> dict[str, str]:
-    """CREAM: M(t-1) judges what Mt has answered, as Mt did."""
-    name, settings = before["name"], context.section("judging", JudgingSettings)
+    """CREAM: M(t-1) judges what Mt has answered, as Mt did, by Mt's rubrics where there are any."""
+    name, settings = before["name"], context.section("judging", RoundJudgingSettings)
     previous = context.state(f"m{int(name[1:]) - 1}")
     judge = ServedModel(context, previous["name"], previous["model"])
+    rubrics = round_rubrics(context, name, before["candidates"], ServedModel(context, name, before["model"]))
     judgements = context.make(
         f"{name}/previous_judging",
-        lambda: judge_candidates(context.store, settings, previous["model"], before["candidates"], judge),
+        lambda: judge_candidates(
+            context.store, settings, previous["model"], before["candidates"], judge, rubrics=rubrics
+        ),
     )
     judge.stop()
     return {"previous_judgements": judgements}

@@ -10,7 +10,7 @@ from statistics import pvariance
 from components.core.hashing import content_hash
 from components.core.records import Candidate, Judgement, Manifest, Pair, PairwiseJudgement
 from components.core.stage import Stage, parent, read_manifest, read_records
-from components.judging.prompt import transcript
+from components.judging.rubrics import judged_instructions
 from components.judging.settings import JudgingSettings
 from components.pairs.comparing import Contest, publish_comparisons, standings
 from components.pairs.settings import MetaJudgeSettings
@@ -43,12 +43,13 @@ def compare_judgements(
 
 def read_judged(candidates: str, judgements: str, seed: int) -> list[JudgedAnswer]:
     """Of two finished stages; the judge prompt is that of the judgements."""
-    answers = {one.id: one for one in read_records(candidates, "candidates", Candidate)}
-    prompt = JudgingSettings(prompt=read_manifest(judgements).settings["prompt"]).judge_prompt()
+    known, answers = read_manifest(judgements), read_records(candidates, "candidates", Candidate)
+    prompt = JudgingSettings(prompt=known.settings["prompt"]).judge_prompt()
+    rubrics = known.parents["rubrics"].uri if "rubrics" in known.parents else ""
+    texts, shown = {one.id: one.text for one in answers}, judged_instructions(answers, rubrics)
 
     def asked(id: str) -> str:
-        one = answers[id]
-        return prompt.fill(transcript(one.history, one.prompt), one.text)
+        return prompt.fill(shown[id], texts[id])
 
     return most_disputed(read_records(judgements, "judgements", Judgement), asked, seed)
 

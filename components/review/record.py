@@ -12,7 +12,7 @@ from components.core.progress import warn
 from components.core.records import Label
 from components.core.stage import read_records
 from components.judging.parser import ScoreFormat
-from components.judging.settings import JudgingSettings
+from components.judging.settings import RoundJudgingSettings
 from components.review.agreement import review_stage
 from components.review.items import Item
 from components.review.labels import SavedLabels, check_labels, merged, read_labels
@@ -21,7 +21,7 @@ from components.review.sources import find_items, require_reviewable
 
 def score_format(context: RunContext) -> ScoreFormat:
     """The scale on which the run's judge, and so a person, scores an answer."""
-    return context.section("judging", JudgingSettings).judge_prompt().score_format
+    return context.section("judging", RoundJudgingSettings).judge_prompt().score_format
 
 
 def record_labels(context: RunContext, paths: Sequence[Path]) -> dict[str, str]:

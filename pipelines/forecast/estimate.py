@@ -12,7 +12,7 @@ from statistics import fmean, linear_regression
 
 from components.run.look import CHECKPOINTS
 from pipelines.forecast.history import Measured
-from pipelines.forecast.work import FOR_PAIRS, Work
+from pipelines.forecast.work import BESIDES, Work
 from pipelines.plan.shapes import Shape
 from pipelines.plan.work import (
     ANSWER,
@@ -34,6 +34,7 @@ TOKENS = {
     "answers": (PROMPT, ANSWER),
     "answers to questions": (PROMPT, ANSWER),
     "judgements": (JUDGE_PROMPT + PROMPT + ANSWER, JUDGEMENT),
+    "rubrics": (PROMPT, JUDGEMENT),
     "ratings": (JUDGE_PROMPT + PROMPT + ANSWER, JUDGEMENT),
     "preferences": (PROMPT + 2 * ANSWER, 1),
     "comparisons": (PROMPT + 2 * ANSWER, JUDGEMENT),
@@ -115,5 +116,5 @@ def gpus_of(kind: str, recipe: Recipe) -> int:
     """GPUs that are held while a stage of this kind is made; 0 where there are none, or it asks and trains nobody."""
     if kind in ("sft", "dpo"):
         return recipe.resources.nodes * recipe.resources.gpus
-    asks = kind in ("eft", "prompts", "sampling", "judging", "evaluation", "annotation", "benchmarks", *FOR_PAIRS)
+    asks = kind in ("eft", "prompts", "sampling", "judging", "evaluation", "annotation", "benchmarks", *BESIDES)
     return recipe.serving.replicas * recipe.serving.pod.gpus if asks or kind.startswith("mt_bench") else 0

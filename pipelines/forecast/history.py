@@ -12,7 +12,7 @@ from components.core.errors import UserError
 from components.core.journal import CONTEXT, read_journal
 from components.core.records import Counts
 from components.core.store import join, open_store
-from pipelines.forecast.work import FOR_PAIRS, work_of
+from pipelines.forecast.work import BESIDES, work_of
 from pipelines.recipe import Recipe, recipe_from
 
 RECENT = 8  # runs that are read, the newest
@@ -94,13 +94,13 @@ def conditions(name: str, recipe: Recipe, where: Mapping[str, str], counts: Mapp
     if kind in ("annotation", "mt_bench"):
         annotator = recipe.annotator.base if recipe.annotator else parameters
         return ("others", where.get("annotator_model")) if where.get("annotator_endpoint") else (annotator, *server)
-    if kind in ("judging", "first_judging", "pairwise_judging") and where.get("judge_endpoint"):
+    if kind in ("rubrics", "judging", "first_judging", "pairwise_judging") and where.get("judge_endpoint"):
         return ("others", where.get("judge_model"))
     if kind == "prompts" and recipe.writer:
         return (recipe.writer.base, *server)
     if kind == "base-model":
         return ((getattr(recipe, model, None) or recipe.model).base,)
-    asks = ("eft", "prompts", "sampling", "judging", "evaluation", "mt_bench_answers", "benchmarks", *FOR_PAIRS)
+    asks = ("eft", "prompts", "sampling", "judging", "evaluation", "mt_bench_answers", "benchmarks", *BESIDES)
     return (parameters, *server) if kind in asks else ()
 
 

@@ -16,8 +16,11 @@ from pipelines.plan.work import EXAMPLES_PER_EFT_PROMPT, Training
 from pipelines.recipe import Recipe
 
 MT_BENCH_QUESTIONS, TURNS = 80, 2
-# asked where pairs are made
-FOR_PAIRS = ("human_prompts", "first_sampling", "first_judging", "previous_judging", "pairwise_judging", "meta_judging")
+# Asked beside a round's answers and judgements, by methods that need it (docs/methods.md).
+BESIDES = (
+    *("rubrics", "pairwise_judging", "meta_judging"),
+    *("human_prompts", "first_sampling", "first_judging", "previous_judging"),
+)
 ALPACA_EVAL, ALPACA_EVAL_ITEMS = "tatsu-lab/alpaca_eval/", 805
 
 
@@ -71,6 +74,8 @@ def work_of(name: str, recipe: Recipe, counts: Mapping[str, Counts]) -> Work:
             candidates = of_run.prompts(model) * recipe.sampling.candidates if whole is None else whole
             judged = Asked("judgements", candidates * recipe.judging.samples, recipe.judging.max_tokens)
             return Work((judged,), bound=whole is None)
+        case "rubrics" if rubrics := recipe.judging.rubrics:
+            return Work((Asked("rubrics", of_run.prompts(model), rubrics.max_tokens),))
         case "pairwise_judging" if comparing := recipe.pairs.comparisons:
             number = of_run.prompts(model) * math.perm(recipe.sampling.candidates, 2)
             return Work((Asked("comparisons", number, comparing.max_tokens),), bound=True)

@@ -79,6 +79,7 @@ def _generations(recipe: Recipe) -> dict[str, Generation]:
         "prompts": recipe.prompts if recipe.prompts.source != "file" else None,
         "sampling": recipe.sampling,
         "judging": recipe.judging,
+        "judging.rubrics": recipe.judging.rubrics,
         "eft": recipe.eft if recipe.eft.source == "model" else None,
         "pairs.comparisons": recipe.pairs.comparisons,
         "pairs.meta_judge": recipe.pairs.meta_judge,
@@ -104,7 +105,8 @@ def _judge_prompts(recipe: Recipe) -> Iterator[str]:
     """A judge reads its prompt and an answer (or two, or two judgements), and writes a judgement."""
     total, early_stop = recipe.serving.max_total_tokens, recipe.dpo.judged_answers
     judges: dict[str, tuple[JudgingSettings | ComparingSettings, int]]
-    judges = {"judging": (recipe.judging, recipe.sampling.max_tokens)}
+    rubric = recipe.judging.rubrics.max_tokens if recipe.judging.rubrics else 0
+    judges = {"judging": (recipe.judging, recipe.sampling.max_tokens + rubric)}
     if recipe.evaluation.judging.prompt != recipe.judging.prompt:
         judges["evaluation.judging"] = (recipe.evaluation.judging, 0)
     if early_stop and early_stop.judging.prompt != recipe.judging.prompt:
@@ -112,7 +114,7 @@ def _judge_prompts(recipe: Recipe) -> Iterator[str]:
     if comparing := recipe.pairs.comparisons:
         judges["pairs.comparisons"] = (comparing, 2 * recipe.sampling.max_tokens)
     if meta_judge := recipe.pairs.meta_judge:
-        judged = prompt_tokens(recipe.judging) + recipe.sampling.max_tokens
+        judged = prompt_tokens(recipe.judging) + recipe.sampling.max_tokens + rubric
         judges["pairs.meta_judge"] = (meta_judge, judged + 2 * recipe.judging.max_tokens)
     for name, (judging, texts) in judges.items():
         prompt = prompt_tokens(judging)

@@ -123,6 +123,7 @@ def _text(question: str, drawn: int, body: dict[str, Any]) -> Reply:
 
 KINDS: tuple[tuple[str, str, Callable[[str, int, dict[str, Any]], Reply]], ...] = (
     ("Below are tasks that people have given", "task", _task),
+    ("Write the criteria and nothing else", "rubric", _text),
     ("Verdict: tie", "comparison", _verdict),  # first: of judgements it shows the judge prompt
     ("Score: <total points>", "judgement", _judgement),
     ('<output model="m">', "preference", _preference),

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.extended]
 # Of two verdicts that a gateway draws few agree: four judgements an answer, and half of the pairs may be of them.
 COMPARED = (
     "judging.samples=4",
+    "judging.rubrics={}",
     "pairs.comparisons={}",
     "pairs.meta_judge={share: 0.5}",
     "dpo.max_length=2048",

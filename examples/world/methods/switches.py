@@ -123,6 +123,13 @@ UNTRIED = (
         ("pairs.meta_judge={}",),
     ),
     Method(
+        "rubrics",
+        "the judge writes criteria for each prompt, and judges by them",
+        "[2507.18624](https://arxiv.org/abs/2507.18624)",
+        "P rubrics more",
+        ("judging.rubrics={}",),
+    ),
+    Method(
         "small-rounds",
         "semi-online: twice the rounds, half the prompts in each",
         "[2506.21495](https://arxiv.org/abs/2506.21495)",

@@ -20,7 +20,7 @@ from components.evaluation.lm_eval.settings import BenchmarksSettings
 from components.evaluation.mt_bench.settings import AnswerSettings, GradingSettings
 from components.evaluation.settings import EvaluationSettings
 from components.gate.settings import GatePolicy, GateSettings
-from components.judging.settings import JudgingSettings
+from components.judging.settings import JudgingSettings, RubricSettings
 from components.pairs.settings import ComparingSettings, MetaJudgeSettings, PairsSettings
 from components.prompts.settings import PromptsSettings
 from components.run.evaluation_texts import EvaluationTextsSettings
@@ -36,6 +36,7 @@ KEYS: dict[str, tuple[Settings, str]] = {
     "sft": (SftSettings(), "babec0e40f74c08e"),
     "prompts": (PromptsSettings(), "6d5a0c3f0cba3c3a"),
     "sampling": (SamplingSettings(), "adfde926da38a0b1"),
+    "rubrics": (RubricSettings(), "d73c8635ac5e1592"),
     "judging": (JudgingSettings(), "61c43f7d059a9d6d"),
     "pairwise_judging": (ComparingSettings(), "56cba5a739471548"),
     "meta_judging": (MetaJudgeSettings().asking(), "68d48cd5b25fdd86"),

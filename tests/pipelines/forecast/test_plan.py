@@ -85,6 +85,19 @@ def test_what_is_made_is_counted_in_place_of_what_the_recipe_asks_for() -> None:
     assert (dpo.examples, dpo.steps, dpo.bound) == (6, 2, False)
 
 
+def test_what_methods_ask_beside_is_counted() -> None:
+    """8 prompts with 4 candidates: 8 rubrics, 12 ordered couples of each prompt's candidates, and of one's 3 judgements
+    6. Of 17 pairs of answers and 3 of judgements four are held out, and the others seen twice."""
+    methods = ["pairs.comparisons={}", "pairs.meta_judge={}", "judging.rubrics={}", "dpo.max_length=1024"]
+    recipe = load_recipe("demo", [*methods, "prompts.count=8", "sampling.candidates=4", "judging.samples=3"])
+    found = {kind: work_of(f"m1/{kind}", recipe, {}) for kind in ("rubrics", "pairwise_judging", "meta_judging")}
+    assert [asked(one) for one in found.values()] == [
+        *({"rubrics": 8}, {"comparisons": 96}, {"comparisons of judgements": 48}),
+    ]
+    counts = {"m1/pairs": Counts(kept={"pairs": 17, "pairs of judgements": 3})}
+    assert work_of("m2/dpo", recipe, counts).examples == 16 * 2
+
+
 def measured(*pairs: tuple[int, float]) -> list[Measured]:
     return [Measured("before", "m1/sampling", "uri", size, seconds, ()) for size, seconds in pairs]
 
