@@ -11,10 +11,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer  # noqa: F
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer  # noqa: F401
 
 import components.run.html_report
+import components.training.batches
 import components.training.dpo.dpo
 import components.training.dpo.watch
 import components.training.model
-import components.training.batches
 import components.training.saving
 import components.training.sft.sft
 import components.training.trainer  # noqa: F401
