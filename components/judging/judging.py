@@ -11,12 +11,12 @@ from typing import Any
 from components.core.context import open_step
 from components.core.hashing import seed_from
 from components.core.record_table import Again, RecordTable
-from components.core.records import Candidate, Counts, Judgement, Manifest, Rubric
+from components.core.records import Candidate, Counts, Judgement, Manifest
 from components.core.stage import Stage, each_record, parent
 from components.judging.health import judge_health, score_shares
 from components.judging.parser import parse_score
 from components.judging.prompt import JudgePrompt
-from components.judging.rubrics import judged_instruction, round_rubrics
+from components.judging.rubrics import judged_instruction, round_rubrics, rubrics_by_prompt
 from components.judging.settings import JudgingSettings, RoundJudgingSettings
 from components.metrics.bootstrap import Resampling
 from components.metrics.observations import Values, figures, observations
@@ -70,7 +70,7 @@ def judge_candidates(
     if stage.manifest:
         return stage.manifest
     sampled = RecordTable(Candidate, each_record(candidates, "candidates", Candidate))
-    written = RecordTable(Rubric, each_record(rubrics, "rubrics", Rubric) if rubrics else ())
+    written = rubrics_by_prompt(rubrics)
     whole = Again(lambda: (c for c in sampled.values() if c.finish_reason == "stop"))
     texts = Again(lambda: (TextToJudge(c.prompt_id, c.id, judged_instruction(c, written), c.text) for c in whole))
     judge_prompt = settings.judge_prompt()

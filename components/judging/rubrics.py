@@ -11,8 +11,9 @@ from collections.abc import Mapping
 
 from components.core.context import RunContext
 from components.core.hashing import seed_from
+from components.core.record_table import RecordTable
 from components.core.records import Candidate, Counts, Manifest, Prompt, Rubric
-from components.core.stage import Stage, parent, read_manifest, read_records
+from components.core.stage import Stage, each_record, parent, read_manifest, read_records
 from components.judging.prompt import neutralise, transcript
 from components.judging.settings import RoundJudgingSettings, RubricSettings
 from components.serving.answers import STOP, unanswered
@@ -77,6 +78,11 @@ def rubrics_of(prompts: list[Prompt], settings: RubricSettings) -> Batch[Rubric]
 
 def usable(rubric: Rubric) -> bool:
     return rubric.finish_reason == STOP and bool(rubric.text)
+
+
+def rubrics_by_prompt(rubrics: str) -> RecordTable[Rubric]:
+    """Of a finished stage by the prompts' ids; none at all where it is ""."""
+    return RecordTable(Rubric, each_record(rubrics, "rubrics", Rubric) if rubrics else ())
 
 
 def judged_instruction(candidate: Candidate, rubrics: Mapping[str, Rubric]) -> str:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from statistics import pvariance
 
 from components.core.hashing import content_hash
+from components.core.record_table import RecordTable
 from components.core.records import Candidate, Judgement, Manifest, Pair, PairwiseJudgement
-from components.core.stage import Stage, parent, read_manifest, read_records
-from components.judging.rubrics import judged_instructions
+from components.core.stage import Stage, each_record, parent, read_manifest
+from components.judging.rubrics import judged_instruction, rubrics_by_prompt
 from components.judging.settings import JudgingSettings
 from components.pairs.comparing import Contest, publish_comparisons, standings
 from components.pairs.settings import MetaJudgeSettings
@@ -43,15 +44,14 @@ def compare_judgements(
 
 def read_judged(candidates: str, judgements: str, seed: int) -> list[JudgedAnswer]:
     """Of two finished stages; the judge prompt is that of the judgements."""
-    known, answers = read_manifest(judgements), read_records(candidates, "candidates", Candidate)
+    known, answers = read_manifest(judgements), RecordTable(Candidate, each_record(candidates, "candidates", Candidate))
     prompt = JudgingSettings(prompt=known.settings["prompt"]).judge_prompt()
-    rubrics = known.parents["rubrics"].uri if "rubrics" in known.parents else ""
-    texts, shown = {one.id: one.text for one in answers}, judged_instructions(answers, rubrics)
+    rubrics = rubrics_by_prompt(known.parents["rubrics"].uri if "rubrics" in known.parents else "")
 
     def asked(id: str) -> str:
-        return prompt.fill(shown[id], texts[id])
+        return prompt.fill(judged_instruction(answers[id], rubrics), answers[id].text)
 
-    return most_disputed(read_records(judgements, "judgements", Judgement), asked, seed)
+    return most_disputed(each_record(judgements, "judgements", Judgement), asked, seed)
 
 
 def most_disputed(judgements: Iterable[Judgement], asked: Callable[[str], str], seed: int) -> list[JudgedAnswer]:
