@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import UserError
-from components.core.records import Counts, Manifest, Parent, Prompt
+from components.core.records import Candidate, Counts, Manifest, Parent, Prompt
 from components.core.settings import Settings
 from components.core.stage import Stage
 from components.core.step import run_stage
@@ -86,7 +86,7 @@ def _pair(root: str) -> Manifest:
 def _work(make: Callable[[str], Manifest], root: str, limit: int, answers: int) -> None:
     """The stage, in a process that may take `limit` bytes more than it has; prints how many it took."""
     completions.Client, _Client.left = _Client, answers  # type: ignore[misc, assignment]
-    completions.endpoint_address = lambda _: Address("http://x")
+    completions.endpoint_address = lambda endpoint: Address("http://x")
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (used + limit, used + limit))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -155,10 +155,11 @@ def _ended_or_killed(process: ForkServerProcess, limit: int) -> int | None:
 
 
 def test_where_a_process_may_take_no_more_it_is_told(tmp_path: Path, note: Callable[..., None]) -> None:
-    """Judging ends by itself, or by pydantic's allocator (Rust has no exception for it); nothing is there by half."""
-    root = tmp_path / "store"
-    write_prompts(str(root), FEW // CANDIDATES // SAMPLES)
-    made(_sample, root)
+    """Judging of texts of 30 MB ends by itself, or by pydantic's allocator (Rust has no exception for it); nothing is
+    there by half."""
+    root, given = tmp_path / "store", {"prompt_id": "p", "prompt": "?", "finish_reason": "stop", "seed": 0, "tokens": 1}
+    long = [Candidate(id=f"p/{n}", text="a" * 30_000_000, **given) for n in range(2)]
+    Stage(str(root), "sampling", Settings(), MODEL).publish(Counts(), {"candidates": long})
     process = started(_work, tmp_path / "log", {}, _judge, str(root), 0, -1)
     process.join(DEADLINE_S)
     told = {2: "this process may take no more memory", -signal.SIGABRT: "memory allocation of"}

@@ -12,6 +12,10 @@ import pytest
 
 from components.core import store as store_module
 from components.core.errors import UserError
+from components.core.record_files import AT_ONCE
+from components.core.records import Counts, Parent, Prompt
+from components.core.settings import Settings
+from components.core.stage import Stage, each_record, read_manifest
 from components.core.store import Store, open_store
 from components.core.store_check import check_store
 from pipelines.local.services import BUCKET, services
@@ -129,3 +133,15 @@ def test_a_store_that_does_not_exist_as_a_kind() -> None:
         open_store("gs://bucket")
     with pytest.raises(UserError, match="names no bucket"):
         open_store("s3://")
+
+
+def test_a_file_of_records_that_is_too_large_for_one_request(store: Store) -> None:
+    """It is sent in parts, and fetched to this machine's disk; the store has lost it in the end."""
+    stage = Stage(store.uri, "prompts", Settings(), {"model": Parent(uri="x", digest="d")})
+    prompts = [Prompt(id=str(n), text="ä" * (AT_ONCE // 3)) for n in range(3)]
+    stage.publish(Counts(), {"prompts": prompts})
+    assert list(each_record(stage.uri, "prompts", Prompt)) == prompts
+    [name] = read_manifest(stage.uri).files
+    stage.store.delete(name)
+    with pytest.raises(UserError, match="does not have the content that its manifest promises"):
+        list(each_record(stage.uri, "prompts", Prompt))
