@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from components.serving.window import Sent, Window
+from components.serving.window import Window
 
 AHEAD = 64  # waiting requests among which one is looked for whose prefix a free replica knows
 REMEMBERED = 4096  # prefixes
@@ -35,7 +35,7 @@ class Place:
     """A request's place in the window of a replica; the first who says how it went gives it to another."""
 
     replica: Replica
-    sent: Sent
+    epoch: int
     freed: Callable[[], None]
     left: bool = False
 
@@ -50,7 +50,7 @@ class Place:
         """The server has no place for it."""
         if not self.left:
             self.left = True
-            self.replica.window.refuse(self.sent)
+            self.replica.window.refuse(self.epoch)
             self.freed()
 
     def lost(self) -> None:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 START = 16  # of a server that is not known
-MOST = 1024
+MOST = 1024  # of any, where the user says nothing
 GAIN, LOSS = 0.04, 0.03  # of the throughput: what more requests must add, what fewer may lose
 NEARLY = 0.9  # of what it would be if each request were answered as fast as before: then there is far to go
 LOOKS = 2  # rounds in which more requests have brought nothing before it is believed
@@ -21,13 +20,6 @@ CHANGE = 0.25  # of the throughput with the same number
 SAMPLES = 8  # answers that tell a throughput, at least
 BUSY = 0.9  # of the limit that was in flight, else there was less to ask
 REST, LONGEST_REST = 8, 64  # rounds of answers before another number is tried, doubled each time that none was better
-
-
-@dataclass(eq=False)
-class Sent:
-    """A request under way, and the change of the window that it came after."""
-
-    epoch: int
 
 
 class Window:
@@ -48,13 +40,13 @@ class Window:
         self._refused_at, self._fallback = math.inf, 1
         self._began, self._answers, self._tokens, self._skipped = self._at, 0, 0, 0
 
-    def send(self) -> Sent:
-        """Note that a request goes out now."""
+    def send(self) -> int:
+        """Note that a request goes out now; returns the number of the change that it comes after."""
         self._pass_time()
         if not self.open and not self._answers:  # nobody had asked
             self._began, self._area = self._at, 0.0
         self.open += 1
-        return Sent(self._epoch)
+        return self._epoch
 
     def leave(self, tokens: int | None = None) -> None:
         """Note that one has ended, with an answer of so many `tokens` (0: not known), or without one (None)."""
@@ -69,24 +61,26 @@ class Window:
             return
         self._answers, self._tokens = self._answers + 1, self._tokens + max(1, tokens)
         seconds = self._at - self._began
-        if self._answers >= self._rounds_of(self.limit) * self.limit and seconds > 0:
+        if self._answers >= self._needed and seconds > 0:
             busy, throughput = self._area / seconds, self._tokens / seconds
             self._begin(skipped=0)
             if busy >= BUSY * self.limit:
                 self._judge(throughput)
 
-    def refuse(self, sent: Sent) -> None:
-        """Note that the server has no place for it: it holds what is still open, or it is to be asked for half."""
+    def refuse(self, epoch: int) -> None:
+        """Note that the server has no place for one that was sent after that change: it holds what is still open, or
+        half of the limit."""
         self.leave()
-        if sent.epoch == self._epoch:  # once for all that were sent together
+        if epoch == self._epoch:  # once for all that were sent together
             self._refused_at, self._fallback = min(self.limit, self.open + 1), max(1, self.limit // 2)
         limit = max(self._fallback, min(self.limit, self.open))
         self._settled = self._trial = 0
         self._change(limit)
 
-    @staticmethod
-    def _rounds_of(limit: int) -> int:
-        return math.ceil(SAMPLES / limit)
+    @property
+    def _needed(self) -> int:
+        """Answers of a round: one of each place, or several where these are few."""
+        return math.ceil(SAMPLES / self.limit) * self.limit
 
     def _pass_time(self) -> None:
         now = self.now()
@@ -103,7 +97,7 @@ class Window:
 
     def _judge(self, throughput: float) -> None:
         """What to do after a round with this limit that gave so many tokens a second."""
-        best, noise = self._best, 1 / math.sqrt(self._rounds_of(self.limit) * self.limit)
+        best, noise = self._best, 1 / math.sqrt(self._needed)
         much = 1 + max(CHANGE, 2 * noise)
         if not self._settled:  # the first round, or the first after a refusal
             self._settle(throughput)
