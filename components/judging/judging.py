@@ -15,7 +15,7 @@ from components.core.stage import Stage, parent, read_records
 from components.judging.health import judge_health, score_shares
 from components.judging.parser import ScoreFormat, parse_score
 from components.judging.prompt import JudgePrompt
-from components.judging.rubrics import judged_instructions, round_rubrics
+from components.judging.rubrics import judged_instruction, read_rubrics, round_rubrics
 from components.judging.settings import JudgingSettings, RoundJudgingSettings
 from components.metrics.bootstrap import Resampling
 from components.metrics.observations import Values, figures, observations
@@ -71,8 +71,8 @@ def judge_candidates(
     sampled = read_records(candidates, "candidates", Candidate)
     whole = [c for c in sampled if c.finish_reason == "stop"]
     unusable = Counter(unanswered(c.finish_reason) or "cut off by length" for c in sampled if c.finish_reason != "stop")
-    shown = judged_instructions(whole, rubrics)
-    texts = [TextToJudge(c.prompt_id, c.id, shown[c.id], c.text) for c in whole]
+    written = read_rubrics(rubrics)
+    texts = [TextToJudge(c.prompt_id, c.id, judged_instruction(c, written), c.text) for c in whole]
     judge_prompt = settings.judge_prompt()
     asked = judgements_of(texts, settings, settings.samples, judge_prompt)
     judgements = complete(stage, other or endpoint, asked)

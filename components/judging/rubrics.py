@@ -7,6 +7,7 @@ A list of criteria for the one task at hand in place of the same words for all o
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from components.core.context import RunContext
 from components.core.hashing import seed_from
@@ -45,17 +46,18 @@ def write_rubrics(
     stage = Stage(root, "rubrics", settings, inputs)
     if stage.manifest:
         return stage.manifest
-    rubrics = complete(stage, other or endpoint, rubrics_of(read_records(prompts, "prompts", Prompt), settings))
+    asked = read_records(prompts, "prompts", Prompt)
+    rubrics = complete(stage, other or endpoint, rubrics_of(asked, settings))
     missing = Counter(
         f"rubric: {unanswered(one.finish_reason) or ('empty' if one.finish_reason == STOP else 'cut off by length')}"
         for one in rubrics
         if not usable(one)
     )
-    counts = Counts(kept={"rubrics": len(rubrics) - missing.total()}, dropped=dict(missing))
+    counts = Counts(kept={"rubrics": len(asked) - missing.total()}, dropped=dict(missing))
     return stage.publish(counts, {"rubrics": rubrics}, tokens=sum(one.tokens for one in rubrics))
 
 
-def rubrics_of(prompts: list[Prompt], settings: RubricSettings) -> Batch[Rubric]:
+def rubrics_of(prompts: Sequence[Prompt], settings: RubricSettings) -> Batch[Rubric]:
     """One question a prompt, in which the prompt is untrusted."""
     sampling = settings.sampling()
     requests = []
@@ -78,14 +80,15 @@ def usable(rubric: Rubric) -> bool:
     return rubric.finish_reason == STOP and bool(rubric.text)
 
 
-def judged_instructions(candidates: list[Candidate], rubrics: str) -> dict[str, str]:
-    """By candidate id what the judge is shown as the instruction: the conversation, and below it the prompt's rubric.
+def read_rubrics(rubrics: str) -> dict[str, str]:
+    """Usable ones by prompt id, of a finished stage; none of ""."""
+    return {one.id: one.text for one in read_records(rubrics, "rubrics", Rubric) if usable(one)} if rubrics else {}
 
-    Both stand in the slot of the instruction, which no text of theirs can leave. `rubrics` is a finished stage, or "".
+
+def judged_instruction(candidate: Candidate, rubrics: Mapping[str, str]) -> str:
+    """What the judge is shown as the instruction: the conversation, and below it the rubric of the prompt, if any.
+
+    Both stand in the slot of the instruction, which no text of theirs can leave.
     """
-    known = {one.id: one.text for one in read_records(rubrics, "rubrics", Rubric) if usable(one)} if rubrics else {}
-    shown = {}
-    for one in candidates:
-        asked, rubric = transcript(one.history, one.prompt), known.get(one.prompt_id)
-        shown[one.id] = f"{asked}\n\n{HEADING}\n{rubric}" if rubric else asked
-    return shown
+    asked, rubric = transcript(candidate.history, candidate.prompt), rubrics.get(candidate.prompt_id)
+    return f"{asked}\n\n{HEADING}\n{rubric}" if rubric else asked

@@ -60,7 +60,8 @@ def publish_comparisons(
     """Ask, and publish the answers as they are; the counts are of two texts in both orders."""
     made = complete(stage, endpoint, comparisons_of(contests, settings))
     _, without = standings(made)
-    counts = Counts(kept={"comparisons": len(made) // 2 - without.total()}, dropped=dict(without))
+    compared = {frozenset((one.first, one.second)) for one in made}
+    counts = Counts(kept={"comparisons": len(compared) - without.total()}, dropped=dict(without))
     return stage.publish(counts, {"comparisons": made}, tokens=sum(one.tokens for one in made))
 
 
@@ -128,7 +129,7 @@ def standings(comparisons: Iterable[PairwiseJudgement]) -> tuple[dict[str, Score
     return {id: Score(float(won[id]), number) for id, number in votes.items()}, without
 
 
-def compared_scores(candidates: Sequence[Candidate], comparisons: Iterable[PairwiseJudgement]) -> dict[str, Score]:
+def compared_scores(candidates: Iterable[Candidate], comparisons: Iterable[PairwiseJudgement]) -> dict[str, Score]:
     """By candidate id. Candidates of equal text share a score; where a prompt has but one text, it is 0 unasked."""
     found, _ = standings(comparisons)
     scores: dict[str, Score] = {}

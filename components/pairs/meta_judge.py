@@ -10,7 +10,7 @@ from statistics import pvariance
 from components.core.hashing import content_hash
 from components.core.records import Candidate, Judgement, Manifest, Pair, PairwiseJudgement
 from components.core.stage import Stage, parent, read_manifest, read_records
-from components.judging.rubrics import judged_instructions
+from components.judging.rubrics import judged_instruction, read_rubrics
 from components.judging.settings import JudgingSettings
 from components.pairs.comparing import Contest, publish_comparisons, standings
 from components.pairs.settings import MetaJudgeSettings
@@ -43,13 +43,13 @@ def compare_judgements(
 
 def read_judged(candidates: str, judgements: str, seed: int) -> list[JudgedAnswer]:
     """Of two finished stages; the judge prompt is that of the judgements."""
-    known, answers = read_manifest(judgements), read_records(candidates, "candidates", Candidate)
+    known = read_manifest(judgements)
     prompt = JudgingSettings(prompt=known.settings["prompt"]).judge_prompt()
-    rubrics = known.parents["rubrics"].uri if "rubrics" in known.parents else ""
-    texts, shown = {one.id: one.text for one in answers}, judged_instructions(answers, rubrics)
+    rubrics = read_rubrics(known.parents["rubrics"].uri if "rubrics" in known.parents else "")
+    answers = {one.id: one for one in read_records(candidates, "candidates", Candidate)}
 
     def asked(id: str) -> str:
-        return prompt.fill(shown[id], texts[id])
+        return prompt.fill(judged_instruction(answers[id], rubrics), answers[id].text)
 
     return most_disputed(read_records(judgements, "judgements", Judgement), asked, seed)
 
