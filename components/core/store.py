@@ -27,7 +27,7 @@ from components.core.progress import warn
 from components.core.proxies import ask_directly
 from components.core.s3_refusals import AGAIN, CHECKSUMS, REQUIRED, endpoint, refusal
 
-PART_BYTES = 32 << 20  # of a large file on its way to S3 and back
+PART_BYTES = 32 << 20  # of a large file on its way up: boto3's 8 MiB take a fifth longer on one machine
 CREATES = 8  # tries of a conditional put that meets others
 READS = 4  # tries of an object whose content breaks off on its way
 # Tries of a request to S3 while it is away, where AWS_MAX_ATTEMPTS says no number, with pauses of up to 20 s: in a pod
@@ -250,13 +250,16 @@ class S3Store:
 
     @_storing
     def upload(self, path: Path, name: str) -> None:
+        from boto3.s3.transfer import TransferConfig
+
+        parts = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
         with self._translated_errors():
-            _s3().upload_file(str(path), self.bucket, self._key(name), Config=_in_parts())
+            _s3().upload_file(str(path), self.bucket, self._key(name), Config=parts)
 
     @_fetching
     def download(self, name: str, path: Path) -> None:
         with self._translated_errors():
-            _s3().download_file(self.bucket, self._key(name), str(path), Config=_in_parts())
+            _s3().download_file(self.bucket, self._key(name), str(path))
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
@@ -327,14 +330,6 @@ def _s3() -> Any:
         return client
     except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
         raise refusal("of S3", error) from error
-
-
-@cache
-def _in_parts() -> Any:
-    """boto3 sends parts of 8 MiB by ten threads, each part with its headers, its checksum and its answer."""
-    from boto3.s3.transfer import TransferConfig
-
-    return TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
 
 
 def _say_that_it_waits(
