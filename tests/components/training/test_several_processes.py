@@ -400,7 +400,8 @@ def test_what_is_no_mistake_of_the_recipe_s_ends_otherwise(toy: Toy) -> None:
 
 def test_a_process_that_was_killed_is_told_with_what_takes_less_memory() -> None:
     """As the kernel kills one, of whom torchrun only says a number."""
-    command = ["components.training.launch.torchrun", "--standalone", "--no-python", "sh", "-c", "kill -9 $$"]
+    killing = ["--no-python", "sh", "-c", "kill -9 $$$$"]  # torchrun makes $ of $$
+    command = ["components.training.launch.torchrun", "--standalone", *killing]
     ended = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
     log = Log()
     log.follow(ended.stderr.splitlines())
