@@ -122,7 +122,8 @@ def test_a_dead_server_is_asked_by_one_alone_and_then_by_none(serve: Callable[[S
 
 
 def test_a_server_that_comes_back_answers_all(serve: Callable[[Script], str]) -> None:
-    script = Script(lambda number, body: said("x") if number > 60 else (502, "restarting"))
+    """16 are sent at once, 14 or 16 in the second round, then one alone in each of 28 more."""
+    script = Script(lambda number, body: said("x") if number > 45 else (502, "restarting"))
     assert [made.text for made in ask(serve(script), 30)] == ["x"] * 30
 
 
