@@ -14,10 +14,9 @@ from components.core.stage import read_manifest, read_records
 from components.pairs.comparing import Contest, compare_candidates, compared_scores, comparisons_of, fill, standings
 from components.pairs.pairs import make_pairs
 from components.pairs.scores import Score
-from components.pairs.selection import select_pairs
 from components.pairs.settings import META_JUDGE, ComparingSettings, PairsSettings
 from tests.components.pairs.test_methods import judging_stage
-from tests.components.pairs.test_pairs import candidates, judged, stage
+from tests.components.pairs.test_pairs import candidates, judged, select_pairs, stage
 from tests.helpers.scripted_endpoint import Script, said, served
 
 
@@ -56,7 +55,7 @@ def test_a_judge_that_prefers_a_place_prefers_no_text() -> None:
     assert set(found.values()) == {Score(0, 3)}
     assert without == Counter({"comparison: the orders disagree": 6})
     scores = {f"p/{n}": found[id] for n, id in enumerate("abcd")}
-    assert select_pairs(candidates(*"abcd"), scores, PairsSettings()) == ([], Counter({"prompt: tie": 1}))
+    assert select_pairs(candidates(*"abcd"), scores, 0) == ([], Counter({"prompt: tie": 1}))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +97,7 @@ def test_candidates_of_equal_text_are_asked_for_once() -> None:
     scores = compared_scores(group, orders("p/0", "p/2", "second", "first"))
     assert scores == {"p/0": Score(-1, 1), "p/1": Score(-1, 1), "p/2": Score(1, 1)}
     alone = compared_scores(candidates("x", "x"), [])
-    assert select_pairs(candidates("x", "x"), alone, PairsSettings())[1] == Counter({"prompt: tie": 1})
+    assert select_pairs(candidates("x", "x"), alone, 0)[1] == Counter({"prompt: tie": 1})
 
 
 def test_every_two_texts_are_asked_for_in_both_orders() -> None:
@@ -170,5 +169,5 @@ def test_length_control_works_on_wins(tmp_path: Path) -> None:
     group = candidates("xxx", "x", "xxxx", "xx")
     _, uri = compared(tmp_path, group)
     scores = compared_scores(group, read_records(uri, "comparisons", PairwiseJudgement))
-    [pair], _ = select_pairs(group, scores, PairsSettings(length_control=(0.4,)))
+    [pair], _ = select_pairs(group, scores, 0.4)
     assert (pair.chosen, pair.rejected) == ("xxx", "xx")
