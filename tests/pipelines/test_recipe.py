@@ -43,6 +43,14 @@ def _as_protobuf(value: object) -> object:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def test_the_published_numbers_of_meta_rewarding() -> None:
+    """Wu et al. 2024 (2407.19594): four rounds of 5,000 prompts, 7 answers, 11 judgements, the meta-judge in two."""
+    meta, trunk = load_recipe("llama3-8b-meta"), load_recipe("llama3-8b")
+    assert (meta.rounds, meta.prompts.count, meta.sampling.candidates, meta.judging.samples) == (4, 5000, 7, 11)
+    assert meta.pairs.of_round(2).meta_judge and not meta.pairs.of_round(3).meta_judge
+    assert (meta.model, meta.sft, meta.dpo) == (trunk.model, trunk.sft, trunk.dpo)
+
+
 def test_the_published_numbers_of_temporal_pairs() -> None:
     """Wang et al. 2025 (2508.06026): two rounds, 4,000 prompts a round, 7 answers; all else is llama3-8b's."""
     temporal, trunk = load_recipe("llama3-8b-temporal"), load_recipe("llama3-8b")

@@ -14,7 +14,8 @@ def test_the_page_is_up_to_date() -> None:
 
 
 def test_the_big_recipes_have_a_plan() -> None:
-    assert big_recipes() == ["llama2-70b-lora", "llama2-70b-paper", "llama3-8b", "llama3-8b-temporal"]
+    names = ["llama2-70b-lora", "llama2-70b-paper", "llama3-8b", "llama3-8b-meta", "llama3-8b-temporal"]
+    assert big_recipes() == names
     assert all(f"\n## {name}\n" in page() for name in big_recipes())
 
 
