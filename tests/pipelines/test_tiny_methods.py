@@ -11,7 +11,7 @@ from components.core.stage import read_records
 from tests.helpers.scripted_endpoint import served
 from tests.helpers.tiny_loop import PROMPTS, environment, gateway, run_tiny_loop, tiny_options
 
-pytestmark = [pytest.mark.slow, pytest.mark.extended]
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 # Of two verdicts that a gateway draws few agree: four judgements an answer, and half of the pairs may be of them.
 COMPARED = (
     "judging.samples=4",
