@@ -115,7 +115,7 @@ def test_what_a_person_looks_at_is_made_where_a_phase_ends(documents: list[Spec]
             if "executorLabel" in (component := spec["components"][task["componentRef"]["name"]])
             for artifact in component.get("outputDefinitions", {}).get("artifacts", {}).values()
         ]
-        if name == "comp-exit-handler-1":
+        if name in ("comp-exit-handler-1", "comp-hand-over"):
             assert artifacts == []
         elif re.fullmatch(r"comp-(m\d+|sft-2|sft)", name):
             assert sorted(artifacts) == ["system.HTML", "system.Metrics"]
@@ -145,18 +145,20 @@ def test_a_component_stands_once_however_many_rounds_use_it() -> None:
     assert {one["executorLabel"] for one in spec["components"].values() if "executorLabel" in one} == set(executors)
 
 
-def test_every_shipped_recipe_reaches_its_end_with_a_third_of_both_limits_to_spare(documents: list[Spec]) -> None:
-    size = package_size(documents)
-    assert size.running <= ARGO_LIMIT * 2 / 3
-    assert size.retried <= ETCD_LIMIT * 2 / 3
+def test_every_shipped_recipe_reaches_its_end_with_room_to_spare(documents: list[Spec]) -> None:
+    require_spare_room(package_size(documents))
 
 
 @pytest.mark.parametrize("part", [1, 2])
-def test_so_does_the_longest_part_of_a_long_run(part: int) -> None:
-    largest = max(shipped_recipes(), key=lambda name: (ROOT / f"pipelines/compiled/{name}.yaml").stat().st_size)
-    size = package_size(compiled(largest, rounds=3 * ROUNDS, part=part))
-    assert size.running <= ARGO_LIMIT * 2 / 3
-    assert size.retried <= ETCD_LIMIT * 2 / 3
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_so_does_each_part_of_a_long_run(name: str, part: int) -> None:
+    require_spare_room(package_size(compiled(name, rounds=3 * ROUNDS, part=part)))
+
+
+def require_spare_room(size: Size) -> None:
+    """Three tenths of both limits, as docs/kubeflow.md says."""
+    assert size.running <= 0.7 * ARGO_LIMIT
+    assert size.retried <= 0.7 * ETCD_LIMIT
 
 
 def test_the_formula_gives_what_was_measured_of_the_packages_before() -> None:
