@@ -18,8 +18,8 @@ from pipelines.graph.phases import (
 from pipelines.graph.pods import phase_box, placed_step
 from pipelines.recipe import Recipe
 
-# Rounds of one Kubeflow run: with three, three tenths of what Argo and etcd allow stays free to its end (size.py), and its
-# phases are eight boxes. What is left goes on in the next run, under the same name.
+# Rounds of one Kubeflow run: with three, three tenths of what Argo and etcd allow stay free to its end (size.py), and
+# its phases are eight boxes. What is left goes on in the next run, under the same name.
 ROUNDS = 3
 
 
