@@ -39,10 +39,10 @@ from pipelines.graph import self_rewarding
 from pipelines.local.run import RunOptions, run_recipe
 from pipelines.local.services import BUCKET, services
 from pipelines.recipe import load_recipe
-from tests.helpers.axe import axe, serious_faults
-from tests.helpers.chromium import chromium, opened_tab
+from tests.helpers.chromium import chromium
 from tests.helpers.command_line import srlm
 from tests.helpers.paths import ROOT
+from tests.helpers.report_page import assert_it_reads_well
 from tests.helpers.small_world import SEED, VERDICTS, SmallWorld, small_settings, write_small_world
 
 pytestmark = pytest.mark.slow
@@ -552,15 +552,9 @@ def test_people_label_what_a_model_learnt_from_and_read_it_in_the_report(
         logged = client.get_run(version.tags[MLFLOW_RUN]).data.metrics
     assert logged["human_agreement/value"] == pytest.approx(figures["human_agreement"])
     if chromium():
-        with opened_tab(tmp_path) as tab:
-            tab.open(runner.folder / ".srlm/runs" / name / "report.html")
-            told = tab.evaluate("document.body.innerText").replace("\u00a0", " ")
-            for part in ("win_rate", "pairwise_accuracy", "human_agreement"):
-                assert f"{round(100 * figures[part], 1):.1f} %" in told
-            for title in ("Models side by side", "From prompts to pairs", "People and the judge", "Versions"):
-                assert title in told
-            assert not tab.complaints()
-            assert not axe() or serious_faults(tab) == []
+        shares = [figures[name] for name in ("win_rate", "pairwise_accuracy", "human_agreement")]
+        report = runner.folder / ".srlm/runs" / name / "report.html"
+        assert_it_reads_well(report, shares, tmp_path, ["People and the judge"])
 
 
 def _truth(item: Item) -> str | int:

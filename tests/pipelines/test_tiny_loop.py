@@ -19,7 +19,9 @@ from components.core.stage import read_records
 from pipelines.local.services import BUCKET as OURS
 from pipelines.local.services import services
 from tests.helpers import scripted_s3
+from tests.helpers.chromium import chromium
 from tests.helpers.gateway import ANNOTATOR, JUDGE, Gateway
+from tests.helpers.report_page import assert_it_reads_well
 from tests.helpers.scripted_endpoint import served
 from tests.helpers.scripted_s3 import BUCKET, KEY, Behaviour, ceph_like, garage_like, minio_like
 from tests.helpers.tiny_loop import KEYS, PROMPTS, RUN, environment, gateway, run_tiny_loop, tiny_options
@@ -102,6 +104,15 @@ def test_so_does_what_is_measured(through_the_gateway: Run, name: str) -> None:
     assert kept["annotations"] + total(dropped, "annotation: ") == ASKED_OF_EACH["outputs"]
     against = ASKED_OF_EACH["answers"] if name != "m0" else 0  # M0 has no model before it
     assert kept.get("head to head", 0) + total(dropped, "head to head: ") == against
+
+
+@pytest.mark.skipif(not chromium(), reason="no Chromium is installed here")
+def test_the_report_of_a_run_of_the_demo_s_recipe_reads_well(tiny_run: TinyRun, tmp_path: Path) -> None:
+    """The same parts as the demo's, in another model; each figure of each model is the summary's."""
+    figures = [model["metrics"] for model in tiny_run.summary["models"]]
+    shares = [one[name] for one in figures for name in ("parse_rate", "win_rate") if name in one]
+    assert len(shares) >= 7  # M0, SFT, M1, M2; without an annotation that could be read there is no win rate
+    assert_it_reads_well(tiny_run.folder / "home/runs" / RUN / "report.html", shares, tmp_path)
 
 
 def test_what_was_asked_and_what_lies_in_the_store_are_the_same_number(through_the_gateway: Run) -> None:
