@@ -6,7 +6,8 @@ import sqlite3
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from itertools import chain
+from typing import Any, Generic, TypeVar
 
 from components.core.record_files import json_line
 from components.core.records import Record
@@ -34,32 +35,40 @@ class RecordTable(Mapping[str, R]):
 
     def __init__(self, record: type[R], records: Iterable[R] = ()) -> None:
         self._record = record
-        with scratch_folder() as folder:
-            # It may be left to a thread other than its own to close it, when nobody holds it any more.
-            self._rows = sqlite3.connect(folder / "records", isolation_level=None, check_same_thread=False)
-            self._rows.execute("PRAGMA journal_mode = OFF")  # what is not whole is lost with its process, as it should
-            self._rows.execute("PRAGMA synchronous = OFF")
-            self._rows.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._rows.execute("CREATE TABLE records (id TEXT PRIMARY KEY, line BLOB)")
-            self._rows.execute("BEGIN")
-        weakref.finalize(self, self._rows.close)
+        self._rows: sqlite3.Connection | None = None  # who only looks at what there is leaves no folder behind
         self.add(records)
 
     def add(self, records: Iterable[R]) -> None:
         lines = ((record.id, json_line(record)) for record in records)
-        self._rows.executemany("INSERT OR IGNORE INTO records VALUES (?, ?)", lines)
+        if first := next(lines, None):
+            self._rows = self._rows or self._open()
+            self._rows.executemany("INSERT OR IGNORE INTO records VALUES (?, ?)", chain([first], lines))
+
+    def _open(self) -> sqlite3.Connection:
+        with scratch_folder() as folder:
+            rows = sqlite3.connect(folder / "records", isolation_level=None)
+            rows.execute("PRAGMA journal_mode = OFF")  # what is not whole is lost with its process, as it should
+            rows.execute("PRAGMA synchronous = OFF")
+            rows.execute("PRAGMA locking_mode = EXCLUSIVE")
+            rows.execute("CREATE TABLE records (id TEXT PRIMARY KEY, line BLOB)")
+            rows.execute("BEGIN")
+        weakref.finalize(self, rows.close)
+        return rows
+
+    def _select(self, what: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        return self._rows.execute(f"SELECT {what}", values) if self._rows else iter(())
 
     def __contains__(self, id: object) -> bool:
-        return self._rows.execute("SELECT 1 FROM records WHERE id = ?", (id,)).fetchone() is not None
+        return next(self._select("1 FROM records WHERE id = ?", id), None) is not None
 
     def __getitem__(self, id: str) -> R:
-        found = self._rows.execute("SELECT line FROM records WHERE id = ?", (id,)).fetchone()
+        found = next(self._select("line FROM records WHERE id = ?", id), None)
         if found is None:
             raise KeyError(id)
         return self._record.model_validate_json(found[0])
 
     def __iter__(self) -> Iterator[str]:
-        return (id for (id,) in self._rows.execute("SELECT id FROM records ORDER BY rowid"))
+        return (id for (id,) in self._select("id FROM records ORDER BY rowid"))
 
     def __len__(self) -> int:
-        return int(self._rows.execute("SELECT COUNT(*) FROM records").fetchone()[0])
+        return int(next(self._select("COUNT(*) FROM records"), (0,))[0])

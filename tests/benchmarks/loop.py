@@ -59,7 +59,7 @@ def ours(model: Path, pairs: list[Pair], root: str) -> int:
         judgements = complete(Stage(root, "judging", judging, {}), url, asked)
     mean_scores(judgements)
     training.trained(training.ours, "dpo", model, pairs)
-    return len(answers) + len(judgements)
+    return sum(1 for _ in answers) + sum(1 for _ in judgements)
 
 
 def plain(model: Path, pairs: list[Pair], root: str) -> int:
@@ -75,7 +75,7 @@ def plain(model: Path, pairs: list[Pair], root: str) -> int:
     for judgement in judgements:
         SCORE.findall(judgement)
     training.trained(training.as_it_comes, "dpo", model, pairs)
-    return len(answers) + len(judgements)
+    return sum(1 for _ in answers) + sum(1 for _ in judgements)
 
 
 @torch.inference_mode()

@@ -12,8 +12,8 @@ import yaml
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from components.core.errors import UserError
+from components.core.record_files import json_line
 from components.core.records import Candidate
-from components.core.stage import _json_lines
 from components.evaluation.alpaca_eval.verdicts import parse_verdict
 from components.evaluation.mt_bench.rating import parse_rating
 from components.judging.parser import ScoreFormat, parse_score
@@ -96,7 +96,7 @@ def test_no_control_token_of_a_chat_template_is_left(token: str) -> None:
 
 def survives_the_store(text: str) -> bool:
     one = Candidate(id=text, prompt_id="p", prompt=text, text=text, finish_reason="stop", seed=1, tokens=1)
-    data = _json_lines([one, one])
+    data = 2 * json_line(one)
     lines = data.splitlines()
     return len(lines) == 2 and all(Candidate.model_validate_json(line) == one for line in lines)
 

@@ -10,6 +10,7 @@ from scipy.stats import binom
 
 from components.core.records import Judgement, Reply, SeedPrompt
 from components.evaluation.evaluation import observe
+from components.judging.judging import mean_scores
 from components.judging.parser import BUILT_IN_FORMAT
 from tests.helpers.gate_error_rates import (
     Floats,
@@ -131,7 +132,7 @@ def _real_figures(given: Floats, lengths: Floats) -> dict[str, dict[str, tuple[f
         for rank, samples in enumerate(replies)
         for k, score in enumerate(samples)
     ]
-    return observe(prompts, judgements, [], BUILT_IN_FORMAT)
+    return observe(prompts, judgements, mean_scores(judgements), [], BUILT_IN_FORMAT)
 
 
 def _judgement(prompt: str, reply: str, sample: int, score: float) -> Judgement:

@@ -248,8 +248,8 @@ def test_it_is_said_that_one_waits_and_for_what(
 
     async def wait(url: str) -> None:
         batch: Any = completions.Batch("answers", Candidate, requests(3), lambda *_: None, 2)
-        asked = [(batch, request) for request in batch.requests]
-        asking = completions._request_all(Address(url), 2, asked, lambda *_: None)
+        asked = iter([(batch, request) for request in batch.requests])
+        asking = completions._request_all(Address(url), 2, 3, asked, lambda *_: None)
         await asyncio.wait_for(asking, 0.5)
 
     with socket.socket() as silent:

@@ -31,7 +31,7 @@ def test_a_script_reads_every_stage(home: Path) -> None:
     """Where nothing was run no server is started, and nothing is left behind."""
     told = json.loads(srlm("demo", "--json", "--set", "prompts.count=3", "--set", "rounds=1"))
     stages = {one["name"]: one for one in told["stages"]}
-    assert stages["m1/sampling"]["work"]["asked"] == [{"what": "candidates", "number": 12, "longest": 96}]
+    assert stages["m1/sampling"]["work"]["asked"] == [{"what": "candidates", "number": 12, "longest": 64}]
     assert stages["m1/judging"]["key"] is None and stages["m1/judging"]["waits_for"] == "m1/sampling"
     assert not told["finished"] and told["total"]["estimate"] is None
     assert not home.exists()
@@ -40,7 +40,7 @@ def test_a_script_reads_every_stage(home: Path) -> None:
 def test_a_person_sees_what_is_left_and_how_each_estimate_comes_about(tmp_path: Path) -> None:
     said = srlm("llama3-8b", "--store", str(tmp_path), "--set", "cluster.gpu_hour_price=2.5", "--explain")
     assert "waits for m1/sft" in said and "up to 60,000" in said
-    assert "m1/sampling: 6 min (3 min to 12 min) = 2,000,000 tokens read, 10,000,000 written" in said
+    assert "m1/sampling: 105 s (53 s to 3 min) = 2,000,000 tokens read, 10,000,000 written" in said
     assert "GPU hours" in said and "price" in said
     assert "not in it: eft, 9 that ask and train no model" in said
 

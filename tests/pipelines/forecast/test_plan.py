@@ -34,14 +34,13 @@ def asked(work: Work) -> dict[str, int]:
 
 
 def test_a_plan_of_the_demo_counts_what_its_recipe_and_its_data_say(demo: Plan) -> None:
-    """8 prompts with 4 candidates and 2 judgements each; 6 held-out prompts and 12 instructions; 16 IFT examples in
-    batches of 4; of at most 8 pairs 4 are held out, and the others seen twice."""
+    """6 prompts with 4 candidates and 2 judgements each; 6 held-out prompts and 8 instructions; 16 IFT examples in
+    batches of 4; of at most 6 pairs 2 are held out, and the others seen twice."""
     work = {line.found.name: line.work for line in demo.lines}
-    assert asked(work["m1/sampling"]) == {"candidates": 32}
-    assert asked(work["m2/judging"]) == {"judgements": 64} and work["m2/judging"].bound
-    assert asked(work["m3/evaluation"])["answers"] == 18
-    assert asked(work["m0/annotation"]) == {"preferences": 12}  # there is no model before M0
-    assert asked(work["m1/annotation"]) == {"preferences": 12, "comparisons": 12}
+    assert asked(work["m1/sampling"]) == {"candidates": 24}
+    assert asked(work["m2/judging"]) == {"judgements": 48} and work["m2/judging"].bound
+    assert asked(work["m3/evaluation"])["answers"] == 14
+    assert asked(work["m1/annotation"]) == {"preferences": 8}
     assert work["sft/sft"].steps == 4
     assert (work["m2/dpo"].steps, work["m2/dpo"].examples) == (2, 8)
 
@@ -77,7 +76,7 @@ def test_every_shipped_recipe_has_a_plan(name: str, tmp_path: Path, monkeypatch:
 
 
 def test_what_is_made_is_counted_in_place_of_what_the_recipe_asks_for() -> None:
-    """7 candidates of 32 are whole: with 2 judgements each they are 14. Of 5 pairs 2 are held out."""
+    """7 candidates of 24 are whole: with 2 judgements each they are 14. Of 5 pairs 2 are held out."""
     counts = {"m1/sampling": Counts(kept={"candidates": 7}), "m1/pairs": Counts(kept={"pairs": 5})}
     recipe = load_recipe("demo")
     judging, dpo = work_of("m1/judging", recipe, counts), work_of("m2/dpo", recipe, counts)
@@ -87,7 +86,7 @@ def test_what_is_made_is_counted_in_place_of_what_the_recipe_asks_for() -> None:
 
 def test_what_methods_ask_beside_is_counted() -> None:
     """8 prompts with 4 candidates: 8 rubrics, 12 ordered couples of each prompt's candidates, and of one's 3 judgements
-    6. Of 17 pairs of answers and 3 of judgements four are held out, and the others seen twice."""
+    6. Of 17 pairs of answers and 3 of judgements two are held out, and the others seen twice."""
     methods = ["pairs.comparisons={}", "pairs.meta_judge={}", "judging.rubrics={}", "dpo.max_length=1024"]
     recipe = load_recipe("demo", [*methods, "prompts.count=8", "sampling.candidates=4", "judging.samples=3"])
     found = {kind: work_of(f"m1/{kind}", recipe, {}) for kind in ("rubrics", "pairwise_judging", "meta_judging")}
@@ -95,7 +94,7 @@ def test_what_methods_ask_beside_is_counted() -> None:
         *({"rubrics": 8}, {"comparisons": 96}, {"comparisons of judgements": 48}),
     ]
     counts = {"m1/pairs": Counts(kept={"pairs": 17, "pairs of judgements": 3})}
-    assert work_of("m2/dpo", recipe, counts).examples == 16 * 2
+    assert work_of("m2/dpo", recipe, counts).examples == 18 * 2
 
 
 def measured(*pairs: tuple[int, float]) -> list[Measured]:
@@ -124,7 +123,7 @@ def test_larger_work_is_bounded_by_what_was_measured(
 
 def test_what_an_earlier_attempt_has_saved_is_not_done_again() -> None:
     """8 of 32 candidates; 3 of 4 steps, whatever early stopping has asked meanwhile."""
-    recipe = load_recipe("demo")
+    recipe = load_recipe("demo", ["prompts.count=8"])
     assert left_of(work_of("m1/sampling", recipe, {}), {"candidates": 8}) == 0.75
     assert left_of(work_of("sft/sft", recipe, {}), {"checkpoints": 3, "judgements": 90}) == 0.25
     assert left_of(Work(), {}) == 1.0
