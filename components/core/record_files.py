@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable
+from itertools import chain
 from typing import IO
 
 from components.core.hashing import file_hash
@@ -25,20 +26,28 @@ def json_line(record: Record) -> bytes:
 
 def store_records(store: Store, kind: str, records: Iterable[Record]) -> tuple[str, File]:
     """The file's name, which its content gives it, and what it holds: another run's version cannot be overwritten."""
+    lines, first, size = map(json_line, records), list[bytes](), 0
+    while size <= AT_ONCE and (line := next(lines, b"")):
+        first.append(line)
+        size += len(line)
+    if size <= AT_ONCE:
+        data = b"".join(first)
+        stored = File(sha256=hashlib.sha256(data).hexdigest(), bytes=size, records=len(first))
+        store.write(name := _name(kind, stored), data)
+        return name, stored
     with scratch_folder() as folder:
         path, sha256, number = folder / kind, hashlib.sha256(), 0
         with path.open("wb") as file:
-            for number, record in enumerate(records, 1):  # noqa: B007  how many there are
-                line = json_line(record)
+            for number, line in enumerate(chain(first, lines), 1):  # noqa: B007  how many there are
                 sha256.update(line)
                 file.write(line)
         stored = File(sha256=sha256.hexdigest(), bytes=path.stat().st_size, records=number)
-        name = f"{kind}-{stored.sha256[:12]}.jsonl"
-        if stored.bytes > AT_ONCE:
-            store.upload(path, name)
-        else:
-            store.write(name, path.read_bytes())
+        store.upload(path, name := _name(kind, stored))
     return name, stored
+
+
+def _name(kind: str, stored: File) -> str:
+    return f"{kind}-{stored.sha256[:12]}.jsonl"
 
 
 def fetch_lines(store: Store, name: str, file: File) -> IO[bytes] | None:
