@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from tests.helpers.scripted_endpoint import Script, served
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+hypothesis.settings.register_profile("unhurried", deadline=None)  # of an example: machines are shared
+hypothesis.settings.load_profile("unhurried")
 # The files that take longest, so that of two processes neither waits long for the other in the end.
 LONGEST = ("test_loop.py", "test_run_and_plan.py", "test_tiny_loop.py", "test_several_processes.py")
 LONGEST += ("test_operations.py", "test_services.py", "test_register.py", "test_early_stop.py")
