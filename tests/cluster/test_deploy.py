@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from components.base_model.base_model import import_model
 from components.base_model.settings import BaseModelSettings
 from components.core.journal import write_journal
 from components.core.store import join
-from components.kubernetes.client import Cluster
+from components.kubernetes.client import Cluster, ClusterError
 from components.kubernetes.objects import MODEL, labels
 from components.kubernetes.pods import CONTAINER_SECURITY, POD_SECURITY
 from components.registry.client import DIGEST
@@ -192,7 +193,8 @@ def _weights_logs(cluster: Cluster, chosen: str) -> str:
     for one in _pods(cluster, chosen):
         states = [status.state for status in one.status.init_container_statuses or []]
         if states and not states[0].waiting:
-            told += cluster.core.read_namespaced_pod_log(one.metadata.name, cluster.namespace, container="weights")
+            with suppress(ClusterError):  # it has been replaced meanwhile
+                told += cluster.core.read_namespaced_pod_log(one.metadata.name, cluster.namespace, container="weights")
     return told
 
 
