@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,14 @@ _CONTROL = re.compile(
     re.IGNORECASE,
 )
 _ESCAPES = {"<": "&lt;", "[": "&#91;"}
+
+
+def with_slots(template: str, slots: Sequence[str]) -> str:
+    """The template of a setting; raises ValueError where it does not hold each slot exactly once."""
+    for slot in slots:
+        if template.count(f"{{{slot}}}") != 1:
+            raise ValueError(f"must hold {{{slot}}} exactly once")
+    return template
 
 
 @dataclass(frozen=True)

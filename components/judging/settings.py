@@ -8,16 +8,10 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from components.core.regex import checked
 from components.judging.parser import ScoreFormat
-from components.judging.prompt import JudgePrompt, built_in_judge_prompt
+from components.judging.prompt import JudgePrompt, built_in_judge_prompt, with_slots
 from components.serving.settings import Generation
 
 RUBRIC_PROMPT = Path(__file__).with_name("rubric_prompt.txt").read_text()
-
-
-def _with_instruction(template: str) -> str:
-    if template.count("{instruction}") != 1:
-        raise ValueError("must hold {instruction} exactly once")
-    return template
 
 
 class RubricSettings(Generation):
@@ -25,7 +19,7 @@ class RubricSettings(Generation):
 
     temperature: float = Field(0.0, ge=0, description="of a rubric; 0 is greedy")
     max_tokens: int = Field(256, ge=1, description="of a rubric; a prompt whose rubric is cut off is judged without")
-    prompt: Annotated[str, AfterValidator(_with_instruction)] = Field(
+    prompt: Annotated[str, AfterValidator(partial(with_slots, slots=("instruction",)))] = Field(
         RUBRIC_PROMPT, description="with {instruction}; its answer is the rubric"
     )
 

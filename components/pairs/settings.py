@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -8,6 +9,7 @@ from pydantic import AfterValidator, Field
 from components.core.settings import Settings
 from components.evaluation.alpaca_eval.head_to_head import TEMPLATE
 from components.evaluation.exact_answers.settings import AnswerPattern, QuestionsSettings
+from components.judging.prompt import with_slots
 from components.serving.settings import Generation
 
 Rho = Annotated[float, Field(ge=0, le=0.5)]
@@ -15,11 +17,7 @@ SLOTS = ("instruction", "first", "second")
 META_JUDGE = Path(__file__).with_name("meta_judge_prompt.txt").read_text()
 
 
-def _with_slots(template: str) -> str:
-    for slot in SLOTS:
-        if template.count(f"{{{slot}}}") != 1:
-            raise ValueError(f"must hold {{{slot}}} exactly once")
-    return template
+ComparingPrompt = Annotated[str, AfterValidator(partial(with_slots, slots=SLOTS))]
 
 
 class ComparingSettings(Generation):
@@ -27,7 +25,7 @@ class ComparingSettings(Generation):
 
     temperature: float = Field(0.0, ge=0, description="of a verdict; 0 is greedy")
     max_tokens: int = Field(256, ge=1, description="of a verdict with its reasons")
-    prompt: Annotated[str, AfterValidator(_with_slots)] = Field(
+    prompt: ComparingPrompt = Field(
         TEMPLATE, description="with {instruction}, {first} and {second}; its answer ends on Verdict: A, B or tie"
     )
 
@@ -41,7 +39,7 @@ class MetaJudgeSettings(ComparingSettings):
     # of_round has looked at it.
     non_key_fields: ClassVar[frozenset[str]] = Generation.non_key_fields | {"rounds"}
 
-    prompt: Annotated[str, AfterValidator(_with_slots)] = META_JUDGE
+    prompt: ComparingPrompt = META_JUDGE
     rounds: int = Field(2, ge=1, description="in so many rounds at the start; the paper: 2")
     share: float = Field(0.15, gt=0, lt=1, description="of a round's pairs, at most so many are of judgements")
     max_characters: int = Field(1500, ge=1, description="a chosen judgement that is longer makes no pair")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig
 
-from tests.helpers.tiny_model import make_tiny_tokenizer
+from tests.helpers.tiny_model import make_tiny_tokenizer, save_random_model
 
 
 def make_small_model(folder: Path, hidden: int = 192, layers: int = 12, vocabulary: int = 6144) -> Path:
@@ -28,10 +27,4 @@ def make_small_model(folder: Path, hidden: int = 192, layers: int = 12, vocabula
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = LlamaForCausalLM(config)
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder, safe_serialization=True)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save_random_model(config, tokenizer, folder, seed=0)

@@ -51,6 +51,11 @@ def make_tiny_model(directory: Path, seed: int = 0, heads: int = 4) -> Path:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
+    return save_random_model(config, tokenizer, directory, seed)
+
+
+def save_random_model(config: LlamaConfig, tokenizer: PreTrainedTokenizerFast, directory: Path, seed: int) -> Path:
+    """Weights that the seed draws, and their tokenizer; the random numbers of others stay as they are."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
