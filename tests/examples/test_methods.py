@@ -65,12 +65,12 @@ def test_every_method_changes_something_and_shares_m1(tmp_path: Path) -> None:
     for judge in JUDGES.values():
         recipes = {one.name: one.recipe(judge, tmp_path, 1, 3) for one in METHODS}
         assert len({recipe.name for recipe in recipes.values()}) == len(METHODS)
-        for section in ("model", "data", "eft", "sft", "prompts", "sampling", "evaluation"):
+        for section in ("model", "data", "eft", "sft", "sampling", "evaluation"):
             of_methods = {str(getattr(recipe, section).to_dict()) for name, recipe in recipes.items()}
             if section != "evaluation":  # its judgements are one each, whatever the rounds' are
                 assert len(of_methods) == 1
         changed = [
-            str([recipe.judging.identity(), recipe.pairs.identity(), recipe.dpo.identity()])
+            str([recipe.rounds, recipe.judging.identity(), recipe.pairs.identity(), recipe.dpo.identity()])
             for recipe in recipes.values()
         ]
         assert len(set(changed)) == len(METHODS)

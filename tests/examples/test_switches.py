@@ -1,9 +1,13 @@
-"""Methods that have no results of the worlds are settings all the same."""
+"""What methods change in a recipe, those without results of the worlds, too."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from examples.world.judges import PERFECT
+from examples.world.methods.compare import SETTINGS
 from examples.world.methods.switches import METHODS, UNTRIED, Method
 from pipelines.recipe import load_recipe
 
@@ -15,9 +19,13 @@ def test_an_untried_method_changes_a_recipe(method: Method) -> None:
     assert method.paper and method.calls
 
 
-def test_small_rounds_answer_as_many_prompts_as_the_plain_loop() -> None:
-    """The world's three rounds of 400 prompts are six of 200."""
-    [small] = [one for one in UNTRIED if one.name == "small-rounds"]
-    plain, rounds = load_recipe("world"), load_recipe("world", small.settings)
-    assert rounds.rounds * rounds.prompts.count == plain.rounds * plain.prompts.count
-    assert rounds.rounds == 2 * plain.rounds
+def test_small_rounds_answer_as_many_prompts_as_the_plain_loop(tmp_path: Path) -> None:
+    """Three rounds of 150 prompts are six of 75; any other method's prompts are the plain loop's."""
+    rounds: dict[str, list[int]] = {}
+    for method in METHODS:
+        recipe = method.recipe(PERFECT, tmp_path, seed=1, rounds=3, common=SETTINGS)
+        rounds[method.name] = [recipe.prompts.count] * recipe.rounds
+    small = rounds.pop("small-rounds")
+    assert [list(one) for one in {tuple(one) for one in rounds.values()}] == [rounds["plain"]]
+    assert len(small) == 2 * len(rounds["plain"])
+    assert sum(small) == sum(rounds["plain"])

@@ -40,12 +40,13 @@ class DpoInputs:
     """URIs of Mt, its pairs and the seed data, whose validation prompts are for early stopping.
 
     `judge_endpoint` is another judge for these, empty where Mt judges; `judge_model` is its name there, and
-    `judge_arguments` are its template's, as JSON.
+    `judge_arguments` are its template's, as JSON. `previous` is M(t-1), for dpo.self_consistency.
     """
 
     model: str
     pairs: str
     seed_data: str = ""
+    previous: str = ""
     judge_endpoint: str = ""
     judge_model: str = ""
     judge_arguments: str = ""
@@ -65,6 +66,8 @@ def dpo_stage(root: str, settings: DpoSettings, inputs: DpoInputs) -> Stage:
     The validation prompts and their judge are among its parents only where training may stop early by answers.
     """
     parents = {"model": parent(inputs.model), "pairs": parent(inputs.pairs)}
+    if settings.self_consistency:
+        parents["previous"] = parent(inputs.previous)
     if settings.judged_answers:
         parents["seed_data"] = parent(inputs.seed_data)
         if inputs.judge:
@@ -99,8 +102,10 @@ def _train(stage: Stage, settings: DpoSettings, inputs: DpoInputs, folder: Path)
     usable, counts = usable_pairs(read_records(inputs.pairs, "pairs", Pair), tokenizer, settings.max_length)
     pairs, held_out = split_held_out(usable, settings)
     require_examples(len(pairs), counts, "Raise dpo.max_length.")
-    counts.kept = {"pairs": len(pairs), "held_out": len(held_out)}
     trainer = make_trainer(policy, tokenizer, pairs, settings, folder, held_out)
+    if settings.self_consistency:
+        pairs = _consistent(trainer, settings, pairs, policy, inputs.previous, counts)
+    counts.kept = {"pairs": len(pairs), "held_out": len(held_out)}
     watch = PairWatch(trainer, settings, held_out)
     early_stop = _early_stop(stage, settings, inputs, policy, watch)
     for callback in filter(None, (watch, early_stop)):  # it looks at what the watch has measured
@@ -113,6 +118,25 @@ def _train(stage: Stage, settings: DpoSettings, inputs: DpoInputs, folder: Path)
     metrics |= {"steps": float(last_step), **figures(observed, Resampling(seed=settings.seed))}
     records = {"observations": observations(observed)} | ({"checkpoints": early_stop.comparisons} if early_stop else {})
     return publish_model(stage, trainer, saved, counts, metrics, records, last_step)
+
+
+def _consistent(
+    trainer: DistributedDPOTrainer,
+    settings: DpoSettings,
+    pairs: Sequence[Pair],
+    policy: Path,
+    previous: str,
+    counts: Counts,
+) -> list[Pair]:
+    """Held-out pairs all stay: what is measured on them is comparable with other methods'."""
+    from components.training.dpo.self_consistency import keep_consistent
+    from components.training.trainer import require_examples
+
+    earlier = local_main_process_first(lambda: model_folder(previous))
+    kept = keep_consistent(trainer, settings, pairs, policy, earlier)
+    counts.dropped["pair: its implicit reward disagrees"] = len(pairs) - len(kept)
+    require_examples(len(kept), counts, "Set dpo.self_consistency to false, or judge more often (judging.samples).")
+    return kept
 
 
 def _early_stop(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch import Tensor
 from trl import DPOTrainer
+from trl.trainer.utils import add_fused_lm_head
 
-from components.training.distributed import all_gather, rank, world_size
-from components.training.model import evaluating
+from components.training.distributed import all_gather, broadcast, rank, world_size
+from components.training.dpo.settings import DpoSettings
+from components.training.model import evaluating, load_saved
 
 Sums = tuple[float, float]  # log-probabilities (nats) of a pair's answers, summed over tokens: chosen, rejected
 
@@ -71,6 +74,22 @@ def reference_sums(trainer: DPOTrainer, pairs: Dataset) -> list[Sums]:
         return policy_sums(trainer, pairs, trainer.ref_model)
     with trainer.accelerator.unwrap_model(trainer.model).disable_adapter():
         return policy_sums(trainer, pairs)
+
+
+def saved_sums(
+    trainer: DPOTrainer, settings: DpoSettings, folder: Path, start: Path, pairs: Sequence[Dataset]
+) -> list[list[Sums]]:
+    """Of each of the data sets, under the model that was saved in `folder` of the main process; every rank gets all.
+
+    `start` is a folder that every rank has, of a model of the same shape.
+    """
+    model = load_saved(folder, start, settings)
+    if model is not None:
+        add_fused_lm_head(model)
+        model.to(trainer.args.device)  # type: ignore[arg-type]
+    if trainer.is_fsdp_enabled:
+        return [policy_sums(trainer, rows, model) for rows in pairs]
+    return broadcast(lambda: [policy_sums(trainer, rows, model, alone=True) for rows in pairs])
 
 
 def _sums(trainer: DPOTrainer, model: Any, rows: list[Any]) -> list[Sums]:

@@ -58,6 +58,12 @@ class DpoSettings(TrainingSettings):
         exclude_if=lambda loss: loss == "sigmoid",
         description="how label_smoothing counts: sigmoid hedges (conservative DPO), robust has no bias by such pairs",
     )
+    self_consistency: bool = Field(
+        False,
+        exclude_if=lambda on: not on,
+        description="from round 2 on only pairs are trained on whose chosen answer DPO's implicit reward prefers, too: "
+        "that of Mt against M(t-1) (SCIR)",
+    )
     ld_alpha: float | None = Field(None, ge=0, le=1, description="length-desensitised DPO; null is the paper")
     held_out: float = Field(
         0.05, ge=0, lt=1, description="share of the round's pairs that is watched and not trained on; 0 is the paper"

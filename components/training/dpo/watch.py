@@ -9,17 +9,24 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from trl.trainer.utils import add_fused_lm_head
 
 from components.core.errors import UserError
 from components.core.progress import say
 from components.core.records import Pair
 from components.metrics.observations import Values
 from components.training.batches import DistributedDPOTrainer
-from components.training.distributed import broadcast, is_main_process
-from components.training.dpo.margins import Drift, Sums, drifts, mean_loss, policy_sums, reference_sums
+from components.training.distributed import is_main_process
+from components.training.dpo.margins import (
+    Drift,
+    Sums,
+    drifts,
+    mean_loss,
+    policy_sums,
+    reference_sums,
+    saved_sums,
+)
 from components.training.dpo.settings import DpoSettings
-from components.training.model import in_bf16, load_saved
+from components.training.model import in_bf16
 from components.training.saving import SavedModel
 
 TRAINED = 16  # pairs among those that are trained on
@@ -125,14 +132,6 @@ class PairWatch(TrainerCallback):
 
     def _saved_sums(self, folder: Path, start: Path) -> tuple[list[Sums], list[Sums]]:
         """Of the trained and of the held-out pairs under the model in `folder`, which the main process has."""
-        model = load_saved(folder, start, self.settings)
-        if model is not None:
-            add_fused_lm_head(model)
-            model.to(self.trainer.args.device)  # type: ignore[arg-type]
-        if self.trainer.is_fsdp_enabled:
-            return self._sums_under(model, alone=False)
-        return broadcast(lambda: self._sums_under(model, alone=True))
-
-    def _sums_under(self, model: Any, alone: bool) -> tuple[list[Sums], list[Sums]]:
-        held_out = policy_sums(self.trainer, self._held_out_rows(), model, alone) if self.held_out else []
-        return policy_sums(self.trainer, self.trained_rows, model, alone), held_out
+        watched = [self.trained_rows, *([self._held_out_rows()] if self.held_out else [])]
+        trained, *held_out = saved_sums(self.trainer, self.settings, folder, start, watched)
+        return trained, held_out[0] if held_out else []

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from components.core.context import open_step
+from components.core.context import RunContext, open_step
 from components.core.ledger import spent
 from components.core.records import Manifest
 from components.core.stage import read_manifest
@@ -26,13 +26,11 @@ END_TIMEOUT_S = 30.0  # for torchrun to end its workers
 def train_model(run: str, name: str, kind: str, inputs: dict[str, str]) -> str:
     """Make the stage `kind` (sft or dpo) of the model `name`; returns its URI. `inputs` are URIs by role."""
     with open_step(run, f"train {name.upper()}") as context:
+        settings = context.recipe[kind]
         if kind == "dpo":
-            judge = judge_of(context)
-            if judge:
-                arguments = json.dumps(judge.template_arguments) if judge.template_arguments else ""
-                named = {"judge_endpoint": judge.url, "judge_model": judge.model, "judge_arguments": arguments}
-                inputs = {**inputs, **{name: value for name, value in named.items() if value}}
-        request = TrainingRequest(kind=kind, root=context.store, settings=context.recipe[kind], inputs=inputs)
+            settings, besides = _of_round(context, settings, int(name[1:]) - 1)
+            inputs = inputs | besides
+        request = TrainingRequest(kind=kind, root=context.store, settings=settings, inputs=inputs)
         pods = (context.recipe["resources"], context.recipe["cluster"], context.trainer_image)
 
         def make() -> Manifest:
@@ -41,6 +39,21 @@ def train_model(run: str, name: str, kind: str, inputs: dict[str, str]) -> str:
                 return train_stage(request, *pods, context.run, name)
 
         return context.make(f"{name}/{kind}", make)
+
+
+def _of_round(context: RunContext, settings: dict[str, Any], number: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """DPO's settings in one round (counted from 1), and what it reads beside the model and its pairs.
+
+    M1 has no model before it that DPO made it of.
+    """
+    besides: dict[str, str] = {}
+    if settings.get("self_consistency"):
+        settings = settings | {"self_consistency": number > 1}
+        besides["previous"] = context.state(f"m{number - 1}")["model"] if number > 1 else ""
+    if judge := judge_of(context):
+        arguments = json.dumps(judge.template_arguments) if judge.template_arguments else ""
+        besides |= {"judge_endpoint": judge.url, "judge_model": judge.model, "judge_arguments": arguments}
+    return settings, {role: value for role, value in besides.items() if value}
 
 
 def train_stage(
@@ -61,7 +74,8 @@ def train_stage(
         from components.training.launch.trainjob import TrainJob
 
         trained = request.inputs["base" if request.kind == "sft" else "model"]
-        wanted = wanted.holding(bytes_to_train(trained, wanted.nodes))
+        beside = read_manifest(previous).size if (previous := request.inputs.get("previous")) else 0
+        wanted = wanted.holding(bytes_to_train(trained, wanted.nodes) + beside)
         with spent("elsewhere"):
             follow(TrainJob(request, wanted, ClusterSettings(**cluster), image, run, model))
         return read_manifest(stage.uri)

@@ -33,7 +33,7 @@ from examples.world.methods.switches import CHECKED, CREAM, LENGTH, METHODS, PLA
 from examples.world.truth import answer
 from pipelines.local.run import RunOptions
 
-# A smaller world than the proof's: 99 runs are to end within two hours on two cores (docs/methods.md derives it).
+# A smaller world than the proof's: 117 runs are to end within two hours on two cores (docs/methods.md derives it).
 SIZES = Sizes(ift=2000, judgements=6000, ranked=51, pool=450, questions=200)
 SETTINGS = (
     f"data.ift={SIZES.ift}",

@@ -78,6 +78,13 @@ METHODS = (
     TEMPORAL,
     CREAM,
     Method(
+        "scir",
+        "pairs on which Mt's implicit reward against M(t-1) agrees with the judge",
+        "[2502.08922](https://arxiv.org/abs/2502.08922)",
+        SAME,
+        ("dpo.self_consistency=true",),
+    ),
+    Method(
         "spin",
         "in round 1 chosen is the human answer",
         "[2401.01335](https://arxiv.org/abs/2401.01335)",
@@ -105,6 +112,13 @@ METHODS = (
         SAME,
         ("dpo.label_smoothing=0.2", "dpo.loss=robust"),
     ),
+    Method(
+        "small-rounds",
+        "semi-online: twice the rounds, half the prompts in each",
+        "[2506.21495](https://arxiv.org/abs/2506.21495)",
+        "half the plain loop's, in twice as many rounds",
+        ("rounds=6", "prompts.count=75"),
+    ),
 )
 # In no table of results: docs/methods.md says why.
 UNTRIED = (
@@ -128,12 +142,5 @@ UNTRIED = (
         "[2507.18624](https://arxiv.org/abs/2507.18624)",
         "P rubrics more",
         ("judging.rubrics={}",),
-    ),
-    Method(
-        "small-rounds",
-        "semi-online: twice the rounds, half the prompts in each",
-        "[2506.21495](https://arxiv.org/abs/2506.21495)",
-        "half the plain loop's, in twice as many rounds",
-        ("rounds=6", "prompts.count=200"),
     ),
 )

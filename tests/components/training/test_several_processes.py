@@ -46,6 +46,7 @@ from tests.helpers.tiny_model import make_tiny_model
 pytestmark = pytest.mark.slow
 extended = pytest.mark.extended
 LORA = LoraSettings(rank=4, alpha=8)
+SCORES = {"chosen_id": "a", "rejected_id": "b", "chosen_score": 5, "rejected_score": 1}
 COMMON = {"learning_rate": 1e-2, "min_learning_rate": 1e-3, "epochs": 2, "dropout": 0, "max_length": 96, "seed": 3}
 COMMON |= {"batch_size": 4, "micro_batch_size": 2, "checkpoint_every": 2}
 
@@ -73,11 +74,10 @@ class Toy:
     def dpo(self, pairs: int = 12, lines: Sequence[Pair] = (), **changes: Any) -> TrainingRequest:
         toy = {"toy": Parent(uri="toy", digest=f"toy-{[pair.id for pair in lines] or pairs}")}
         stage = Stage(self.root, "pairs", PairsSettings(), toy)
-        scores = {"chosen_id": "a", "rejected_id": "b", "chosen_score": 5, "rejected_score": 1}
         stage.publish(
             Counts(),
             {"pairs": lines or
-                      [Pair(id=str(n), prompt=f"add {n}", chosen=f"{n}" * (1 + n % 4), rejected=f"no {n}", **scores)
+                      [Pair(id=str(n), prompt=f"add {n}", chosen=f"{n}" * (1 + n % 4), rejected=f"no {n}", **SCORES)
                        for n in range(pairs)]},
         )  # fmt: skip
         settings = DpoSettings(**(COMMON | {"lora": LORA, "held_out": 0} | changes))
@@ -155,6 +155,27 @@ def test_two_processes_have_the_curve_and_the_weights_of_one(
     difference = furthest(alone, shared)
     assert difference["loss"] < 1e-4
     assert difference["weights"] < 1e-3
+
+
+@pytest.mark.parametrize("sharding", ["none", pytest.param("fsdp", marks=extended)])
+def test_two_processes_keep_the_pairs_that_one_does(toy: Toy, other: Toy, sharding: str) -> None:
+    """By the implicit reward of M2, which prefers numbers to "no", against M1: of 12 pairs the 8 that do, too."""
+    requests = []
+    for one, options in ((toy, {}), (other, {"sharding": sharding})):
+        first = one.dpo(lora=None)
+        first.make()
+        lines = [
+            Pair(id=str(n), prompt=f"add {n}", chosen=sides[n % 3 == 0], rejected=sides[n % 3 > 0], **SCORES)
+            for n in range(12)
+            for sides in [(f"{n}" * (1 + n % 4), f"no {n}")]
+        ]
+        second = one.dpo(lines=lines, lora=None, self_consistency=True, **options)
+        inputs = second.inputs | {"model": first.stage().uri, "previous": one.model}
+        requests.append(second.model_copy(update={"inputs": inputs}))
+    alone, shared = requests
+    assert alone.make().counts.kept["pairs"] == 8
+    assert made_by_two(shared).counts.kept["pairs"] == 8
+    assert furthest(alone, shared)["weights"] < 1e-3
 
 
 RANK = """
