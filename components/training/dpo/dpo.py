@@ -46,10 +46,10 @@ class DpoInputs:
     model: str
     pairs: str
     seed_data: str = ""
-    previous: str = ""
     judge_endpoint: str = ""
     judge_model: str = ""
     judge_arguments: str = ""
+    previous: str = ""
 
     @property
     def judge(self) -> Address | None:
