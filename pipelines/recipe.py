@@ -88,6 +88,11 @@ class Recipe(Settings):
     resources: TrainingPods = Field(default_factory=TrainingPods, description="the trainer's pods")
     cluster: ClusterSettings = Field(default_factory=ClusterSettings)
 
+    @property
+    def trains_baseline(self) -> bool:
+        """Whether there is an SFT baseline; else M0 is what M1 is held against."""
+        return self.data.ift > 0 and self.sft.baseline
+
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, raw: Any) -> Any:

@@ -120,26 +120,20 @@ def baseline_phase(recipe: Recipe) -> Any:
     return phase
 
 
-def eft_phase(recipe: Recipe) -> Any:
-    """Without IFT M0 is the SFT baseline: nothing is trained, and M0 writes the EFT examples where a model does."""
-
-    @dsl.pipeline(name="eft-examples")
-    def phase(before: dict, worker_image: str) -> str:
-        examples = eft(before=before, model="")
-        return worker_step(examples, "write EFT examples", recipe, worker_image, OF_POLICY).output  # type: ignore[no-any-return]
-
-    return phase
-
-
 def first_model_phase(recipe: Recipe) -> Any:
     """M1: SFT on IFT (unless there is none) and EFT; the first model that answers, judges and is judged.
 
-    Where the policy does not write the prompts, those of all rounds are made here, by one writer that is served once.
+    Where no SFT baseline is trained M0 is the baseline, and writes the EFT examples where a model does: here. Where the
+    policy does not write the prompts, those of all rounds are made here, too, by one writer that is served once.
     """
 
     @dsl.pipeline(name="m1")
     def phase(before: dict, eft_examples: str, worker_image: str, trainer_image: str) -> Gated:
-        trained = sft(name="m1", before=before, eft=eft_examples)
+        examples: Any = eft_examples
+        if not recipe.trains_baseline:
+            made = eft(before=before, model="")
+            examples = worker_step(made, "write EFT examples", recipe, worker_image, OF_POLICY).output
+        trained = sft(name="m1", before=before, eft=examples)
         model = training_step(trained, "train M1", recipe, trainer_image).output
         prompts: Any = []
         if recipe.prompts.source != "policy":

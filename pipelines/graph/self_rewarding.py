@@ -9,7 +9,6 @@ from components.run.component import finish
 from pipelines.graph.phases import (
     base_model_phase,
     baseline_phase,
-    eft_phase,
     first_model_phase,
     hand_over_phase,
     prepare_phase,
@@ -33,7 +32,7 @@ def self_rewarding_pipeline(recipe: Recipe, part: int = 1) -> Any:
     first = ROUNDS * (part - 1) + 1
     prepare = prepare_phase(recipe, goes_on_from="" if part == 1 else f"m{first}")
     m0, m1 = base_model_phase(recipe), first_model_phase(recipe)
-    baseline = baseline_phase(recipe) if recipe.data.ift else eft_phase(recipe)
+    baseline = baseline_phase(recipe) if recipe.trains_baseline else None
     rounds = {number: round_phase(recipe, number) for number in range(first, recipe.rounds + 1)[:ROUNDS]}
     following = hand_over_phase(recipe, part + 1) if part < parts(recipe) else None
 
@@ -90,11 +89,10 @@ def self_rewarding_pipeline(recipe: Recipe, part: int = 1) -> Any:
             images = {"worker_image": worker_image, "trainer_image": trainer_image}
             if part == 1:
                 state = phase_box(m0(before=state, worker_image=worker_image), "M0").output
-                if recipe.data.ift:
+                examples: Any = ""
+                if baseline:
                     made = phase_box(baseline(before=state, **images), "SFT baseline").outputs
                     examples, state = made["eft"], made["state"]
-                else:
-                    examples = phase_box(baseline(before=state, worker_image=worker_image), "EFT examples").output
                 state = phase_box(m1(before=state, eft_examples=examples, **images), "M1").outputs["state"]
             # a phase runs unless the gate before it said stop: wait_for_gates in package.py puts that into the package
             for number, phase in rounds.items():

@@ -187,12 +187,13 @@ def _gate(recipe: Recipe) -> Iterator[str]:
 
 
 def _without_ift(recipe: Recipe) -> Iterator[str]:
-    """M0 is then the SFT baseline, and EFT's prompts are the only seeds that new ones can be written after."""
+    """M0 is then the baseline, and EFT's prompts are the only seeds that new ones can be written after."""
     data, prompts = recipe.data, recipe.prompts
+    if recipe.gate.baseline == "sft" and not recipe.trains_baseline:
+        why = "sft.baseline false" if data.ift else "data.ift 0"
+        yield f"gate.baseline is sft, and with {why} there is no SFT baseline but M0: say m0 or best"
     if data.ift:
         return
-    if recipe.gate.baseline == "sft":
-        yield "gate.baseline is sft, and with data.ift 0 there is no SFT baseline but M0: say m0 or best"
     if prompts.source != "file" and data.eft_prompts is not None and data.eft_prompts < prompts.seed_shots:
         yield (
             f"with data.ift 0 demonstrations for new prompts come from EFT's, and data.eft_prompts {data.eft_prompts} "

@@ -46,5 +46,5 @@ def run_disk(recipe: Recipe, parameters: int = 0) -> float:
     `parameters` are M0's where they are known by other means; then it is taken to be all that is imported.
     """
     imported = 2 * FP32 * parameters or import_disk(recipe)
-    models = recipe.rounds + (2 if recipe.data.ift else 1)
+    models = recipe.rounds + (2 if recipe.trains_baseline else 1)
     return imported + (parameters or parameters_of(recipe)) * (FP32 * models + CHECKPOINT) if imported else 0

@@ -81,7 +81,7 @@ def trainings(recipe: Recipe) -> list[Training]:
     eft = round(eft * recipe.sft.eft_weight)
     answered, judged = PROMPT + ANSWER, JUDGE_PROMPT + PROMPT + ANSWER + JUDGEMENT
     mixed = (ift * answered + eft * judged) / max(1, ift + eft)
-    made = [Training("SFT", "sft", recipe.sft, ift, answered, 1)] if ift else []  # else M0 is the baseline
+    made = [Training("SFT", "sft", recipe.sft, ift, answered, 1)] if recipe.trains_baseline else []
     made.append(Training("M1", "sft", recipe.sft, ift + eft, mixed, 1))
     rounds = range(2, recipe.rounds + 2)
     return made + [Training(f"M{n}", "dpo", recipe.dpo, recipe.prompts.count, answered, 2) for n in rounds]

@@ -34,14 +34,14 @@ def asked(work: Work) -> dict[str, int]:
 
 
 def test_a_plan_of_the_demo_counts_what_its_recipe_and_its_data_say(demo: Plan) -> None:
-    """6 prompts with 4 candidates and 2 judgements each; 6 held-out prompts and 8 instructions; 16 IFT examples in
-    batches of 4; of at most 6 pairs 2 are held out, and the others seen twice."""
+    """6 prompts with 4 candidates and 2 judgements each; 6 held-out prompts and 8 instructions; 16 IFT examples and at
+    most 20 of EFT in batches of 4; of at most 6 pairs 2 are held out, and the others seen twice."""
     work = {line.found.name: line.work for line in demo.lines}
     assert asked(work["m1/sampling"]) == {"candidates": 24}
     assert asked(work["m2/judging"]) == {"judgements": 48} and work["m2/judging"].bound
     assert asked(work["m3/evaluation"])["answers"] == 14
     assert asked(work["m1/annotation"]) == {"preferences": 8}
-    assert work["sft/sft"].steps == 4
+    assert (work["m1/sft"].steps, work["m1/sft"].bound) == (9, True)
     assert (work["m2/dpo"].steps, work["m2/dpo"].examples) == (2, 8)
 
 

@@ -62,8 +62,8 @@ def test_every_box_says_what_is_done_to_which_model(documents: list[Spec]) -> No
             assert named == ({"M1"} if number == 1 else {f"M{number - 1}", f"M{number}"})
 
 
-def test_the_demo_reads_like_the_paper() -> None:
-    spec = compiled("demo")[0]
+def test_a_run_reads_like_the_paper() -> None:
+    spec = compiled("llama3-8b")[0]
     outer = spec["components"]["comp-exit-handler-1"]["dag"]
     assert in_order(outer) == ["prepare", "M0", "SFT baseline", "M1", "M2 (round 1)", "M3 (round 2)"]
     inner = {
@@ -77,15 +77,18 @@ def test_the_demo_reads_like_the_paper() -> None:
     ]
 
 
-def test_without_ift_nothing_is_trained_before_m1() -> None:
-    """M0 is the SFT baseline: it was measured and registered in its own phase, and writes the EFT examples."""
-    spec = compiled("demo", overrides=("data.ift=0",))[0]
+@pytest.mark.parametrize("override", ["data.ift=0", "sft.baseline=false"])
+def test_without_a_baseline_nothing_is_trained_before_m1(override: str) -> None:
+    """M0 is the baseline: it was measured and registered in its own phase, and writes the EFT examples in M1's."""
+    spec = compiled("llama3-8b", overrides=(override,))[0]
     outer = spec["components"]["comp-exit-handler-1"]["dag"]
-    assert in_order(outer) == ["prepare", "M0", "EFT examples", "M1", "M2 (round 1)", "M3 (round 2)"]
-    assert in_order(spec["components"]["comp-eft-examples"]["dag"]) == ["write EFT examples"]
+    assert in_order(outer) == ["prepare", "M0", "M1", "M2 (round 1)", "M3 (round 2)"]
+    steps = in_order(spec["components"]["comp-m1"]["dag"])
+    assert sorted(steps[:3]) == ["train M1", "write EFT examples", "write prompts"]
+    assert steps.index("write EFT examples") < steps.index("train M1")
     arguments = outer["tasks"]["m1"]["inputs"]["parameters"]
     assert arguments["before"]["taskOutputParameter"]["producerTask"] == "m0"
-    assert arguments["eft_examples"]["taskOutputParameter"]["producerTask"] == "eft-examples"
+    assert arguments["eft_examples"]["runtimeValue"]["constant"] == ""
 
 
 def in_order(dag: Spec) -> list[str]:
@@ -188,7 +191,7 @@ def test_a_size_adds_up() -> None:
 
 def test_the_number_of_rounds_has_no_limit() -> None:
     """Rounds 1 to 3, 4 to 6 and 7 of 7: the last model of a part is found by the next one, which starts no SFT."""
-    recipe = load_recipe_for_elsewhere("demo", [f"rounds={2 * ROUNDS + 1}"])
+    recipe = load_recipe_for_elsewhere("llama3-8b", [f"rounds={2 * ROUNDS + 1}"])
     assert parts(recipe) == 3
     titles = []
     for part in (1, 2, 3):

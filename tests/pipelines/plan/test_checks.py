@@ -65,6 +65,11 @@ WRONG = {
         ["data.ift=0", "gate.baseline=sft"],
         "gate.baseline is sft, and with data.ift 0 there is no SFT baseline but M0",
     ),
+    "a baseline that is left out": (
+        PAPER,
+        ["sft.baseline=false", "gate.baseline=sft"],
+        "gate.baseline is sft, and with sft.baseline false there is no SFT baseline but M0",
+    ),
     "no IFT, and too few other prompts to write new ones after": (
         DEMO,
         ["data.ift=0", "data.eft_prompts=2"],

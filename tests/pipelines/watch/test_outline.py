@@ -11,7 +11,7 @@ from pipelines.watch.outline import outline
 
 def test_phases_and_steps_stand_in_the_order_in_which_they_run() -> None:
     """The rounds of the paper's figure 1; a package itself has them by name."""
-    phases = outline([package(self_rewarding_pipeline(load_recipe("demo")))[0]])
+    phases = outline([package(self_rewarding_pipeline(load_recipe("llama3-8b")))[0]])
     assert [phase.title for phase in phases] == [
         *("prepare", "M0", "SFT baseline", "M1", "M2 (round 1)", "M3 (round 2)", "report")
     ]
@@ -22,7 +22,7 @@ def test_phases_and_steps_stand_in_the_order_in_which_they_run() -> None:
 
 def test_a_run_in_two_parts_is_one_run() -> None:
     """Five rounds: what both parts do (open the run, report) stands there once, the report at the end."""
-    recipe = load_recipe("demo", ["rounds=5"])
+    recipe = load_recipe("llama3-8b", ["rounds=5"])
     assert parts(recipe) == 2
     phases = outline(package(self_rewarding_pipeline(recipe, part))[0] for part in (1, 2))
     titles = [phase.title for phase in phases]
