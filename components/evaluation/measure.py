@@ -29,19 +29,28 @@ def measure_model(name: str, before: dict[str, Any], model: str, opponent: str) 
     with open_step(state.run, f"measure {name.upper()}") as context:
         inputs, served = state.data, ServedModel(context, name, model)
         asked = ask(context, name, served, inputs)
-        annotator = ServedModel(context, f"{name}-annotator", inputs.annotator)
+        settings = context.section("annotation", AnnotationSettings)
+        annotator = run_annotator(context, name, inputs, settings)
         if model == inputs.annotator and not annotator_of(context):
             annotator = served  # M0, where no other was given: it need not be started again
         else:
             served.stop()  # the annotator may need what it holds
-        read = annotate(context, name, asked, inputs, opponent, annotator)
-        if not read and annotator is served:
-            served.stop()
+        read = annotate(context, settings, name, asked, inputs, opponent, annotator)
+        asks_it = bool(read) and not annotator_of(context)
+        if (annotator is served and not asks_it) or (asks_it and not settings.keep_served):
+            annotator.stop()
         return {
             "evaluation": asked["evaluation"],
             "annotation": read.get("annotation", ""),
             "stages": [*asked.values(), *read.values()],
         }
+
+
+def run_annotator(context: RunContext, name: str, data: RunData, settings: AnnotationSettings) -> ServedModel:
+    """The run's own annotator of the model `name`. One that stays served has one name for all of them: M0's where it is
+    M0, which is served when it is measured."""
+    kept = "m0" if data.annotator == data.base else "annotator"
+    return ServedModel(context, kept if settings.keep_served else f"{name}-annotator", data.annotator)
 
 
 def ask(context: RunContext, name: str, served: ServedModel, data: RunData) -> dict[str, str]:
@@ -62,10 +71,16 @@ def ask(context: RunContext, name: str, served: ServedModel, data: RunData) -> d
 
 
 def annotate(
-    context: RunContext, name: str, asked: dict[str, str], data: RunData, opponent: str, served: ServedModel
+    context: RunContext,
+    settings: AnnotationSettings,
+    name: str,
+    asked: dict[str, str],
+    data: RunData,
+    opponent: str,
+    served: ServedModel,
 ) -> dict[str, str]:
     """Stages in which the annotator compares and grades those answers, by their kind; `served` is the run's own."""
-    settings, root, stages = context.section("annotation", AnnotationSettings), context.store, {}
+    root, stages = context.store, dict[str, str]()
     opponent = opponent if settings.head_to_head else ""
     other = annotator_of(context)
     annotator = Annotator(other) if other else Annotator(served, served.model)
@@ -80,6 +95,4 @@ def annotate(
             f"{name}/mt_bench",
             lambda: grade(root, mt_bench, asked["mt_bench_answers"], annotator.parent(), annotator.endpoint),
         )
-    if stages and not other:
-        served.stop()
     return stages

@@ -26,7 +26,7 @@ RUN, PROMPTS = "tiny", 10
 MAKERS = ("base-model", "sft", "dpo")  # stages that make a model
 SETTINGS = (
     *("name=tiny", "rounds=1", "data.ift=8", "data.eft_prompts=4", "data.eval_prompts=6", "eft.min_examples=8"),
-    *("sft.lora=null", "sft.batch_size=8", "sft.micro_batch_size=8", "sft.max_length=2048"),
+    *("sft.baseline=true", "sft.lora=null", "sft.batch_size=8", "sft.micro_batch_size=8", "sft.max_length=2048"),
     *("annotation.head_to_head=true", "instructions.count=null"),
     *(f"prompts.count={PROMPTS}", "prompts.wave=10", "sampling.candidates=4", "judging.samples=2"),
     *("dpo.lora=null", "dpo.batch_size=4", "dpo.epochs=1", "dpo.min_held_out=1", "pairs.min_pairs=2"),

@@ -30,7 +30,7 @@ class InstructionsSettings(Settings):
 class AnnotationSettings(Settings):
     """How the annotator compares answers: with reference outputs (AlpacaEval), and with those of the model before."""
 
-    non_key_fields: ClassVar[frozenset[str]] = frozenset({"concurrency"})
+    non_key_fields: ClassVar[frozenset[str]] = frozenset({"concurrency", "keep_served"})
 
     form: Literal["auto", "weighted", "plain"] = Field(
         "auto", description="weighted takes the probabilities of the annotator's answer; auto: where it gives them"
@@ -47,6 +47,12 @@ class AnnotationSettings(Settings):
     reasoning_tokens: ReasoningTokens = DEFAULT_ROOM
     concurrency: int = Field(
         1024, ge=1, description="most requests in flight at once; how many are follows what the servers can take"
+    )
+    keep_served: bool = Field(
+        False,
+        exclude_if=lambda kept: not kept,
+        description="the run's own annotator is served from the first model to the end, and not anew for each: faster, "
+        "where there is room for it beside a training",
     )
     seed: int = Field(0, description="of its draws; unset: the recipe's seed")
 

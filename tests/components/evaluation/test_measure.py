@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from components.core.context import RunData
 from components.core.records import Counts
 from components.core.settings import Settings
 from components.core.stage import Stage
 from components.evaluation import measure as module
-from components.evaluation.measure import measure_model
+from components.evaluation.alpaca_eval.settings import AnnotationSettings
+from components.evaluation.measure import measure_model, run_annotator
 from components.serving.engines.served_model import ServedModel
 from tests.components.run.test_lifecycle import context
 
@@ -75,6 +77,23 @@ def test_a_model_that_annotates_its_own_answers_is_served_once(
     """M0 in a run whose annotator it is: a server takes seconds to start, and this one has that model."""
     measured(tmp_path, data=DATA | {"instructions": instructions, "annotator": "model"})
     assert [call if call[0] == "stop" else call[0] for call in calls] == ["evaluation", *read, ("stop", "m2")]
+
+
+@pytest.mark.parametrize("base", ["m0", "other"])
+def test_an_annotator_that_is_kept_has_one_server_for_all_models(tmp_path: Path, calls: list[Any], base: str) -> None:
+    """M0's own, where the annotator is M0. Where there is nothing to read M0's server has no reason to stay."""
+    data = DATA | {"instructions": "set", "base": base}
+    written = context(tmp_path, annotation={"keep_served": True})
+    measured(tmp_path, data=data, annotation={"keep_served": True})
+    assert [call if call[0] == "stop" else call[0] for call in calls] == ["evaluation", ("stop", "m2"), "annotation"]
+    names = {
+        run_annotator(written, name, RunData(**data), AnnotationSettings(keep_served=True)).name
+        for name in ("m1", "m2")
+    }
+    assert names == {"m0" if base == "m0" else "annotator"}
+    calls.clear()
+    measured(tmp_path, data=DATA | {"annotator": "model"}, annotation={"keep_served": True})
+    assert [call if call[0] == "stop" else call[0] for call in calls] == ["evaluation", ("stop", "m2")]
 
 
 @pytest.mark.parametrize(("head_to_head", "compared"), [(True, [("annotation", "other", "")]), (False, [])])
