@@ -19,13 +19,11 @@ def test_an_untried_method_changes_a_recipe(method: Method) -> None:
     assert method.paper and method.calls
 
 
-def test_small_rounds_answer_as_many_prompts_as_the_plain_loop(tmp_path: Path) -> None:
-    """Three rounds of 150 prompts are six of 75; any other method's prompts are the plain loop's."""
-    rounds: dict[str, list[int]] = {}
+def test_small_rounds_answer_and_train_as_much_as_the_plain_loop(tmp_path: Path) -> None:
+    """Three rounds of 150 prompts and 30 steps are six of 75 and 15; all other methods' are the plain loop's."""
+    rounds: dict[str, tuple[int, int | None, int]] = {}
     for method in METHODS:
         recipe = method.recipe(PERFECT, tmp_path, seed=1, rounds=3, common=SETTINGS)
-        rounds[method.name] = [recipe.prompts.count] * recipe.rounds
-    small = rounds.pop("small-rounds")
-    assert [list(one) for one in {tuple(one) for one in rounds.values()}] == [rounds["plain"]]
-    assert len(small) == 2 * len(rounds["plain"])
-    assert sum(small) == sum(rounds["plain"])
+        rounds[method.name] = (recipe.prompts.count, recipe.dpo.max_steps, recipe.rounds)
+    assert rounds.pop("small-rounds") == (75, 15, 6)
+    assert set(rounds.values()) == {(150, 30, 3)}

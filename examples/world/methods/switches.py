@@ -114,10 +114,10 @@ METHODS = (
     ),
     Method(
         "small-rounds",
-        "semi-online: twice the rounds, half the prompts in each",
+        "semi-online: twice the rounds, half the prompts and steps in each",
         "[2506.21495](https://arxiv.org/abs/2506.21495)",
         "half the plain loop's, in twice as many rounds",
-        ("rounds=6", "prompts.count=75"),
+        ("rounds=6", "prompts.count=75", "dpo.max_steps=15"),
     ),
 )
 # In no table of results: docs/methods.md says why.
