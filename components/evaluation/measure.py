@@ -30,14 +30,16 @@ def measure_model(name: str, before: dict[str, Any], model: str, opponent: str) 
         inputs, served = state.data, ServedModel(context, name, model)
         asked = ask(context, name, served, inputs)
         settings = context.section("annotation", AnnotationSettings)
-        annotator = run_annotator(context, name, inputs, settings)
+        # on a cluster it would hold a GPU that the next model waits for
+        kept = settings.keep_served and context.engine == "embedded"
+        annotator = run_annotator(context, name, inputs, kept)
         if model == inputs.annotator and not annotator_of(context):
             annotator = served  # M0, where no other was given: it need not be started again
         else:
             served.stop()  # the annotator may need what it holds
         read = annotate(context, settings, name, asked, inputs, opponent, annotator)
         asks_it = bool(read) and not annotator_of(context)
-        if (annotator is served and not asks_it) or (asks_it and not settings.keep_served):
+        if (annotator is served and not asks_it) or (asks_it and not kept):
             annotator.stop()
         return {
             "evaluation": asked["evaluation"],
@@ -46,11 +48,11 @@ def measure_model(name: str, before: dict[str, Any], model: str, opponent: str) 
         }
 
 
-def run_annotator(context: RunContext, name: str, data: RunData, settings: AnnotationSettings) -> ServedModel:
-    """The run's own annotator of the model `name`. One that stays served has one name for all of them: M0's where it is
-    M0, which is served when it is measured."""
-    kept = "m0" if data.annotator == data.base else "annotator"
-    return ServedModel(context, kept if settings.keep_served else f"{name}-annotator", data.annotator)
+def run_annotator(context: RunContext, name: str, data: RunData, kept: bool) -> ServedModel:
+    """The run's own annotator of the model `name`. One that is kept has one name for all of them: M0's where it is M0,
+    which is served when it is measured."""
+    of_all = "m0" if data.annotator == data.base else "annotator"
+    return ServedModel(context, of_all if kept else f"{name}-annotator", data.annotator)
 
 
 def ask(context: RunContext, name: str, served: ServedModel, data: RunData) -> dict[str, str]:

@@ -154,8 +154,10 @@ def servers(
 
 
 def looked_up(options: RunOptions) -> RunOptions:
-    """The same with the registry named, for who reads or changes a few entries of it: for that no server is started, and
-    one that refuses is tried once more and not for a quarter of a minute, as a run does."""
+    """The same with the registry named, for who reads or changes a few entries of it: for that no server is started.
+
+    One that refuses is tried once more, and not for a quarter of a minute as by a run.
+    """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     return replace(options, tracking_uri=options.tracking_uri or registry_here())
 

@@ -51,8 +51,8 @@ class AnnotationSettings(Settings):
     keep_served: bool = Field(
         False,
         exclude_if=lambda kept: not kept,
-        description="the run's own annotator is served from the first model to the end, and not anew for each: faster, "
-        "where there is room for it beside a training",
+        description="the embedded engine serves the run's own annotator from the first model to the end, and not anew "
+        "for each: faster, where there is room for it beside a training",
     )
     seed: int = Field(0, description="of its draws; unset: the recipe's seed")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from components.core.records import Counts
 from components.core.settings import Settings
 from components.core.stage import Stage
 from components.evaluation import measure as module
-from components.evaluation.alpaca_eval.settings import AnnotationSettings
 from components.evaluation.measure import measure_model, run_annotator
 from components.serving.engines.served_model import ServedModel
 from tests.components.run.test_lifecycle import context
@@ -42,8 +42,10 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     return seen
 
 
-def measured(tmp_path: Path, opponent: str = "", data: dict[str, str] = DATA, **recipe: Any) -> dict[str, Any]:
-    written = context(tmp_path, **recipe)
+def measured(
+    tmp_path: Path, opponent: str = "", data: dict[str, str] = DATA, engine: str = "embedded", **recipe: Any
+) -> dict[str, Any]:
+    written = replace(context(tmp_path, **recipe), engine=engine)
     written.write()
     before = {"run": written.uri, "data": data, "prompts": []}
     return measure_model("m2", before, "model", opponent)
@@ -81,19 +83,22 @@ def test_a_model_that_annotates_its_own_answers_is_served_once(
 
 @pytest.mark.parametrize("base", ["m0", "other"])
 def test_an_annotator_that_is_kept_has_one_server_for_all_models(tmp_path: Path, calls: list[Any], base: str) -> None:
-    """M0's own, where the annotator is M0. Where there is nothing to read M0's server has no reason to stay."""
-    data = DATA | {"instructions": "set", "base": base}
-    written = context(tmp_path, annotation={"keep_served": True})
-    measured(tmp_path, data=data, annotation={"keep_served": True})
-    assert [call if call[0] == "stop" else call[0] for call in calls] == ["evaluation", ("stop", "m2"), "annotation"]
-    names = {
-        run_annotator(written, name, RunData(**data), AnnotationSettings(keep_served=True)).name
-        for name in ("m1", "m2")
-    }
+    """M0's own, where the annotator is M0. Where there is nothing to read M0's server has no reason to stay; nor has it
+    on a cluster, where it would hold the GPU that the next model waits for."""
+    data, kept = DATA | {"instructions": "set", "base": base}, {"annotation": {"keep_served": True}}
+    assert stopped(tmp_path, calls, data=data, **kept) == ["m2"]
+    written = context(tmp_path)
+    names = {run_annotator(written, name, RunData(**data), kept=True).name for name in ("m1", "m2")}
     assert names == {"m0" if base == "m0" else "annotator"}
+    assert stopped(tmp_path, calls, data=DATA | {"annotator": "model"}, **kept) == ["m2"]
+    assert stopped(tmp_path, calls, data=data, engine="vllm", **kept) == ["m2", "m2-annotator"]
+
+
+def stopped(tmp_path: Path, calls: list[Any], **measuring: Any) -> list[str]:
+    """Whose servers were stopped, in order."""
     calls.clear()
-    measured(tmp_path, data=DATA | {"annotator": "model"}, annotation={"keep_served": True})
-    assert [call if call[0] == "stop" else call[0] for call in calls] == ["evaluation", ("stop", "m2")]
+    measured(tmp_path, **measuring)
+    return [call[1] for call in calls if call[0] == "stop"]
 
 
 @pytest.mark.parametrize(("head_to_head", "compared"), [(True, [("annotation", "other", "")]), (False, [])])
