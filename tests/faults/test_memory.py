@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,8 +46,8 @@ class _Client:
 
     left = 0
 
-    def __init__(self, *_: object) -> None:
-        self.circuit, self.open = Circuit(), 0
+    def __init__(self, *_: object, **__: object) -> None:
+        self.circuit, self.open, self.replicas = Circuit(), 0, SimpleNamespace(ahead=0, limit=1024)
 
     async def complete(self, request: Request) -> Completion:
         if not _Client.left:
