@@ -15,7 +15,7 @@ from tests.helpers.tiny_model import make_tiny_model
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 Note = Callable[..., None]
-LONGEST_S = 1.5  # that a run is left alone at first; longer from kill to kill, so that a slow machine ends, too
+LONGEST_S = 1.0  # that a run is left alone at first; longer from kill to kill, so that a slow machine ends, too
 TRIES = 100  # after which a run that gets nowhere is given up
 
 
@@ -40,7 +40,7 @@ def killed_until_done(where: Place, draws: random.Random) -> int:
     """How often the run was killed before it came to its end."""
     for kills in range(TRIES):
         process = begin(where)
-        process.join(draws.uniform(0.05, LONGEST_S + kills / 6))
+        process.join(draws.uniform(0.05, LONGEST_S + kills / 16))
         if not kill(process):
             ended(process, where)
             return kills
