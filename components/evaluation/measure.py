@@ -29,15 +29,14 @@ def measure_model(name: str, before: dict[str, Any], model: str, opponent: str) 
     with open_step(state.run, f"measure {name.upper()}") as context:
         inputs, served = state.data, ServedModel(context, name, model)
         asked = ask(context, name, served, inputs)
-        settings = context.section("annotation", AnnotationSettings)
         # on a cluster it would hold a GPU that the next model waits for
-        kept = settings.keep_served and context.engine == "embedded"
+        kept = context.engine == "embedded" and context.section("annotation", AnnotationSettings).keep_served
         annotator = run_annotator(context, name, inputs, kept)
         if model == inputs.annotator and not annotator_of(context):
             annotator = served  # M0, where no other was given: it need not be started again
         else:
             served.stop()  # the annotator may need what it holds
-        read = annotate(context, settings, name, asked, inputs, opponent, annotator)
+        read = annotate(context, name, asked, inputs, opponent, annotator)
         asks_it = bool(read) and not annotator_of(context)
         if (annotator is served and not asks_it) or (asks_it and not kept):
             annotator.stop()
@@ -73,16 +72,10 @@ def ask(context: RunContext, name: str, served: ServedModel, data: RunData) -> d
 
 
 def annotate(
-    context: RunContext,
-    settings: AnnotationSettings,
-    name: str,
-    asked: dict[str, str],
-    data: RunData,
-    opponent: str,
-    served: ServedModel,
+    context: RunContext, name: str, asked: dict[str, str], data: RunData, opponent: str, served: ServedModel
 ) -> dict[str, str]:
     """Stages in which the annotator compares and grades those answers, by their kind; `served` is the run's own."""
-    root, stages = context.store, dict[str, str]()
+    settings, root, stages = context.section("annotation", AnnotationSettings), context.store, {}
     opponent = opponent if settings.head_to_head else ""
     other = annotator_of(context)
     annotator = Annotator(other) if other else Annotator(served, served.model)

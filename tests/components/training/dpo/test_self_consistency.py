@@ -10,20 +10,12 @@ import pytest
 from components.core.errors import UserError
 from components.core.records import Counts, Manifest, Pair, Parent
 from components.core.stage import Stage
-from components.core.store import join
 from components.pairs.settings import PairsSettings
 from components.training.dpo.dpo import DpoInputs, dpo_stage, train_dpo
 from components.training.dpo.settings import DpoSettings
 from components.training.launch.again import request_again
-from components.training.settings import LoraSettings
-from tests.components.training.test_training import base, dpo_settings, make_pairs
+from tests.components.training.test_training import LORA, base, dpo_settings, make_pairs, uri
 from tests.helpers.tiny_model import make_tiny_model
-
-LORA = LoraSettings(rank=4, alpha=8)
-
-
-def uri(root: str, manifest: Manifest) -> str:
-    return join(root, manifest.stage, manifest.key)
 
 
 def pairs_of(root: str, pairs: list[Pair], name: str) -> str:
