@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 
 from components.core.errors import UserError
+from components.training.memory import BF16, RESERVE, training_memory
+from components.training.shape import Shape, shape_of
 from pipelines.plan.checks import gpus_of
-from pipelines.plan.memory import BF16, RESERVE, training_memory
-from pipelines.plan.shapes import Shape, shape_of
 from pipelines.plan.work import (
     ANSWER,
     BANDWIDTH,
@@ -43,8 +43,8 @@ PARTS = {
 PAGE = f"""# What the big recipes ask of their GPUs
 
 Written by `python -m pipelines.scale`, from the recipes; `python -m pipelines.scale my-recipe.yaml` does the same for
-yours, where the model is a folder with its `config.json` or one that is named in `pipelines/plan/shapes.py`. A recipe
-that says what its GPUs have (`resources.gpu_memory`, `serving.pod.gpu_memory`) is refused when it is read where the sum
+yours, where the model is a folder with its `config.json` or one that is named in `components/training/shape.py`. A
+recipe that says what its GPUs have (`resources.gpu_memory`, `serving.pod.gpu_memory`) is refused when it is read where the sum
 is more than {1 - RESERVE:.0%} of that, as it is where batch, micro-batch and GPUs do not fit each other, or lengths do
 not fit the server's context.
 
@@ -92,7 +92,7 @@ def plan(recipe: Recipe) -> str:
     if shape is None:
         raise UserError(
             f"the size of {recipe.model.base} is not known",
-            "Name a folder with the model's config.json in model.base, or add it to pipelines/plan/shapes.py.",
+            "Name a folder with the model's config.json in model.base, or add it to components/training/shape.py.",
         )
     return "\n".join([f"## {recipe.name}", "", _summary(recipe, shape), "", *_table(recipe, shape), ""])
 

@@ -6,16 +6,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, Trainer
+from trl.trainer import dpo_trainer
 from trl.trainer import utils as trl_utils
 
 from components.core.ledger import spent
-from components.training.distributed import is_main_process, world_size
+from components.training.distributed import broadcast, is_main_process, world_size
 from components.training.settings import TrainingSettings
 from components.training.sharded import model_without_weights, sharded_frozen, with_untouched_memory
+from components.training.unpadded import UNPADDED, make_unpadded, read_unpadded
 
 Model = PreTrainedModel | PeftModel
 # cuDNN, which torch takes first on an H100, plans its attention anew for each length of a batch: of a step's 2.6 s, 2.0
@@ -24,6 +27,11 @@ torch.backends.cuda.enable_cudnn_sdp(False)
 # On a CPU TRL projects every position of a batch onto the vocabulary, as it must where shapes that change are compiled
 # anew; elsewhere the answers' alone, without prompts and padding. Nothing is compiled here.
 trl_utils._use_triton = lambda device: True
+# TRL names a cache of the reference's log-probabilities by a hash of all weights, one core's work of 10 s for a billion
+# (docs/gpu.md). A training's folder is its own, so that none is found there anyway.
+dpo_trainer.hash_module = lambda module: uuid4().hex
+
+_reads_unpadded: dict[str, bool] = {}  # by architecture: what this process saw where it had weights
 
 
 def is_sharded(settings: TrainingSettings) -> bool:
@@ -45,9 +53,13 @@ def load_policy(folder: Path, settings: TrainingSettings) -> PreTrainedModel:
     is asked with dropout off. Where weights are sharded the main process alone has them in its memory: the others get a
     model without, and their shards when training begins.
     """
-    if is_sharded(settings) and not is_main_process():
-        return with_untouched_memory(model_without_weights(folder, **_loading_options(settings)))
-    return _load_weights(folder, settings)
+    if not is_sharded(settings):
+        return _load_weights(folder, settings)
+    if is_main_process():
+        model = _load_weights(folder, settings)
+    else:
+        model = with_untouched_memory(model_without_weights(folder, **_loading_options(settings)))
+    return _reading_as_loaded(model)
 
 
 @spent("starting")
@@ -56,7 +68,7 @@ def load_reference(folder: Path, settings: TrainingSettings) -> PreTrainedModel 
     if settings.lora or not is_sharded(settings):
         return None
     empty = model_without_weights(folder, **_loading_options(settings))
-    return sharded_frozen(empty, lambda: _load_weights(folder, settings), in_bf16(settings))
+    return _reading_as_loaded(sharded_frozen(empty, lambda: _load_weights(folder, settings), in_bf16(settings)))
 
 
 @spent("starting")
@@ -68,7 +80,7 @@ def load_saved(folder: Path, start: Path, settings: TrainingSettings) -> PreTrai
     """
     if is_sharded(settings):
         empty = model_without_weights(start, **_loading_options(settings))
-        return sharded_frozen(empty, lambda: _load_weights(folder, settings), in_bf16(settings))
+        return _reading_as_loaded(sharded_frozen(empty, lambda: _load_weights(folder, settings), in_bf16(settings)))
     return _load_weights(folder, settings) if is_main_process() else None
 
 
@@ -81,7 +93,19 @@ def _load_weights(folder: Path, settings: TrainingSettings) -> PreTrainedModel:
     )
     configured = model.generation_config
     model.generation_config = GenerationConfig(eos_token_id=configured.eos_token_id if configured else None)
+    _reads_unpadded[_architecture(model)] = read_unpadded(model)
     return model
+
+
+def _reading_as_loaded(model: PreTrainedModel) -> PreTrainedModel:
+    """Every process's model reads batches as that one does whose weights the main process has looked at."""
+    if broadcast(lambda: _reads_unpadded[_architecture(model)]) and model.config._attn_implementation != UNPADDED:
+        make_unpadded(model)
+    return model
+
+
+def _architecture(model: PreTrainedModel) -> str:
+    return type(model).__name__
 
 
 def _loading_options(settings: TrainingSettings) -> dict[str, Any]:

@@ -20,7 +20,8 @@ class LoraSettings(Settings):
 class TrainingSettings(Settings):
     """Batch sizes count examples (SFT) or pairs (DPO); lengths count tokens."""
 
-    non_key_fields: ClassVar[frozenset[str]] = frozenset({"sharding"})
+    # How a step is spread over devices and cut for their memory does not make it another model.
+    non_key_fields: ClassVar[frozenset[str]] = frozenset({"sharding", "micro_batch_size", "gradient_checkpointing"})
 
     learning_rate: float = Field(gt=0, description="the highest, after the warmup")
     min_learning_rate: float = Field(ge=0, description="the floor that the schedule ends on")
@@ -29,7 +30,9 @@ class TrainingSettings(Settings):
     epochs: float = Field(1.0, gt=0, description="times that each example is seen")
     max_steps: int | None = Field(None, ge=1, description="ends earlier than epochs would")
     batch_size: int = Field(16, ge=1, description="of one step, on all devices together")
-    micro_batch_size: int = Field(4, ge=1, description="examples a device holds at once")
+    micro_batch_size: int | None = Field(
+        None, ge=1, description="examples a device computes with at once; null: on GPUs what their memory holds, else 4"
+    )
     max_length: int = Field(2048, ge=16, description="longer examples are dropped and counted, never cut")
     dropout: float = Field(0.1, ge=0, lt=1, description="in the model's own layers that have one, or in LoRA's")
     weight_decay: float = Field(0.0, ge=0, description="of the optimizer")
@@ -49,11 +52,14 @@ class TrainingSettings(Settings):
     sharding: Literal["auto", "none", "fsdp"] = Field(
         "auto", description="fsdp spreads weights over devices, none copies them to each; auto: fsdp on several GPUs"
     )
+    gradient_checkpointing: bool | None = Field(
+        None, description="compute activations again instead of keeping them; null: where memory does not hold enough"
+    )
     seed: int = Field(0, description="of its draws; unset: the recipe's seed")
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingSettings:
-        if self.batch_size % self.micro_batch_size:
+        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
             raise ValueError(
                 f"batch_size {self.batch_size} must be a multiple of micro_batch_size {self.micro_batch_size}"
             )

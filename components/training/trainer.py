@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -20,12 +21,15 @@ from components.core.model_files import prime_model_cache
 from components.core.records import Counts, CurvePoint, Manifest, Messages, Record
 from components.core.scratch import scratch_folder
 from components.core.stage import Stage, read_manifest
+from components.training.batches import MicroBatchTrainer
 from components.training.checkpoints import NOT_OF_THE_CURVE, CheckpointUploader, StepProgress, fetch_latest_checkpoint
 from components.training.distributed import barrier, broadcast_on_node, is_main_process, seed_per_rank, world_size
 from components.training.finite import FiniteCheck
+from components.training.memory import MicroBatch, micro_batch
 from components.training.model import in_bf16, is_sharded
 from components.training.saving import SavedModel
 from components.training.settings import TrainingSettings
+from components.training.shape import shape_of
 
 # Every layer's weights are spread over all devices and gathered while they are needed. They come from the main process
 # (`cpu_ram_efficient_loading`), see model.load_policy. In checkpoints every rank writes its own shards: a process that
@@ -35,7 +39,27 @@ FSDP2 = {"version": 2, "state_dict_type": "SHARDED_STATE_DICT", "cpu_ram_efficie
 FUSED = {"adamw_torch": "adamw_torch_fused"}
 
 
-def trainer_arguments(settings: TrainingSettings, folder: Path) -> dict[str, Any]:
+# Texts that a CPU computes with at once: more are no faster there, and take memory.
+TEXTS_ON_CPU = 4
+
+
+def held_at_once(model: Path, settings: TrainingSettings, sides: int) -> MicroBatch:
+    """What a device computes with at once in training the model of that folder; an example has one side, or two.
+
+    On GPUs by their memory, where the model's shape tells what it takes; else one example, checkpointed.
+    """
+    texts = settings.micro_batch_size or max(1, TEXTS_ON_CPU // sides)
+    if not torch.cuda.is_available():
+        return MicroBatch(sys.maxsize, texts, checkpointing=settings.gradient_checkpointing is True)
+    shape = shape_of(str(model))
+    if shape is None:
+        examples = settings.micro_batch_size or 1
+        return MicroBatch(sys.maxsize, examples, checkpointing=settings.gradient_checkpointing is not False)
+    memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    return micro_batch(shape, settings, world_size(), sides == 2, memory)
+
+
+def trainer_arguments(settings: TrainingSettings, held: MicroBatch, folder: Path) -> dict[str, Any]:
     """Keyword arguments that SFTConfig and DPOConfig share; the device decides precision and checkpointing."""
     gpu = torch.cuda.is_available()
     return {
@@ -46,8 +70,7 @@ def trainer_arguments(settings: TrainingSettings, folder: Path) -> dict[str, Any
         "warmup_steps": settings.warmup,
         "num_train_epochs": settings.epochs,
         "max_steps": settings.max_steps or -1,
-        "per_device_train_batch_size": settings.micro_batch_size,
-        "gradient_accumulation_steps": _accumulation(settings),
+        "per_device_train_batch_size": _examples_of_a_device(settings),  # cut by MicroBatchTrainer
         "max_length": None,  # longer examples were dropped beforehand
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,
@@ -55,7 +78,7 @@ def trainer_arguments(settings: TrainingSettings, folder: Path) -> dict[str, Any
         "seed": settings.seed,
         "data_seed": settings.seed,  # one order of the examples, of which each rank takes its part
         "bf16": in_bf16(settings),
-        "gradient_checkpointing": gpu,
+        "gradient_checkpointing": held.checkpointing,
         "use_cpu": not gpu,
         "dataloader_pin_memory": gpu,
         "logging_steps": 1,
@@ -76,16 +99,15 @@ def _schedule(settings: TrainingSettings) -> dict[str, Any]:
     return {"lr_scheduler_type": name, "lr_scheduler_kwargs": kwargs}
 
 
-def _accumulation(settings: TrainingSettings) -> int:
-    """Micro-batches of one device in a step; raises UserError where the batch does not divide among the devices."""
+def _examples_of_a_device(settings: TrainingSettings) -> int:
+    """In a step; raises UserError where the batch does not divide among the devices."""
     devices = world_size()
-    held = settings.micro_batch_size * devices
-    if settings.batch_size % held:
+    if settings.batch_size % devices:
         raise UserError(
-            f"batch_size {settings.batch_size} does not divide into {settings.micro_batch_size} on {devices} devices",
-            f"Make it a multiple of {held}, or lower micro_batch_size.",
+            f"batch_size {settings.batch_size} does not divide among {devices} devices",
+            f"Make it a multiple of {devices}, or take fewer.",
         )
-    return settings.batch_size // held
+    return settings.batch_size // devices
 
 
 @contextmanager
@@ -96,7 +118,7 @@ def workspace() -> Iterator[Path]:
         barrier()
 
 
-def train(trainer: Trainer, stage: Stage, label: str, looks: int | None = None) -> None:
+def train(trainer: MicroBatchTrainer, stage: Stage, label: str, looks: int | None = None) -> None:
     """Run the trainer, from the latest checkpoint of an earlier attempt where there is one.
 
     Every `looks` steps it may fall back to the checkpoint of the look before, which is kept.
@@ -112,11 +134,13 @@ def train(trainer: Trainer, stage: Stage, label: str, looks: int | None = None) 
         with counted_training(trainer), spent("training"):
             trainer.train(resume_from_checkpoint=checkpoint)
     except torch.OutOfMemoryError as error:
-        held, name = trainer.args.per_device_train_batch_size, stage.name
+        held, name = trainer.held, stage.name
         raise UserError(
-            f"{name}: the GPU's memory is too small for micro-batches of {held} ({error})",
-            f"Lower {name}.micro_batch_size or {name}.max_length, set {name}.lora, or take more GPUs (resources.gpus), "
-            "over which weights are spread. docs/scale.md has the sum.",
+            f"{name}: the GPU's memory is too small for micro-batches of {held.examples} examples and {held.tokens:,} "
+            f"tokens ({error})",
+            f"Set {name}.micro_batch_size to 1 or {name}.gradient_checkpointing to true, lower {name}.max_length, "
+            f"set {name}.lora, or take more GPUs (resources.gpus), over which weights are spread. "
+            "docs/scale.md has the sum.",
         ) from error
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from statistics import fmean, linear_regression
 
 from components.run.look import CHECKPOINTS
+from components.training.shape import Shape
 from pipelines.forecast.history import Measured
 from pipelines.forecast.work import BESIDES, Work
-from pipelines.plan.shapes import Shape
 from pipelines.plan.work import (
     ANSWER,
     FLOPS,

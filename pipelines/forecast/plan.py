@@ -15,11 +15,11 @@ from components.core.records import Counts
 from components.core.stage import read_manifest
 from components.run.lifecycle import import_data
 from components.run.look import Found, LookedAt
+from components.training.shape import shape_of
 from pipelines.forecast.estimate import Estimate, by_formula, by_measurements, gpus_of, left_of
 from pipelines.forecast.history import History, conditions, read_history
 from pipelines.forecast.look import compiled_parts, look_at
 from pipelines.forecast.work import Work, work_of
-from pipelines.plan.shapes import shape_of
 from pipelines.recipe import Recipe
 
 READ_AT_ONCE = 20e6  # bytes of data files that are read to count what is in them

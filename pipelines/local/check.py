@@ -26,12 +26,12 @@ from components.run.lifecycle import import_data
 from components.serving.address import ENDPOINT_KEY, Address
 from components.serving.engines.processes import EmbeddedEngine
 from components.serving.engines.served_model import ServedModel, annotator_of, judge_of
+from components.training.memory import training_memory
+from components.training.shape import Shape, shape_from
 from pipelines.local.doctor import Finding, broken, check_server, free_disk, free_memory, ok, unknown, warning
 from pipelines.local.run import RunOptions
 from pipelines.plan.checks import gpus_of, mistakes
 from pipelines.plan.disk import run_disk
-from pipelines.plan.memory import training_memory
-from pipelines.plan.shapes import Shape, shape_from
 from pipelines.recipe import Recipe, local_files, require_local_files
 
 SMALL = 500_000_000  # weights of a model that two cores judge with in a minute or two

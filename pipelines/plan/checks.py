@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from components.kubernetes.settings import NOT_FOR_STEPS, number
 from components.metrics.statistics import BENCHMARK
-from pipelines.plan.memory import BF16, FP32, RESERVE, looking_memory, training_memory
-from pipelines.plan.shapes import Shape, shape_of
+from components.training.memory import BF16, FP32, RESERVE, looking_memory, training_memory
+from components.training.shape import Shape, shape_of
 
 if TYPE_CHECKING:
     from components.judging.settings import JudgingSettings

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from components.kubernetes.settings import ImporterPods
 from components.training.launch.disk import CHECKPOINT, FP32, training_bytes
-from pipelines.plan.shapes import shape_of
+from components.training.shape import shape_of
 
 if TYPE_CHECKING:
     from pipelines.recipe import Recipe

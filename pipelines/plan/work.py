@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipelines.plan.memory import BF16, FP32, is_sharded
-from pipelines.plan.shapes import Shape
+from components.training.memory import BF16, FP32, is_sharded
+from components.training.shape import Shape
 
 if TYPE_CHECKING:
     from components.training.settings import TrainingSettings

@@ -233,12 +233,14 @@ def make_trainer(
 
     from components.training.batches import DistributedDPOTrainer
     from components.training.model import load_policy, load_reference, lora_config
-    from components.training.trainer import trainer_arguments
+    from components.training.trainer import held_at_once, trainer_arguments
 
-    arguments = trainer_arguments(settings, folder) | loss_arguments(settings, pairs)
+    held = held_at_once(policy, settings, sides=2)
+    arguments = trainer_arguments(settings, held, folder) | loss_arguments(settings, pairs)
     form = form_of_thoughts([*pairs, *held_out], tokenizer)
     reference = load_reference(policy, settings)  # first, so that no process holds both at once
     return DistributedDPOTrainer(
+        held=held,
         model=load_policy(policy, settings),
         ref_model=reference,
         args=DPOConfig(

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor
-from trl import DPOTrainer
 from trl.trainer.utils import add_fused_lm_head
 
+from components.training.batches import DistributedDPOTrainer, cut, row_lengths
 from components.training.distributed import all_gather, broadcast, rank, world_size
 from components.training.dpo.settings import DpoSettings
 from components.training.model import evaluating, load_saved
@@ -47,15 +47,14 @@ def mean_loss(of_pairs: Sequence[Drift], beta: float) -> float:
     return math.fsum(drift.loss(beta) for drift in of_pairs) / len(of_pairs)
 
 
-def policy_sums(trainer: DPOTrainer, pairs: Dataset, model: Any = None, alone: bool = False) -> list[Sums]:
+def policy_sums(trainer: DistributedDPOTrainer, pairs: Dataset, model: Any = None, alone: bool = False) -> list[Sums]:
     """Under the policy as it is now, dropout off, or under another frozen `model`; every rank gets all.
 
     Each rank asks for its share of the pairs, except where it is `alone`. Raises RuntimeError where log-probabilities
     are not fp32: sums of rounded ones would be multiples of whole nats.
     """
     model = trainer.model if model is None else model
-    size = trainer.args.per_device_train_batch_size
-    batches = [range(start, min(start + size, len(pairs))) for start in range(0, len(pairs), size)]
+    batches = [range(len(pairs))[part] for part in cut([2 * length for length in row_lengths(pairs)], trainer.held)]
     number, ranks = (0, 1) if alone else (rank(), world_size())
     found: dict[int, Sums] = {}
     with evaluating(model), trainer.accelerator.autocast():
@@ -66,7 +65,7 @@ def policy_sums(trainer: DPOTrainer, pairs: Dataset, model: Any = None, alone: b
     return [sums for _, sums in sorted({n: sums for one in gathered for n, sums in one.items()}.items())]
 
 
-def reference_sums(trainer: DPOTrainer, pairs: Dataset) -> list[Sums]:
+def reference_sums(trainer: DistributedDPOTrainer, pairs: Dataset) -> list[Sums]:
     """Under the reference: as TRL computed them beforehand, else by the reference model or with the adapter off."""
     if "ref_chosen_logps" in pairs.column_names:
         return list(zip(pairs["ref_chosen_logps"], pairs["ref_rejected_logps"], strict=True))
@@ -77,7 +76,7 @@ def reference_sums(trainer: DPOTrainer, pairs: Dataset) -> list[Sums]:
 
 
 def saved_sums(
-    trainer: DPOTrainer, settings: DpoSettings, folder: Path, start: Path, pairs: Sequence[Dataset]
+    trainer: DistributedDPOTrainer, settings: DpoSettings, folder: Path, start: Path, pairs: Sequence[Dataset]
 ) -> list[list[Sums]]:
     """Of each of the data sets, under the model that was saved in `folder` of the main process; every rank gets all.
 
@@ -92,7 +91,7 @@ def saved_sums(
     return broadcast(lambda: [policy_sums(trainer, rows, model, alone=True) for rows in pairs])
 
 
-def _sums(trainer: DPOTrainer, model: Any, rows: list[Any]) -> list[Sums]:
+def _sums(trainer: DistributedDPOTrainer, model: Any, rows: list[Any]) -> list[Sums]:
     """Of some pairs at once, as the loss sums them: with `ld_alpha`, what exceeds the shorter answer's length counts
     by that factor."""
     inputs: Any = trainer._prepare_inputs(trainer.data_collator(rows))

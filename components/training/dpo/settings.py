@@ -43,7 +43,6 @@ class DpoSettings(TrainingSettings):
 
     learning_rate: float = Field(1e-6, gt=0)
     min_learning_rate: float = Field(1e-7, ge=0)
-    micro_batch_size: int = Field(2, ge=1)
     beta: float = Field(0.1, gt=0, description="how strongly the policy is held to its reference")
     nll_weight: float = Field(0.0, ge=0, description="weight of the NLL of chosen answers (IRPO); 0 is the paper")
     label_smoothing: float = Field(

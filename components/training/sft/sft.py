@@ -116,11 +116,13 @@ def make_trainer(
 
     from components.training.batches import DistributedSFTTrainer
     from components.training.model import load_policy, lora_config
-    from components.training.trainer import trainer_arguments
+    from components.training.trainer import held_at_once, trainer_arguments
 
+    held = held_at_once(base, settings, sides=1)
     return DistributedSFTTrainer(
+        held=held,
         model=load_policy(base, settings),
-        args=SFTConfig(**trainer_arguments(settings, folder)),
+        args=SFTConfig(**trainer_arguments(settings, held, folder)),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         peft_config=lora_config(settings),

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from components.core.records import Counts
+from components.training.shape import LLAMA_3_8B
 from pipelines.forecast.estimate import by_formula, by_measurements, left_of
 from pipelines.forecast.history import Measured
 from pipelines.forecast.plan import Plan, Total, make_plan
 from pipelines.forecast.work import Work, work_of
-from pipelines.plan.shapes import LLAMA_3_8B
 from pipelines.recipe import load_recipe, shipped_recipes
 from tests.helpers.paths import ROOT
 

@@ -9,10 +9,10 @@ from transformers import AutoModelForCausalLM
 
 from components.kubernetes.settings import number
 from components.training.dpo.settings import DpoSettings
+from components.training.memory import training_memory
 from components.training.settings import LoraSettings
 from components.training.sft.settings import SftSettings
-from pipelines.plan.memory import training_memory
-from pipelines.plan.shapes import LLAMA_2_70B, LLAMA_3_8B, shape_of
+from components.training.shape import LLAMA_2_70B, LLAMA_3_8B, shape_of
 from pipelines.plan.work import accumulation, trainings
 from pipelines.recipe import load_recipe
 from tests.helpers.tiny_model import make_tiny_model
