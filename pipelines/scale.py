@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from components.core.errors import UserError
-from components.training.memory import BF16, RESERVE, training_memory
+from components.training.memory import BF16, BUSY, RESERVE, TILES, training_memory
 from components.training.shape import Shape, shape_of
 from pipelines.plan.checks import gpus_of
 from pipelines.plan.work import (
@@ -24,9 +24,9 @@ from pipelines.plan.work import (
     NVLINK,
     PROMPT,
     UTILISATION,
-    accumulation,
     generation_hours,
     generation_tokens,
+    gpu_memory,
     trainings,
 )
 from pipelines.recipe import Recipe, load_recipe, shipped_recipes
@@ -44,8 +44,8 @@ PAGE = f"""# What the big recipes ask of their GPUs
 
 Written by `python -m pipelines.scale`, from the recipes; `python -m pipelines.scale my-recipe.yaml` does the same for
 yours, where the model is a folder with its `config.json` or one that is named in `components/training/shape.py`. A
-recipe that says what its GPUs have (`resources.gpu_memory`, `serving.pod.gpu_memory`) is refused when it is read where the sum
-is more than {1 - RESERVE:.0%} of that, as it is where batch, micro-batch and GPUs do not fit each other, or lengths do
+recipe that says what its GPUs have (`resources.gpu_memory`, `serving.pod.gpu_memory`) is refused when it is read where
+one example does not fit {1 - RESERVE:.0%} of that, as it is where batch and GPUs do not fit each other, or lengths do
 not fit the server's context.
 
 **Memory** of one GPU, for N weights on G GPUs (FSDP spreads them; with `sharding: none` G is 1), in bytes:
@@ -57,22 +57,26 @@ not fit the server's context.
 | Adam | 8 N / G (two moments) | 8 A / G |
 | reference (DPO) | 4 N / G | 0: the weights without the adapter |
 | copies in bf16 | 2 (two layers and the embeddings); 2 N without FSDP | the same; 0 without FSDP |
-| activations | T (2 (L h + 10 h + 4 i) + 12 V) | the same |
+| activations, kept | T L (26 h + 4 k + 8 i) + 4 V h | the same without 4 V h |
+| activations, computed again | T (4 L h + 26 h + 4 k + 8 i) + 4 V h | the same without 4 V h |
 
-T are the tokens that a GPU holds at once, micro-batch x `max_length`, in DPO twice that; L layers of width h, inner
-width i, V words. Gradient checkpointing keeps each layer's input and computes one layer's inner values at a time;
-logits, their log-probabilities and gradients are fp32.
+T are the tokens that a GPU computes with at once; L layers of width h, inner width i, keys of width k, V words. A GPU
+takes as many of a step's examples at once as its memory holds by this sum, the longest first, without padding; it
+keeps their activations where that leaves it {BUSY:,} tokens or more at once, else they are computed again in the
+backward pass (`gradient_checkpointing`). Logits are never held: TRL makes log-probabilities in tiles of
+{TILES / GB:.1f} GB.
 
 **Hours** are estimates, good to a factor of two, without loading, storing and evaluation. They assume
 
 * {PROMPT} tokens a prompt, {ANSWER} an answer, {JUDGE_PROMPT} the judge prompt, {JUDGEMENT} a judgement, and in each
   step one text {LONGEST:g} times as long as the mean;
-* {FLOPS / 1e12:.0f} TFLOP/s in bf16, of which training and reading use {UTILISATION:.0%}, and {BANDWIDTH / 1e12:.2f}
-  TB/s of memory, of which writing uses {DECODING:.0%} (an H100);
+* {FLOPS / 1e12:.0f} TFLOP/s in bf16, of which training ([seen](gpu.md)) and reading use {UTILISATION:.0%}, and
+  {BANDWIDTH / 1e12:.2f} TB/s of memory, of which writing uses {DECODING:.0%} (an H100);
 * {NVLINK / GB:.0f} GB/s between the GPUs of a node and {NETWORK / GB:.0f} GB/s between nodes.
 
-A step takes as long as the slower of two: its operations (8 N a token, LoRA 6 N, and 2 N more for a pair's reference),
-or the weights' way between the GPUs (2 N bytes gathered for each pass, 4 N of gradients scattered).
+A step takes as long as the slower of two: its operations (6 N a token, LoRA 4 N, 2 N more where activations are
+computed again, and for a pair's reference), or the weights' way between the GPUs (2 N bytes gathered for each pass, 4 N
+of gradients scattered).
 """
 
 
@@ -102,7 +106,7 @@ def _summary(recipe: Recipe, shape: Shape) -> str:
     pods, server, rounds = recipe.resources, recipe.serving, recipe.rounds
     served_on = max(1, server.pod.gpus)
     read, written = (tokens / 1e6 for tokens in generation_tokens(recipe))
-    training = sum(one.hours(shape, pods.nodes, pods.gpus) for one in trainings(recipe))
+    training = sum(one.hours(shape, pods.nodes, pods.gpus, gpu_memory(recipe)) for one in trainings(recipe))
     generating = generation_hours(recipe, shape)
     size = f" of {pods.gpu_memory}" if pods.gpu_memory else ""
     return "\n".join(
@@ -123,19 +127,21 @@ def _table(recipe: Recipe, shape: Shape) -> list[str]:
     pods, ranks, columns = recipe.resources, gpus_of(recipe), []
     for one in trainings(recipe):
         settings, pairs = one.settings, one.texts == 2
-        memory = training_memory(shape, settings, ranks, pairs)
+        held = one.held(shape, ranks, gpu_memory(recipe))
+        memory = training_memory(shape, settings, ranks, pairs, held)
         columns.append(
             [
                 one.name,
                 f"up to {one.examples:,} pairs" if pairs else f"{one.examples:,} examples",
-                f"{settings.batch_size} = {settings.micro_batch_size} x {ranks} x {accumulation(settings, ranks)}",
+                f"{settings.batch_size} = {settings.batch_size // ranks} x {ranks}",
+                f"{held.tokens:,}, {'computed again' if held.checkpointing else 'kept'}",
                 f"{one.steps:,}",
                 f"{one.total_tokens / 1e6:.1f} million",
-                f"{one.hours(shape, pods.nodes, pods.gpus):.2f}",
+                f"{one.hours(shape, pods.nodes, pods.gpus, gpu_memory(recipe)):.2f}",
                 *(f"{getattr(memory, part) / GB:.1f}" for part in [*PARTS, "total"]),
             ]
         )
-    labels = ["", "from", "batch = micro x GPUs x accumulation", "steps", "tokens", "hours"]
+    labels = ["", "from", "batch = examples x GPUs", "tokens at once, activations", "steps", "tokens", "hours"]
     labels += [f"GB a GPU: {part}" for part in [*PARTS.values(), "sum"]]
     rows = list(zip(labels, *columns, strict=True))
     rows.insert(1, ("---",) * len(rows[0]))

@@ -225,7 +225,8 @@ class DistributedDPOTrainer(MicroBatchTrainer, DPOTrainer):
         chosen = part["completion_mask"].chunk(2)[0][:, 1:]
         shares = {"sft": int(chosen.sum()) / max(self.tokens, 1)}
         pairs = len(chosen) / self.pairs
-        weights = self.args.loss_weights or [1.0] * len(self.loss_types)
+        arguments: Any = self.args
+        weights = arguments.loss_weights or [1.0] * len(self.loss_types)
         self.loss_weights = [
             is_real * weight * shares.get(name, pairs) for name, weight in zip(self.loss_types, weights, strict=True)
         ]

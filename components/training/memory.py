@@ -19,6 +19,8 @@ ADAM = 2 * FP32  # two moments
 CACHED_TOKENS = 2 * 16384  # of the embedded engine: all sequences of a batch, and as many while it is laid out anew
 # TRL computes log-probabilities in tiles of 4,096 tokens by 32,768 words: one forward, one with its gradient
 TILES = 2 * BF16 * 4096 * 32768
+# Texts that a CPU computes with at once: more are no faster there, and take memory.
+TEXTS_ON_CPU = 4
 # Below so many tokens at once a GPU waits for its next kernel, and computing activations again is cheaper than that.
 BUSY = 4096
 
@@ -74,6 +76,13 @@ def micro_batch(shape: Shape, settings: TrainingSettings, gpus: int, pairs: bool
     return replace(made, tokens=whole if settings.micro_batch_size else max(longest, tokens))
 
 
+def micro_batch_on_cpu(settings: TrainingSettings, pairs: bool) -> MicroBatch:
+    """A few texts, whose activations are kept."""
+    sides = 2 if pairs else 1
+    examples = settings.micro_batch_size or TEXTS_ON_CPU // sides
+    return MicroBatch(examples * sides * settings.max_length, examples, settings.gradient_checkpointing is True)
+
+
 def training_memory(
     shape: Shape, settings: TrainingSettings, gpus: int, pairs: bool, held: MicroBatch | None = None
 ) -> Memory:
@@ -85,7 +94,7 @@ def training_memory(
     shards, lora = gpus if is_sharded(settings, gpus) else 1, settings.lora
     trained = shape.adapters(lora.rank) if lora else shape.parameters
     frozen = BF16 * shape.parameters if lora else 0
-    held = held or _least(settings, pairs)
+    held = held or MicroBatch(*_least(settings, pairs), checkpointing=settings.gradient_checkpointing is not False)
     head = 0 if lora else FP32 * shape.vocabulary * shape.hidden  # its gradient is added up in fp32, tile by tile
     return Memory(
         weights=(frozen + FP32 * trained) // shards,
@@ -97,10 +106,10 @@ def training_memory(
     )
 
 
-def _least(settings: TrainingSettings, pairs: bool) -> MicroBatch:
+def _least(settings: TrainingSettings, pairs: bool) -> tuple[int, int]:
+    """Tokens and examples."""
     examples = settings.micro_batch_size or 1
-    tokens = examples * settings.max_length * (2 if pairs else 1)
-    return MicroBatch(tokens, examples, checkpointing=settings.gradient_checkpointing is not False)
+    return examples * settings.max_length * (2 if pairs else 1), examples
 
 
 def looking_memory(shape: Shape, settings: TrainingSettings, gpus: int) -> int:

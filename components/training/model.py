@@ -93,19 +93,15 @@ def _load_weights(folder: Path, settings: TrainingSettings) -> PreTrainedModel:
     )
     configured = model.generation_config
     model.generation_config = GenerationConfig(eos_token_id=configured.eos_token_id if configured else None)
-    _reads_unpadded[_architecture(model)] = read_unpadded(model)
+    _reads_unpadded[model.config.model_type] = read_unpadded(model)
     return model
 
 
 def _reading_as_loaded(model: PreTrainedModel) -> PreTrainedModel:
     """Every process's model reads batches as that one does whose weights the main process has looked at."""
-    if broadcast(lambda: _reads_unpadded[_architecture(model)]) and model.config._attn_implementation != UNPADDED:
+    if broadcast(lambda: _reads_unpadded[model.config.model_type]) and model.config._attn_implementation != UNPADDED:
         make_unpadded(model)
     return model
-
-
-def _architecture(model: PreTrainedModel) -> str:
-    return type(model).__name__
 
 
 def _loading_options(settings: TrainingSettings) -> dict[str, Any]:
@@ -128,8 +124,8 @@ def lora_config(settings: TrainingSettings) -> LoraConfig | None:
 
 
 def untrained_model(folder: Path, settings: TrainingSettings) -> Model:
-    """The policy as training starts with it: with an adapter where there will be one."""
-    model, adapter = load_policy(folder, settings), lora_config(settings)
+    """The policy as training starts with it, whole, in this process alone: with an adapter where there will be one."""
+    model, adapter = _load_weights(folder, settings), lora_config(settings)
     return get_peft_model(model, adapter) if adapter else model
 
 

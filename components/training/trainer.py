@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -25,7 +24,7 @@ from components.training.batches import MicroBatchTrainer
 from components.training.checkpoints import NOT_OF_THE_CURVE, CheckpointUploader, StepProgress, fetch_latest_checkpoint
 from components.training.distributed import barrier, broadcast_on_node, is_main_process, seed_per_rank, world_size
 from components.training.finite import FiniteCheck
-from components.training.memory import MicroBatch, micro_batch
+from components.training.memory import MicroBatch, micro_batch, micro_batch_on_cpu
 from components.training.model import in_bf16, is_sharded
 from components.training.saving import SavedModel
 from components.training.settings import TrainingSettings
@@ -39,24 +38,16 @@ FSDP2 = {"version": 2, "state_dict_type": "SHARDED_STATE_DICT", "cpu_ram_efficie
 FUSED = {"adamw_torch": "adamw_torch_fused"}
 
 
-# Texts that a CPU computes with at once: more are no faster there, and take memory.
-TEXTS_ON_CPU = 4
-
-
-def held_at_once(model: Path, settings: TrainingSettings, sides: int) -> MicroBatch:
-    """What a device computes with at once in training the model of that folder; an example has one side, or two.
-
-    On GPUs by their memory, where the model's shape tells what it takes; else one example, checkpointed.
+def held_at_once(model: Path, settings: TrainingSettings, pairs: bool) -> MicroBatch:
+    """What a device computes with at once in training the model of that folder: on GPUs what their memory holds, where
+    the model's shape tells what it takes, else one example.
     """
-    texts = settings.micro_batch_size or max(1, TEXTS_ON_CPU // sides)
     if not torch.cuda.is_available():
-        return MicroBatch(sys.maxsize, texts, checkpointing=settings.gradient_checkpointing is True)
-    shape = shape_of(str(model))
-    if shape is None:
-        examples = settings.micro_batch_size or 1
-        return MicroBatch(sys.maxsize, examples, checkpointing=settings.gradient_checkpointing is not False)
+        return micro_batch_on_cpu(settings, pairs)
+    if (shape := shape_of(str(model))) is None:
+        return MicroBatch(settings.max_length, settings.micro_batch_size or 1, checkpointing=True)
     memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-    return micro_batch(shape, settings, world_size(), sides == 2, memory)
+    return micro_batch(shape, settings, world_size(), pairs, memory)
 
 
 def trainer_arguments(settings: TrainingSettings, held: MicroBatch, folder: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ UNPADDED = "unpadded"
 # Relative difference of hidden states to the model's own, by the precision of its weights. A token that attends to
 # another text, or to none, makes them another: 0.1 and more.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}
-AMPERE = (8, 0)  # the first GPUs that flash attention runs on
+AMPERE, LARGEST_HEAD = (8, 0), 256  # the first GPUs that flash attention runs on, and what it knows of
 NOT_KNOWN_HERE = ("softcap", "s_aux", "position_bias")  # what some architectures do to scores
 
 
@@ -163,7 +163,8 @@ def _hidden(query: Tensor, sliding_window: int | None) -> dict[str, Any]:
 
 
 def _has_flash_attention(value: Tensor) -> bool:
-    return value.is_cuda and value.dtype != torch.float32 and torch.cuda.get_device_capability(value.device) >= AMPERE
+    fits = value.dtype != torch.float32 and value.shape[-1] <= LARGEST_HEAD and value.shape[-1] % 8 == 0
+    return value.is_cuda and fits and torch.cuda.get_device_capability(value.device) >= AMPERE
 
 
 def _by_flash_attention(
@@ -172,14 +173,14 @@ def _by_flash_attention(
     """All texts by one kernel, which knows no dropout: [tokens, heads, size]."""
     from torch.nn.attention.varlen import varlen_attn
 
-    rows = (side[0].transpose(0, 1) for side in (query, key, value))
-    longest = max(texts.lengths)
+    q, k, v = (side[0].transpose(0, 1) for side in (query, key, value))
+    ends, longest = texts.ends, max(texts.lengths)
     window = (-1 if sliding_window is None else sliding_window - 1, 0)
-    made: Tensor = varlen_attn(
-        *rows, texts.ends, texts.ends, longest, longest, scale=scaling, window_size=window,
-        enable_gqa=query.shape[1] != key.shape[1],
-    )  # fmt: skip
-    return made
+    grouped = query.shape[1] != key.shape[1]
+    made: Any = varlen_attn(
+        q, k, v, ends, ends, longest, longest, scale=scaling, window_size=window, enable_gqa=grouped
+    )
+    return made  # type: ignore[no-any-return]
 
 
 AttentionInterface.register(UNPADDED, _attention)

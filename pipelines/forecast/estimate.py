@@ -22,6 +22,7 @@ from pipelines.plan.work import (
     PROMPT,
     UTILISATION,
     answering_hours,
+    gpu_memory,
     trainings,
 )
 from pipelines.recipe import Recipe
@@ -98,7 +99,7 @@ def by_formula(name: str, work: Work, left: float, recipe: Recipe, shape: Shape 
     if training:
         one = next(one for one in trainings(recipe) if one.name.lower() == model)
         one = replace(one, examples=round(work.examples * left / one.settings.epochs))
-        hours = one.hours(shape, recipe.resources.nodes, recipe.resources.gpus)
+        hours = one.hours(shape, recipe.resources.nodes, recipe.resources.gpus, gpu_memory(recipe))
         told = f"{one.steps:,} steps, {one.total_tokens:,} tokens of {one.tokens:.0f} a text"
     else:
         tokens = [(one.number * left, TOKENS[one.what], one.longest) for one in work.asked]

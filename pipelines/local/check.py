@@ -26,7 +26,7 @@ from components.run.lifecycle import import_data
 from components.serving.address import ENDPOINT_KEY, Address
 from components.serving.engines.processes import EmbeddedEngine
 from components.serving.engines.served_model import ServedModel, annotator_of, judge_of
-from components.training.memory import training_memory
+from components.training.memory import micro_batch_on_cpu, training_memory
 from components.training.shape import Shape, shape_from
 from pipelines.local.doctor import Finding, broken, check_server, free_disk, free_memory, ok, unknown, warning
 from pipelines.local.run import RunOptions
@@ -145,8 +145,13 @@ class Check:
     def _memory(self, shape: Shape) -> Finding:
         """Of each GPU where the recipe has them (`mistakes` compares where it says how large), else of this machine."""
         pods, gpus, free = self.recipe.resources, gpus_of(self.recipe), free_memory()
-        sft = training_memory(shape, self.recipe.sft, gpus, pairs=False).total / GB
-        dpo = training_memory(shape, self.recipe.dpo, gpus, pairs=True).total / GB
+        sft, dpo = (
+            training_memory(
+                shape, settings, gpus, pairs, held=None if pods.gpus else micro_batch_on_cpu(settings, pairs)
+            ).total
+            / GB
+            for settings, pairs in ((self.recipe.sft, False), (self.recipe.dpo, True))
+        )
         told = f"sft takes about {sft:.1f} GB and dpo {dpo:.1f} GB"
         if pods.gpus and not pods.gpu_memory:
             return warning(f"{told} of each GPU's memory", "Say in resources.gpu_memory what one has.")

@@ -36,15 +36,13 @@ def gpus_of(recipe: Recipe) -> int:
 
 
 def _batches(recipe: Recipe) -> Iterator[str]:
-    """batch = micro-batch x GPUs x nodes x accumulation."""
-    pods = recipe.resources
+    """Every GPU has as many examples of a step."""
+    pods, gpus = recipe.resources, gpus_of(recipe)
     for name, settings in (("sft", recipe.sft), ("dpo", recipe.dpo)):
-        held = settings.micro_batch_size * gpus_of(recipe)
-        if settings.batch_size % held:
+        if settings.batch_size % gpus:
             yield (
-                f"{name}.batch_size {settings.batch_size} is no multiple of {held}, which {name}.micro_batch_size "
-                f"{settings.micro_batch_size} on resources.nodes {pods.nodes} x resources.gpus {pods.gpus} is: change "
-                "one of them"
+                f"{name}.batch_size {settings.batch_size} does not divide among {gpus} GPUs (resources.nodes "
+                f"{pods.nodes} x resources.gpus {pods.gpus}): change one of them"
             )
 
 

@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.training.memory import BF16, FP32, is_sharded
+from components.kubernetes.settings import number
+from components.training.memory import BF16, FP32, MicroBatch, is_sharded, micro_batch
 from components.training.shape import Shape
 
 if TYPE_CHECKING:
@@ -21,9 +22,10 @@ PROMPT, ANSWER, JUDGE_PROMPT, JUDGEMENT = 100, 500, 300, 150
 EXAMPLES_PER_EFT_PROMPT = 1630 / 572  # ranked replies of an OpenAssistant prompt, as the paper's sizes have it
 # A second of an H100: bf16 operations, bytes of its memory; bytes between the GPUs of a node, and between nodes
 FLOPS, BANDWIDTH, NVLINK, NETWORK = 989e12, 3.35e12, 400e9, 50e9
+MEMORY = 80 * 2**30  # of an H100, where a recipe does not say what its GPUs have
 UTILISATION, DECODING = 0.35, 0.5  # of operations while texts are read, of memory's bandwidth while they are written
 TOGETHER = 256  # requests that a server decodes at once: by default what vLLM does
-LONGEST = 2.0  # the longest text of a step by the mean one: every GPU waits for it
+LONGEST = 2.0  # the longest text of a step by the mean one: every GPU waits for the one that has it
 
 
 @dataclass(frozen=True)
@@ -53,23 +55,29 @@ class Training:
         """Of all steps together."""
         return int(self.seen * self.tokens * self.texts)
 
-    def hours(self, shape: Shape, nodes: int, gpus: int) -> float:
-        """A step lasts as long as its longest text is computed with, or as the weights are on their way."""
+    def held(self, shape: Shape, gpus: int, gpu_memory: float) -> MicroBatch:
+        """What a GPU computes with at once."""
+        return micro_batch(shape, self.settings, gpus, self.texts == 2, gpu_memory)
+
+    def hours(self, shape: Shape, nodes: int, gpus: int, gpu_memory: float = MEMORY) -> float:
+        """A step lasts as long as the GPU with the longest texts computes, or as the weights are on their way."""
         settings, lora = self.settings, self.settings.lora is not None
         ranks = nodes * max(1, gpus)
-        # forward, again for checkpointing, backward (without gradients of frozen weights); a pair's reference
-        operations = (6 if lora else 8) + (2 if self.texts == 2 else 0)
-        tokens = settings.micro_batch_size * self.texts * self.tokens * LONGEST
+        held, examples = self.held(shape, ranks, gpu_memory), max(1, settings.batch_size // ranks)
+        # forward, backward (without gradients of frozen weights), again for checkpointing; a pair's reference
+        operations = (4 if lora else 6) + 2 * held.checkpointing + (2 if self.texts == 2 else 0)
+        tokens = (examples + LONGEST - 1) * self.texts * self.tokens
         computing = operations * shape.parameters * tokens / (FLOPS * UTILISATION)
         # gathered for forward, backward and the reference; gradients scattered
         sent = BF16 * (3 if self.texts == 2 else 2) + (0 if lora else FP32)
         moving = shape.parameters * sent / (NVLINK if nodes == 1 else NETWORK) if is_sharded(settings, ranks) else 0
-        return self.steps * accumulation(settings, ranks) * max(computing, moving) / 3600
+        passes = math.ceil(max(tokens / held.tokens, examples / held.examples))
+        return self.steps * max(computing, passes * moving) / 3600
 
 
-def accumulation(settings: TrainingSettings, ranks: int) -> int:
-    """Micro-batches of a GPU in a step."""
-    return settings.batch_size // (settings.micro_batch_size * ranks)
+def gpu_memory(recipe: Recipe) -> float:
+    """Bytes of one of the GPUs that train."""
+    return number(recipe.resources.gpu_memory) if recipe.resources.gpu_memory else MEMORY
 
 
 def trainings(recipe: Recipe) -> list[Training]:

@@ -23,7 +23,8 @@ def test_a_plan_is_printed_for_a_recipe_by_its_name(capsys: pytest.CaptureFixtur
     assert main(["llama2-70b-paper"]) == 0
     printed = capsys.readouterr().out
     assert "| steps | 400 |" in printed
-    assert "| batch = micro x GPUs x accumulation | 16 = 1 x 16 x 1 |" in printed
+    assert "| batch = examples x GPUs | 16 = 1 x 16 |" in printed
+    assert "| tokens at once, activations | 4,096, computed again |" in printed
 
 
 def test_a_model_of_unknown_size_has_none(capsys: pytest.CaptureFixture[str]) -> None:

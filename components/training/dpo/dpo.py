@@ -235,7 +235,7 @@ def make_trainer(
     from components.training.model import load_policy, load_reference, lora_config
     from components.training.trainer import held_at_once, trainer_arguments
 
-    held = held_at_once(policy, settings, sides=2)
+    held = held_at_once(policy, settings, pairs=True)
     arguments = trainer_arguments(settings, held, folder) | loss_arguments(settings, pairs)
     form = form_of_thoughts([*pairs, *held_out], tokenizer)
     reference = load_reference(policy, settings)  # first, so that no process holds both at once

@@ -18,7 +18,8 @@ from components.training.sft.settings import SftSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-    from trl import SFTTrainer
+
+    from components.training.batches import DistributedSFTTrainer
 
 Rows = list[dict[str, Messages]]
 
@@ -109,7 +110,7 @@ def repeats(examples: Sequence[Example], weight: float, seed: int) -> dict[str, 
 
 def make_trainer(
     base: Path, tokenizer: PreTrainedTokenizerBase, rows: Rows, settings: SftSettings, folder: Path
-) -> SFTTrainer:
+) -> DistributedSFTTrainer:
     """TRL's SFTTrainer on the rows."""
     from datasets import Dataset
     from trl import SFTConfig
@@ -118,7 +119,7 @@ def make_trainer(
     from components.training.model import load_policy, lora_config
     from components.training.trainer import held_at_once, trainer_arguments
 
-    held = held_at_once(base, settings, sides=1)
+    held = held_at_once(base, settings, pairs=False)
     return DistributedSFTTrainer(
         held=held,
         model=load_policy(base, settings),

@@ -27,6 +27,7 @@ from components.training import trainer as training
 from components.training.dpo.dpo import DpoInputs, make_trainer, split_held_out, train_dpo, usable_pairs
 from components.training.dpo.margins import policy_sums, reference_sums
 from components.training.dpo.settings import DpoSettings
+from components.training.memory import micro_batch_on_cpu
 from components.training.saving import retained_change, save_model, save_trained
 from components.training.settings import LoraSettings
 from components.training.sft import sft as sft_stage
@@ -275,8 +276,9 @@ def test_a_finished_training_is_reused(model: Path, tmp_path: Path) -> None:
 
 def test_the_batch_must_divide_among_the_devices(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(UserError, match="does not divide into 2 on 3 devices"):
-        trainer_arguments(sft_settings(), tmp_path)
+    settings = sft_settings()
+    with pytest.raises(UserError, match="batch_size 4 does not divide among 3 devices"):
+        trainer_arguments(settings, micro_batch_on_cpu(settings, pairs=False), tmp_path)
 
 
 def test_numbers_that_are_none_end_the_training_and_publish_nothing(model: Path, tmp_path: Path) -> None:
@@ -296,7 +298,7 @@ def test_a_gpu_that_is_too_small_is_told_with_what_helps(
 
     monkeypatch.setattr(training.Trainer, "train", full)
     root = str(tmp_path / "store")
-    with pytest.raises(UserError, match="sft: the GPU's memory is too small for micro-batches of 2") as error:
+    with pytest.raises(UserError, match="sft: the GPU's memory is too small for micro-batches of 2 examples") as error:
         fine_tune(root, sft_settings(), base(root, model), seeds(root))
     assert "sft.micro_batch_size" in error.value.remedy
 

@@ -18,12 +18,12 @@ WRONG = {
     "batch 16 on 32 ranks, as the recipe of the paper once was": (
         PAPER,
         ["resources.nodes=4", "sft.batch_size=32"],
-        "dpo.batch_size 16 is no multiple of 32, which dpo.micro_batch_size 1 on resources.nodes 4 x resources.gpus 8",
+        "dpo.batch_size 16 does not divide among 32 GPUs (resources.nodes 4 x resources.gpus 8)",
     ),
-    "a micro-batch that does not divide among GPUs": (
+    "a batch that does not divide among GPUs": (
         SMALL,
-        ["sft.micro_batch_size=4"],
-        "sft.batch_size 16 is no multiple of 32",
+        ["sft.batch_size=12"],
+        "sft.batch_size 12 does not divide among 8 GPUs",
     ),
     "CREAM, which finds the smoothing, and a smoothing": (
         DEMO,
@@ -123,7 +123,7 @@ WRONG = {
     "GPUs too small to train on": (
         PAPER,
         ["resources.gpu_memory=100Gi"],
-        "dpo needs about 108 GB on each of 16 GPUs, and resources.gpu_memory 100Gi has 99 GB to use",
+        "dpo needs about 117 GB on each of 16 GPUs, and resources.gpu_memory 100Gi has 99 GB to use",
     ),
     "the whole model on each GPU": (
         SMALL,
