@@ -57,8 +57,8 @@ not fit the server's context.
 | Adam | 8 N / G (two moments) | 8 A / G |
 | reference (DPO) | 4 N / G | 0: the weights without the adapter |
 | copies in bf16 | 2 (two layers and the embeddings); 2 N without FSDP | the same; 0 without FSDP |
-| activations, kept | T L (26 h + 4 k + 8 i) + 4 V h | the same without 4 V h |
-| activations, computed again | T (4 L h + 26 h + 4 k + 8 i) + 4 V h | the same without 4 V h |
+| activations, kept | T L (36 h + 4 k + 8 i) + 4 V h | the same without 4 V h |
+| activations, computed again | T (4 L h + 36 h + 4 k + 8 i) + 4 V h | the same without 4 V h |
 
 T are the tokens that a GPU computes with at once; L layers of width h, inner width i, keys of width k, V words. A GPU
 takes as many of a step's examples at once as its memory holds by this sum, the longest first, without padding; it

@@ -132,11 +132,11 @@ def _gathered(shape: Shape, shards: int, frozen: int) -> int:
 
 
 def _activations(shape: Shape, held: MicroBatch) -> int:
-    """Of a layer's inner values each token keeps, in bytes: two sums, two norms and their inputs (fp32, and as they
-    enter products), queries, attention's result, keys and values, and four of the feed-forward layer's. With gradient
-    checkpointing every layer's input is kept, and one layer's inner values. Seen on GPUs: docs/gpu.md.
+    """In bytes: of each token a layer's inner values, its width in fp32 and bf16 some nine times, keys and values, and
+    four of the feed-forward layer's; as seen on GPUs (docs/gpu.md). With gradient checkpointing every layer's input is
+    kept, and one layer's inner values.
     """
     keys = shape.hidden // shape.heads * shape.kv_heads
-    inner = 26 * shape.hidden + 4 * keys + 8 * shape.intermediate
+    inner = 36 * shape.hidden + 4 * keys + 8 * shape.intermediate
     layers = FP32 * shape.layers * shape.hidden + inner if held.checkpointing else shape.layers * inner
     return held.tokens * layers

@@ -34,14 +34,14 @@ def test_adapters_are_all_that_lora_keeps_gradients_of() -> None:
 
 
 def test_activations_are_kept_or_computed_again_layer_by_layer() -> None:
-    """By hand, of 8B (32 layers of 4,096, inner width 14,336, 1,024 of keys): a token's inner values are 26 x 4,096 +
-    4 x 1,024 + 8 x 14,336 = 225,280 bytes a layer; computed again, 4 x 4,096 a layer remain, and one layer's.
+    """By hand, of 8B (32 layers of 4,096, inner width 14,336, 1,024 of keys): a token's inner values are 36 x 4,096 +
+    4 x 1,024 + 8 x 14,336 = 266,240 bytes a layer; computed again, 4 x 4,096 a layer remain, and one layer's.
     A pair holds two texts; the head's gradient is there once."""
     kept = training_memory(LLAMA_3_8B, WHOLE, 8, False, MicroBatch(4096, 1, checkpointing=False)).activations
     again = training_memory(LLAMA_3_8B, WHOLE, 8, False, MicroBatch(4096, 1, checkpointing=True)).activations
-    assert kept - again == 4096 * (31 * 225_280 - 32 * 4 * 4096)
+    assert kept - again == 4096 * (31 * 266_240 - 32 * 4 * 4096)
     assert training_memory(LLAMA_3_8B, WHOLE, 8, pairs=False).activations == again
-    assert training_memory(LLAMA_3_8B, PAIRS, 8, pairs=True).activations - again == 4096 * (32 * 4 * 4096 + 225_280)
+    assert training_memory(LLAMA_3_8B, PAIRS, 8, pairs=True).activations - again == 4096 * (32 * 4 * 4096 + 266_240)
 
 
 def test_as_many_examples_as_memory_holds() -> None:
