@@ -29,7 +29,7 @@ hypothesis.settings.load_profile("unhurried")
 LONGEST = ("test_loop.py", "test_run_and_plan.py", "test_tiny_loop.py", "test_several_processes.py")
 LONGEST += ("test_operations.py", "test_services.py", "test_register.py", "test_early_stop.py")
 # one process has these files, and one run
-BESIDE = dict.fromkeys(("test_run_and_plan.py", "test_tiny_loop.py", "test_phases.py"), "tiny_run")
+BESIDE = dict.fromkeys(("test_run_and_plan.py", "test_tiny_loop.py", "test_lost_pod.py"), "tiny_run")
 
 
 def pytest_configure() -> None:
