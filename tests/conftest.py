@@ -28,7 +28,8 @@ hypothesis.settings.load_profile("unhurried")
 # The files that take longest, so that of two processes neither waits long for the other in the end.
 LONGEST = ("test_loop.py", "test_run_and_plan.py", "test_tiny_loop.py", "test_several_processes.py")
 LONGEST += ("test_operations.py", "test_services.py", "test_register.py", "test_early_stop.py")
-BESIDE = {"test_run_and_plan.py": "tiny_run", "test_tiny_loop.py": "tiny_run"}  # one process has both, and one run
+# one process has these files, and one run
+BESIDE = dict.fromkeys(("test_run_and_plan.py", "test_tiny_loop.py", "test_lost_pod.py"), "tiny_run")
 
 
 def pytest_configure() -> None:

@@ -13,12 +13,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from components.core.errors import UserError
-from components.core.journal import CONTEXT, read_journal, write_journal
+from components.core.journal import CONTEXT, read_entry, read_journal, write_journal
 from components.core.ledger import Ledger, opened_ledger
 from components.core.pace import Pace, Sample
 from components.core.progress import STEP_EVENTS, EventFile
@@ -130,10 +131,23 @@ class Course:
         return silence if silence > SILENT_AFTER_S else 0.0
 
 
+_STEP: ContextVar[str] = ContextVar("step", default=FIRST_STEP)  # the one at work
+
+
+def noted(root: str, run: str, kind: str, name: str, step: str = "") -> dict[str, Any] | None:
+    """The journal's entry of that kind and name, where this attempt of the run wrote it: the pod that did was lost.
+    What the next one finds again of its work has been told, with what it took. `step` is the one at work."""
+    if (step or _STEP.get()) == FIRST_STEP:
+        return None
+    first, entry = read_entry(root, run, "steps", _file_name(FIRST_STEP)), read_entry(root, run, kind, name)
+    return entry if first and entry and entry.get("started", 0.0) >= first["started"] else None
+
+
 @contextmanager
 def recorded(root: str, run: str, name: str) -> Iterator[None]:
     """Keep the course of this step in the journal while the context lasts. What a store does not take is not missed,
-    and a run that was refused before it was open leaves nothing."""
+    and a run that was refused before it was open leaves nothing. A step that this attempt had done, and that finds all
+    of it again, keeps its course."""
     start, over = time.time(), threading.Event()
     with contextlib.suppress(UserError):  # the step says it
         open_store(root)  # before there are two threads: it imports its client
@@ -145,17 +159,21 @@ def recorded(root: str, run: str, name: str) -> Iterator[None]:
         recorder = threading.Thread(target=_record, args=known, daemon=True)
         os.environ[STEP_EVENTS] = str(events)
         recorder.start()
+        at_work = _STEP.set(name)
         try:
             yield
         finally:
             os.environ.pop(STEP_EVENTS) if before is None else os.environ.update({STEP_EVENTS: before})
             over.set()
             recorder.join(END_TIMEOUT_S)
+            _STEP.reset(at_work)
 
 
 def _record(root: str, run: str, course: Course, events: EventFile, over: threading.Event, ledger: Ledger) -> None:
     written: Course | None = None
-    opened = False
+    opened, earlier = False, None
+    with contextlib.suppress(UserError):
+        earlier = noted(root, run, "steps", _file_name(course.name), course.name)
     while True:
         last = over.wait(SECONDS_BETWEEN_READS if written else 0)  # seen before the events are read for the last time
         for event in events.new():
@@ -167,12 +185,19 @@ def _record(root: str, run: str, course: Course, events: EventFile, over: thread
         changed = written is None or replace(course, updated=written.updated) != written
         if last or since >= SILENT_AFTER_S / 2 or (changed and since >= SECONDS_BETWEEN_WRITES):
             written = course = replace(course, updated=now, spent=ledger.total().model_dump())
+            told = earlier if earlier and _found_again(earlier, course) else asdict(course)
             with contextlib.suppress(UserError):
                 opened = opened or open_store(join(root, "runs", run)).read(CONTEXT) is not None
                 if opened:
-                    write_journal(root, run, "steps", _file_name(course.name), asdict(course))
+                    write_journal(root, run, "steps", _file_name(course.name), told)
         if last:
             return
+
+
+def _found_again(earlier: dict[str, Any], course: Course) -> bool:
+    """Whether a step that was done before is done now, and has made nothing anew of what it made then."""
+    done = earlier["state"] == course.state == "done"
+    return done and bool(course.made) and all(one.reused for one in course.made)
 
 
 def _file_name(step: str) -> str:

@@ -13,8 +13,13 @@ CONTEXT = "context.json"  # what the first step leaves in the folder once nothin
 
 def write_journal(root: str, run: str, kind: str, name: str, entry: dict[str, Any]) -> None:
     """Write an entry, replacing an earlier one of that kind and name."""
-    store = open_store(join(root, "runs", run, kind))
-    store.write(f"{name.replace('/', '-')}.json", json.dumps(entry, indent=1).encode())
+    open_store(join(root, "runs", run, kind)).write(_file(name), json.dumps(entry, indent=1).encode())
+
+
+def read_entry(root: str, run: str, kind: str, name: str) -> dict[str, Any] | None:
+    """The entry of that kind and name, None where there is none."""
+    data = open_store(join(root, "runs", run, kind)).read(_file(name))
+    return json.loads(data) if data else None
 
 
 def read_journal(root: str, run: str, kind: str) -> list[dict[str, Any]]:
@@ -22,3 +27,7 @@ def read_journal(root: str, run: str, kind: str) -> list[dict[str, Any]]:
     store = open_store(join(root, "runs", run, kind))
     entries = [json.loads(store.read(name) or b"{}") for name in store.names()]
     return sorted(entries, key=lambda entry: entry.get("started", 0))
+
+
+def _file(name: str) -> str:
+    return f"{name.replace('/', '-')}.json"

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from components.core.course import noted
 from components.core.errors import UserError
 from components.core.journal import write_journal
 from components.core.ledger import opened_ledger
@@ -57,7 +58,8 @@ def run_stage(root: str, run: str, name: str, make: Callable[[], Manifest]) -> s
     """Make one stage of a run, or find it; returns its URI. `name` is "<model>/<stage>", e.g. "m1/judging".
 
     The journal says what that took in this run (`spent`), before the attempt that did it (`earlier`), and of a stage
-    that was there already what was `saved`: null where that is not known.
+    that was there already what was `saved`: null where that is not known. What a pod of this attempt made that was lost
+    since stays as it noted it.
     """
     start = time.time()
     emit("stage_start", stage=name)
@@ -78,7 +80,9 @@ def run_stage(root: str, run: str, name: str, make: Callable[[], Manifest]) -> s
             "metrics": manifest.metrics,
             **_cost(manifest, ledger.total(), reused),
         }
-        write_journal(root, run, "stages", name, entry)
+        known = noted(root, run, "stages", name) if reused else None
+        if not known or known["key"] != manifest.key:
+            write_journal(root, run, "stages", name, entry)
     emit("stage_end", stage=name, reused=reused, kept=manifest.counts.kept, dropped=manifest.counts.dropped)
     return uri
 

@@ -21,6 +21,7 @@ from pipelines.forecast.history import History, conditions, read_history
 from pipelines.forecast.look import compiled_parts, look_at
 from pipelines.forecast.work import Work, work_of
 from pipelines.recipe import Recipe
+from pipelines.watch.outline import outline
 
 READ_AT_ONCE = 20e6  # bytes of data files that are read to count what is in them
 DATA = {"instructions": "instructions", "questions": "questions", "seed-data": "seed_data"}
@@ -81,12 +82,14 @@ class Plan:
 
 def make_plan(recipe: Recipe, store: str, run: str, parameters: Mapping[str, str]) -> Plan:
     """The plan of the recipe's run. `parameters` say where it happens, as for the run itself."""
-    looked = look_at(compiled_parts(recipe), store, run, parameters)
+    packages = compiled_parts(recipe)
+    looked = look_at(packages, store, run, parameters)
     counts = {name: one.manifest.counts for name, one in looked.found.items() if one.manifest}
     counts = _data_counts(looked, recipe, counts) | counts
     history = read_history(store)
     lines = [_line(found, recipe, parameters, counts, history) for found in looked.found.values()]
-    return Plan(recipe, lines, len(looked.steps), history.between)
+    steps = sum(len(phase.steps) for phase in outline(documents[0] for documents in packages))
+    return Plan(recipe, lines, steps, history.between)
 
 
 def _line(

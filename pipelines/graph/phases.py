@@ -1,28 +1,29 @@
 """The phases of a run, each a pipeline of its own: data and models; M0; the SFT baseline; M1; each round's model.
 
 A phase takes the run's state from the phase before it (`before`), as one structure, and the images, which KFP gives
-only to tasks at the top of a pipeline where they are parameters. Every box says what is done to which model. A phase is
-all that concerns its model, so a round of the paper, Mt -> M(t+1), lies in two: prompts, candidates and judgements of
-Mt in the phase of Mt, where it is served once; the pairs of them, and DPO, in the phase of M(t+1).
+only to tasks at the top of a pipeline where they are parameters. Every box says what is done to which model: one step
+of the run, or several that follow each other with the same image and resources, as a pod takes 10 to 30 s to start. A
+phase is all that concerns its model, so a round of the paper, Mt -> M(t+1), lies in two: prompts, candidates and
+judgements of Mt in the phase of Mt, where it is served once; the pairs of them, and DPO, in the phase of M(t+1).
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from kfp import dsl
 
 from components.base_model.component import import_models
 from components.eft.component import eft
-from components.evaluation.component import measure
+from components.evaluation.component import eft_measure, measure, sample_judge_measure
 from components.gate.component import gate, register
-from components.judging.component import judge
 from components.kubernetes.pods import OF_ANNOTATOR, OF_JUDGE, OF_POLICY
 from components.pairs.component import pair
 from components.prompts.component import write_all_prompts
 from components.run.component import hand_over, prepare, resume
-from components.sampling.component import sample
 from components.training.launch.component import dpo, sft
 from pipelines.graph.pods import import_step, placed_step, training_step, worker_step
 from pipelines.recipe import Recipe, changes
+from pipelines.watch.outline import AND
 
 ROLES = ("base", "writer", "annotator")
 
@@ -109,13 +110,13 @@ def baseline_phase(recipe: Recipe) -> Any:
     def phase(before: dict, worker_image: str, trainer_image: str) -> Baseline:
         trained = sft(name="sft", before=before, eft="")
         model = training_step(trained, "train SFT", recipe, trainer_image).output
-        examples = eft(before=before, model=model)
-        worker_step(examples, "write EFT examples", recipe, worker_image, OF_POLICY)
-        measured = measure(name="sft", before=before, model=model, opponent={}).after(examples)
-        worker_step(measured, "measure SFT", recipe, worker_image, OF_POLICY + OF_ANNOTATOR)
-        registered = register(name="sft", before=before, model=model, measured=measured.output)
+        title = AND.join(("write EFT examples", "measure SFT"))
+        asked = worker_step(
+            eft_measure(before=before, model=model), title, recipe, worker_image, OF_POLICY + OF_ANNOTATOR
+        )
+        registered = register(name="sft", before=before, model=model, measured=asked.outputs["measured"])
         worker_step(registered, "register SFT", recipe, worker_image)
-        return Baseline(examples.output, registered.outputs["Output"])
+        return Baseline(asked.outputs["eft"], registered.outputs["Output"])
 
     return phase
 
@@ -160,7 +161,10 @@ def round_phase(recipe: Recipe, number: int) -> Any:
         model = training_step(trained, f"train {name.upper()}", recipe, trainer_image, OF_JUDGE).output
         if number < recipe.rounds:
             return _use(recipe, name, before, model, [], worker_image)
-        return _gated(recipe, name, before, model, {"candidates": "", "judgements": "", "prompts": []}, worker_image)
+        measured = measure(name=name, before=before, model=model, opponent={})
+        worker_step(measured, f"measure {name.upper()}", recipe, worker_image, OF_POLICY + OF_ANNOTATOR)
+        made = {"candidates": "", "judgements": "", "prompts": [], "measured": measured.output}
+        return _gated(recipe, name, before, model, made, worker_image)
 
     return phase
 
@@ -177,20 +181,14 @@ def hand_over_phase(recipe: Recipe, part: int) -> Any:
 
 def _use(recipe: Recipe, name: str, before: Any, model: Any, prompts: Any, image: Any) -> Gated:
     """The model answers its round's prompts and judges the answers; then it is measured and gated."""
-    sampled = sample(name=name, before=before, model=model, prompts=prompts)
-    worker_step(sampled, f"sample {name.upper()}", recipe, image, OF_POLICY)
-    candidates = sampled.outputs["candidates"]
-    judged = judge(name=name, before=before, model=model, candidates=candidates)
-    worker_step(judged, f"judge {name.upper()}", recipe, image, OF_POLICY + OF_JUDGE)
-    made = {"candidates": candidates, "judgements": judged.output, "prompts": sampled.outputs["prompts"]}
-    return _gated(recipe, name, before, model, made, image)
+    asked = sample_judge_measure(name=name, before=before, model=model, prompts=prompts)
+    title = AND.join(f"{verb} {name.upper()}" for verb in ("sample", "judge", "measure"))
+    worker_step(asked, title, recipe, image, OF_POLICY + OF_JUDGE + OF_ANNOTATOR)
+    return _gated(recipe, name, before, model, asked.outputs, image)
 
 
-def _gated(recipe: Recipe, name: str, before: Any, model: Any, made: dict[str, Any], image: Any) -> Gated:
-    measured = measure(name=name, before=before, model=model, opponent={})
-    worker_step(measured, f"measure {name.upper()}", recipe, image, OF_POLICY + OF_ANNOTATOR)
-    if judged := getattr(made["judgements"], "task", None):
-        measured.after(judged)  # it frees the model's server
-    decided = gate(name=name, before=before, model=model, measured=measured.output, **made)
+def _gated(recipe: Recipe, name: str, before: Any, model: Any, made: Mapping[str, Any], image: Any) -> Gated:
+    """`made` are candidates, judgements, prompts, and what measured the model."""
+    decided = gate(name=name, before=before, model=model, **made)
     worker_step(decided, f"gate and register {name.upper()}", recipe, image)
     return Gated(decided.outputs["Output"], decided.outputs["state"])

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+AND = " + "  # between the steps that one box of a package does one after the other, each by its own name in the run
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -46,7 +48,8 @@ def _phases(spec: Mapping[str, Any], dag: Mapping[str, Any]) -> Iterator[Phase]:
         elif name.startswith("exit-handler"):
             yield from _phases(spec, component["dag"])
         else:
-            yield Phase(title, tuple(step for _, step, _ in _tasks(spec, component["dag"])))
+            titles = (inner for _, inner, _ in _tasks(spec, component["dag"]))
+            yield Phase(title, tuple(step for inner in titles for step in inner.split(AND)))
 
 
 def _tasks(spec: Mapping[str, Any], dag: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:

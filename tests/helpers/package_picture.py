@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -18,6 +19,7 @@ from matplotlib.patches import FancyBboxPatch
 Spec = dict[str, Any]
 GRAPH, STEP, ARTIFACT = "#dbe7f6", "#ffffff", "#e8f3e0"
 WIDTH, HEIGHT, GAP = 2.9, 0.62, 1.0
+LETTERS = 26  # of a title in a line
 COLUMNS = 4  # panels side by side
 OPENED = {"page": "page (HTML)", "metrics": "figures (Metrics)"}
 
@@ -62,7 +64,8 @@ def draw_level(axis: Axes, spec: Spec, title: str, dag: Spec, tallest: int) -> N
     places = {name: -GAP * number for number, name in enumerate(order)}
     for name, task in dag["tasks"].items():
         component = spec["components"][task["componentRef"]["name"]]
-        box(axis, 0, places[name], WIDTH, task["taskInfo"]["name"], GRAPH if "dag" in component else STEP)
+        text = fill(task["taskInfo"]["name"], LETTERS)
+        box(axis, 0, places[name], WIDTH, text, GRAPH if "dag" in component else STEP)
         for other in task.get("dependentTasks", []):
             near = order.index(name) - order.index(other) == 1
             start, end = (0 if near else -WIDTH / 2), places[other] - HEIGHT / 2

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import yaml
+
+from components.kubernetes.pods import FROM_SECRET
 from pipelines.cluster.permissions import REAPER, RUN, TRAINING, Permission
+from pipelines.graph.size import tasks
 from tests.helpers.chart import CHART, containers, pod_specs, rendered
+from tests.helpers.paths import ROOT
 
 EVERYTHING = CHART / "ci" / "everything-values.yaml"
 ACCOUNTS = {"srlm": (*RUN, *TRAINING), "srlm-reaper": REAPER}
@@ -41,7 +46,10 @@ All else is refused. Model servers, judge, store and MLflow get no token at all.
 {pods}
 
 Pods that runs make: steps and Jobs get the config map and the secret of the recipe's `cluster` section
-(`cluster.config_map`, `cluster.secret`), the model's own server none of `cluster.environment.secrets`.
+(`cluster.config_map`, `cluster.secret`), the model's own server none of `cluster.environment.secrets`. Of that secret
+every step gets the keys of the store and `HF_TOKEN`, and of the endpoints those that it may ask. In `llama3-8b`:
+
+{keys}
 
 ## Who may reach what (`networkPolicy.enabled`)
 
@@ -64,11 +72,26 @@ def page() -> str:
         for name, spec in pod_specs(rendered(EVERYTHING))
     ]
     flows = [(who, f"`{what}`", str(port), purpose) for who, what, port, purpose in FLOWS]
+    keys = [(", ".join(f"`{one}`" for one in titles), names or "-") for names, titles in keys_of_steps().items()]
     return PAGE.format(
+        keys=table(("steps of one pod", "keys of endpoints"), keys),
         accounts=table(("account", "resource", "verbs", "what for"), accounts),
         pods=table(("pod", "account", "token for the API", "secrets, as variables"), pods),
         flows=table(("from", "to", "port", "what for"), flows),
     )
+
+
+def keys_of_steps() -> dict[str, list[str]]:
+    """Titles of the boxes of a shipped package by the keys of endpoints that their pods get."""
+    spec, platform = yaml.safe_load_all((ROOT / "pipelines/compiled/llama3-8b.yaml").read_text())
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    found: dict[str, list[str]] = {}
+    for task, component in tasks(spec, spec["root"]):
+        if label := component.get("executorLabel"):
+            told = [one["secretKey"] for source in pods[label]["secretAsEnv"] for one in source["keyToEnv"]]
+            names = ", ".join(f"`{name}`" for name in told if name not in FROM_SECRET)
+            found.setdefault(names, []).append(task["taskInfo"]["name"])
+    return found
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -75,10 +75,10 @@ def test_the_pods_of_all_steps_are_refused_root_and_get_their_environment_by_ref
         assert places == (list(PLACES) if name in ("exec-prepare", "exec-finish") else []), name
         assert (config_map["configMapName"], config_map["optional"]) == ("where", True)
         assert (secret["secretName"], secret["optional"]) == ("keys", True)
-        keys = dict.fromkeys(("eft", "sample", "write", "judge", "measure", "prepare"), OF_POLICY)
-        keys["judge"], keys["dpo"], keys["measure"] = OF_POLICY + OF_JUDGE, OF_JUDGE, OF_POLICY + OF_ANNOTATOR
-        keys["prepare"] = OF_POLICY + OF_JUDGE + OF_ANNOTATOR
-        own = keys.get(name.removeprefix("exec-").split("-")[0], ())
+        every = OF_POLICY + OF_JUDGE + OF_ANNOTATOR
+        keys = {"prepare": every, "sample-judge-measure": every, "write-all-prompts": OF_POLICY, "dpo": OF_JUDGE}
+        keys |= dict.fromkeys(("eft-measure", "measure"), OF_POLICY + OF_ANNOTATOR)
+        own = keys.get(name.removeprefix("exec-"), ())
         assert [one["secretKey"] for one in secret["keyToEnv"]] == [*FROM_SECRET, *own], name
         images = ENGINE_IMAGES if OF_POLICY[0] in own else ()  # of servers that it may start
         assert [one["envVar"] for one in config_map["keyToEnv"]] == [*FROM_CONFIG_MAP, *images], name

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from components.core.journal import read_journal
+from components.core.course import FIRST_STEP, read_courses, recorded
+from components.core.journal import CONTEXT, read_journal
 from components.core.records import Counts, Manifest, Prompt
 from components.core.stage import Stage, read_manifest
-from components.core.step import report_errors, run_stage
+from components.core.step import report_errors, run_stage, step
+from components.core.store import open_store
 from components.sampling.settings import SamplingSettings
 
 
@@ -51,6 +53,32 @@ def test_the_journal_gets_what_was_made(tmp_path: Path) -> None:
     (entry,) = read_journal(root, "run", "stages")
     assert (entry["name"], entry["uri"], entry["digest"]) == ("m1/sampling", uri, read_manifest(uri).digest)
     assert (entry["counts"]["kept"], entry["metrics"]) == ({"prompts": 1}, {"novelty": 0.5})
+
+
+def test_what_a_lost_pod_had_finished_is_told_as_it_made_it(tmp_path: Path) -> None:
+    """One pod samples, then it is lost; the next one finds the candidates. The journal knows one sampling, which
+    this attempt made, and the course of its step; a new attempt, which opens the run again, finds it reused."""
+    root = str(tmp_path)
+    open_store(f"{root}/runs/run").write(CONTEXT, b"{}")
+
+    def sample() -> tuple[bool, float]:
+        with recorded(root, "run", "sample M1"), step("sample M1"):
+            run_stage(root, "run", "m1/sampling", lambda: make(root))
+        [course] = [one for one in read_courses(root, "run") if one.name == "sample M1"]
+        assert course.state == "done"
+        time.sleep(0.002)  # manifests have milliseconds
+        return course.made[0].reused, course.started
+
+    def open_run() -> None:
+        with recorded(root, "run", FIRST_STEP), step(FIRST_STEP):
+            pass
+
+    open_run()
+    first = sample()
+    assert (sample(), first[0], reused(root, "run")) == (first, False, [False])
+    open_run()
+    again = sample()
+    assert (again[0], reused(root, "run")) == (True, [True]) and again[1] > first[1]
 
 
 def raised_again(error: Exception) -> Exception:

@@ -10,7 +10,7 @@ from pipelines.watch.outline import outline
 
 
 def test_phases_and_steps_stand_in_the_order_in_which_they_run() -> None:
-    """The rounds of the paper's figure 1; a package itself has them by name."""
+    """The rounds of the paper's figure 1; a package itself has them by name, and one box for several of them."""
     phases = outline([package(self_rewarding_pipeline(load_recipe("llama3-8b")))[0]])
     assert [phase.title for phase in phases] == [
         *("prepare", "M0", "SFT baseline", "M1", "M2 (round 1)", "M3 (round 2)", "report")
