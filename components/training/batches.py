@@ -125,30 +125,38 @@ class MicroBatchTrainer(ShardingTrainer):
         return self.held.examples if whole % self.held.examples == 0 else 1
 
     def training_step(self, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> Tensor:
-        """The sum of the micro-batches' losses. All ranks have the same number of them, as sharded weights want it:
-        what a rank lacks is its first example again, without weight."""
-        parts = self.micro_batches(inputs, self._examples(inputs))
-        last = max(all_gather(len(parts))) - 1
-        losses = []
-        for number in range(last + 1):
-            part, is_real = (parts[number], True) if number < len(parts) else (self._rows(inputs, slice(0, 1)), False)
-            self.weigh(part, is_real)
+        """The sum of the micro-batches' losses."""
+        parts, real, losses = self._parts(inputs), self._examples(inputs), []
+        for part in parts:
+            rows = self._rows(inputs, part)
+            self.weigh(rows, part.start < real)
             # sharded gradients are not kept whole until the last one: they would take the memory of all weights
-            together = number == last or self.is_fsdp_enabled
+            together = part == parts[-1] or self.is_fsdp_enabled
             with nullcontext() if together else self.accelerator.no_sync(model):
-                losses.append(super().training_step(model, part, num_items_in_batch))
+                losses.append(super().training_step(model, rows, num_items_in_batch))
         return torch.stack(losses).sum()
+
+    def _parts(self, inputs: Batch) -> list[slice]:
+        """As many on all ranks, and as many examples in each: sharded weights want the one, TRL's figures the other.
+
+        Of an epoch's incomplete last step the ranks have different numbers of examples: there it is one at a time.
+        """
+        if world_size() > 1 and self._is_incomplete():
+            last_step = LastStep(self)
+            return [slice(number, number + 1) for number in range(min(last_step.remaining, last_step.held))]
+        return cut([max(lengths) for lengths in zip(*all_gather(self._lengths(inputs)), strict=True)], self.held)
+
+    def _lengths(self, inputs: Batch) -> list[int]:
+        """Tokens of each example, of both sides together."""
+        lengths: list[int] = inputs["attention_mask"].sum(dim=1).view(self.sides, -1).sum(dim=0).tolist()
+        return lengths
 
     def weigh(self, part: Batch, is_real: bool) -> None:
         """What the next micro-batch counts for; where it is not real, nothing."""
         raise NotImplementedError
 
-    def micro_batches(self, inputs: Batch, examples: int) -> list[Batch]:
-        """Of the batch's first examples; each no wider than its longest."""
-        tokens = inputs["attention_mask"].sum(dim=1).view(self.sides, -1).sum(dim=0).tolist()[:examples]
-        return [self._rows(inputs, part) for part in cut(tokens, self.held)] if examples else []
-
     def _rows(self, inputs: Batch, examples: slice) -> Batch:
+        """Of these examples, no wider than the longest."""
         whole = inputs["attention_mask"]
         rows = {
             name: torch.cat([side[examples] for side in value.chunk(self.sides)])
@@ -237,7 +245,7 @@ class DistributedDPOTrainer(MicroBatchTrainer, DPOTrainer):
 
     def compute_ref_log_probs(self, model: Any, inputs: Batch) -> tuple[Tensor, Tensor]:
         """[pairs] of chosen answers and of rejected ones; as many pairs at once as in training."""
-        parts = self.micro_batches(inputs, len(inputs["attention_mask"]) // 2)
+        parts = [self._rows(inputs, part) for part in cut(self._lengths(inputs), self.held)]
         found = [super(DistributedDPOTrainer, self).compute_ref_log_probs(model, part) for part in parts]
         chosen, rejected = zip(*found, strict=True)
         return torch.cat(chosen), torch.cat(rejected)

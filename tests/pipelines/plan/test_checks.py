@@ -123,7 +123,7 @@ WRONG = {
     "GPUs too small to train on": (
         PAPER,
         ["resources.gpu_memory=100Gi"],
-        "dpo needs about 117 GB on each of 16 GPUs, and resources.gpu_memory 100Gi has 99 GB to use",
+        "dpo needs about 118 GB on each of 16 GPUs, and resources.gpu_memory 100Gi has 99 GB to use",
     ),
     "the whole model on each GPU": (
         SMALL,
