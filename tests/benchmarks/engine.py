@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM
 
 from components.serving.embedded.decoding.sampling import Sampler
 from components.serving.embedded.decoding.sequences import Sequence
 from components.serving.embedded.model.loading import load
 from components.serving.embedded.model.metrics import Metrics
+from components.serving.embedded.model.packed import pack
 from components.serving.embedded.model.prefix import common_length
 from components.serving.embedded.scheduler.engine import Engine, Limits
 from tests.benchmarks.row import Row
@@ -116,22 +116,24 @@ def by_generate(model: Path, work: Work, batch: int) -> float:
 
 
 def products(model: Path, rows: int, head: bool) -> float:
-    """Seconds of CPU of a forward pass's products of so many rows with the weights, the best of some."""
+    """Seconds of CPU of a forward pass's products of so many rows with the weights, packed as the engine has them; the
+    best of some."""
     weights = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     modules = [module for module in weights.modules() if isinstance(module, torch.nn.Linear)]
     shapes = Counter(tuple(module.weight.shape) for module in modules if head or module is not weights.lm_head)
     total = 0.0
     for (out, into), number in shapes.items():
-        left, weight = torch.rand(rows, into), torch.rand(out, into)
-        total += number * min(_seconds(left, weight) for _ in range(7))
+        layers = torch.nn.ModuleList([torch.nn.Linear(into, out, bias=False)])
+        pack(layers)
+        total += number * min(_seconds(layers[0], torch.rand(rows, into)) for _ in range(7))
     return total
 
 
 @torch.inference_mode()
-def _seconds(left: Tensor, weight: Tensor, times: int = 5) -> float:
+def _seconds(layer: torch.nn.Module, left: Tensor, times: int = 5) -> float:
     begun = time.process_time()
     for _ in range(times):
-        linear(left, weight)
+        layer(left)
     return (time.process_time() - begun) / times
 
 

@@ -17,7 +17,7 @@ from components.base_model.chat import end_ids
 from components.core.errors import UserError
 from components.core.hashing import content_hash, file_hash
 from components.core.store import home
-from components.serving.embedded.model import forward, kv_cache
+from components.serving.embedded.model import forward, kv_cache, packed
 from components.serving.embedded.model.forward import Forward, own_forward
 from components.serving.embedded.model.kv_cache import DecodeCache
 from components.serving.embedded.model.metrics import Metrics
@@ -43,7 +43,9 @@ def load(directory: Path, dtype: str = "auto") -> LoadedModel:
         )
     logging.disable_progress_bar()  # it garbles a log file
     tokenizer = _load_tokenizer(directory)
-    return verified(_load_model(directory, dtype), tokenizer)
+    model = _load_model(directory, dtype)
+    packed.pack(model)
+    return verified(model, tokenizer)
 
 
 def verified(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> LoadedModel:
@@ -124,7 +126,7 @@ def _note_of_check(model: PreTrainedModel) -> Path:
     Such: of the same class, configuration, precision and device, with these libraries and this code of the engine.
     """
     config = {name: value for name, value in model.config.to_dict().items() if name != "_name_or_path"}
-    code = [file_hash(Path(file)) for file in (forward.__file__, kv_cache.__file__, __file__)]
+    code = [file_hash(Path(file)) for file in (forward.__file__, kv_cache.__file__, packed.__file__, __file__)]
     versions = [torch.__version__, transformers.__version__, platform.machine()]
     such = [
         type(model).__name__,
