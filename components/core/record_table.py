@@ -16,6 +16,7 @@ from components.core.records import Record
 from components.core.scratch import scratch_folder
 
 R = TypeVar("R", bound=Record)
+N = TypeVar("N", bound=tuple[float, ...])
 T = TypeVar("T")
 
 
@@ -89,15 +90,18 @@ class RecordTable(_Table, Mapping[str, R]):
         return self._record.model_validate_json(self._line(id))
 
 
-class NumberTable(_Table, MutableMapping[str, tuple[float, ...]]):
-    """A few numbers by id, in the order in which the ids came first."""
+class NumberTable(_Table, MutableMapping[str, N]):
+    """A few numbers by id, in the order in which the ids came first; `form` makes what is given back of them."""
 
     _insertion = "INSERT INTO rows VALUES (?, ?) ON CONFLICT DO UPDATE SET line = excluded.line"
 
-    def __getitem__(self, id: str) -> tuple[float, ...]:
-        return tuple(array("d", self._line(id)))
+    def __init__(self, form: Callable[[Iterable[float]], N]) -> None:
+        self._form = form
 
-    def __setitem__(self, id: str, numbers: tuple[float, ...]) -> None:
+    def __getitem__(self, id: str) -> N:
+        return self._form(array("d", self._line(id)))
+
+    def __setitem__(self, id: str, numbers: N) -> None:
         self._insert(iter([(id, array("d", numbers).tobytes())]))
 
     def __delitem__(self, id: str) -> None:

@@ -81,15 +81,19 @@ def judge_candidates(
         unanswered(c.finish_reason) or "cut off by length" for c in sampled.values() if c.finish_reason != "stop"
     )
     counts.dropped |= {f"candidate not judged: {reason}": n for reason, n in unusable.items()}
-    health = judge_health(judgements, lambda id: len(sampled[id].text), judge_prompt.score_format, NumberTable)
+    health = judge_health(judgements, lambda id: len(sampled[id].text), judge_prompt.score_format, _on_disk)
     shares = score_shares(health, judge_prompt.score_format)
-    observed = of_round(health, whole, NumberTable)
+    observed = of_round(health, whole, _on_disk)
     return stage.publish(
         counts,
         {"judgements": judgements, "observations": observations(observed)},
         metrics=figures(observed, Resampling(seed=settings.seed)) | shares,
         tokens=tokens,
     )
+
+
+def _on_disk() -> Values:
+    return NumberTable(tuple)
 
 
 def of_round(

@@ -78,14 +78,14 @@ def test_a_table_keeps_the_first_of_an_id_and_the_order(tmp_path: Path, monkeypa
 def test_a_table_of_numbers_is_a_dict_of_tuples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it holds is what a dict would hold after the same changes, in the same order, to the last bit."""
     monkeypatch.setenv("SRLM_HOME", str(tmp_path))
-    table, expected = NumberTable(), dict[str, tuple[float, ...]]()
+    table, expected = NumberTable(tuple), dict[str, tuple[float, ...]]()
     assert len(table) == 0 and "b" not in table and list(table) == []
     for both in (table, expected):
         both["b"], both["a"], both["c"] = (0.1 + 0.2, -0.0), (1.0,), ()
         both["b"] = (1 / 3, float("inf"))  # keeps its place
         del both["c"]
     assert list(table.items()) == list(expected.items()) and table == expected
-    for missing in (table.__getitem__, table.__delitem__, NumberTable().__delitem__):
+    for missing in (table.__getitem__, table.__delitem__, NumberTable(tuple).__delitem__):
         with pytest.raises(KeyError):
             missing("c")
     assert list(scratch_root().glob("*")) == []
