@@ -47,7 +47,7 @@ def _of_prompt(ranked: Sequence[Reply], scores: Mapping[str, float], perfect: fl
     if pairs and len(scored) == len(ranked):
         gaps = [scores[better.id] - scores[worse.id] for better, worse in pairs]
         values["exact_match"] = (float(all(gap > SCORE_TOLERANCE for gap in gaps)),)
-    values |= _correlations(scored, scores)
+    values.update(_correlations(scored, scores))
     if best := [reply for reply in scored if scores[reply.id] >= perfect - SCORE_TOLERANCE]:
         # human ranks count from the best reply that the prompt has: none is 0 where that one was dropped
         values["five_best"] = (sum(reply.rank == 0 for reply in best), len(best))

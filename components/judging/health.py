@@ -3,40 +3,44 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from statistics import fmean, variance
 
 from components.core.records import Judgement
 from components.judging.parser import ScoreFormat
 from components.metrics.correlation import spearman
-from components.metrics.observations import Values
+from components.metrics.observations import Measured, Values
 
 SAME_SCORE = 1e-6  # means of K scores are sums of floats
 
 
 def judge_health(
-    judgements: Iterable[Judgement], length_of: Callable[[str], int], score_format: ScoreFormat
+    judgements: Iterable[Judgement],
+    length_of: Callable[[str], int],
+    score_format: ScoreFormat,
+    table: Callable[[], Values] = dict,
 ) -> dict[str, Values]:
-    """Observations by metric and prompt; `length_of` says how long a judged text is, by candidate id.
+    """Observations by metric and prompt, each metric's in a `table`; `length_of` says how long a judged text is, by
+    candidate id.
 
     The judgements of a prompt stand together. One on which a figure is undefined has no observation of it.
     """
     health: dict[str, Values] = {}
     for prompt, group in groupby(judgements, lambda judgement: judgement.prompt_id):
         for metric, values in _of_prompt(list(group), length_of, score_format).items():
-            health.setdefault(metric, {})[prompt] = values
+            if metric not in health:
+                health[metric] = table()
+            health[metric][prompt] = values
     return health
 
 
-def score_shares(health: Mapping[str, Values], score_format: ScoreFormat) -> dict[str, float]:
-    """The histogram: share of the parsed judgements by the nearest point of the scale."""
-    histograms = list(health.get("score_entropy", {}).values())
-    counts = [sum(column) for column in zip(*histograms, strict=True)]
-    return {
-        f"score_{point:g}_share": count / sum(counts)
-        for point, count in zip(score_format.points, counts, strict=bool(counts))
-    }
+def score_shares(health: Measured, score_format: ScoreFormat) -> dict[str, float]:
+    """The histogram: share of the parsed judgements by the nearest point of the scale; empty where none is parsed."""
+    counts = Counter[float]()
+    for histogram in health.get("score_entropy", {}).values():
+        counts.update(dict(zip(score_format.points, histogram, strict=True)))
+    return {f"score_{point:g}_share": count / counts.total() for point, count in counts.items()}
 
 
 def _of_prompt(judgements: Sequence[Judgement], length_of: Callable[[str], int], score_format: ScoreFormat) -> Values:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from statistics import fmean
 from typing import Any
 
 from components.core.context import open_step
 from components.core.hashing import seed_from
-from components.core.record_table import Again, RecordTable
+from components.core.record_table import Again, NumberTable, RecordTable
 from components.core.records import Candidate, Counts, Judgement, Manifest
 from components.core.stage import Stage, each_record, parent
 from components.judging.health import judge_health, score_shares
@@ -18,8 +19,8 @@ from components.judging.parser import parse_score
 from components.judging.prompt import JudgePrompt
 from components.judging.rubrics import judged_instruction, round_rubrics, rubrics_by_prompt
 from components.judging.settings import JudgingSettings, RoundJudgingSettings
-from components.metrics.bootstrap import Resampling
-from components.metrics.observations import Values, figures, observations
+from components.metrics.bootstrap import Observed, Resampling
+from components.metrics.observations import Measured, Values, figures, observations
 from components.metrics.statistics import ROUND
 from components.serving.answers import unanswered
 from components.serving.client import Completion, Request
@@ -80,9 +81,9 @@ def judge_candidates(
         unanswered(c.finish_reason) or "cut off by length" for c in sampled.values() if c.finish_reason != "stop"
     )
     counts.dropped |= {f"candidate not judged: {reason}": n for reason, n in unusable.items()}
-    observed = judge_health(judgements, lambda id: len(sampled[id].text), judge_prompt.score_format)
-    shares = score_shares(observed, judge_prompt.score_format)
-    observed = of_round(observed, whole)
+    health = judge_health(judgements, lambda id: len(sampled[id].text), judge_prompt.score_format, _on_disk)
+    shares = score_shares(health, judge_prompt.score_format)
+    observed = of_round(health, whole, _on_disk)
     return stage.publish(
         counts,
         {"judgements": judgements, "observations": observations(observed)},
@@ -91,13 +92,19 @@ def judge_candidates(
     )
 
 
-def of_round(health: Mapping[str, Values], candidates: Iterable[Candidate]) -> dict[str, Values]:
-    """The judge's health on a round's candidates, and their lengths, by the metrics' names; the item is a prompt."""
-    lengths: dict[str, list[int]] = {}
-    for candidate in candidates:
-        lengths.setdefault(candidate.prompt_id, []).append(len(candidate.text))
-    observed = dict(health)
-    observed["candidate_length"] = {prompt: (fmean(group),) for prompt, group in lengths.items()}
+def _on_disk() -> Values:
+    return NumberTable(tuple)
+
+
+def of_round(
+    health: Measured, candidates: Iterable[Candidate], table: Callable[[], Values] = dict
+) -> dict[str, Observed]:
+    """The judge's health on a round's candidates, and their lengths, which are put in a `table`, by the metrics' names;
+    the item is a prompt, whose candidates stand together."""
+    lengths = table()
+    for prompt, group in groupby(candidates, lambda candidate: candidate.prompt_id):
+        lengths[prompt] = (fmean(len(candidate.text) for candidate in group),)
+    observed: dict[str, Observed] = {**health, "candidate_length": lengths}
     return {ROUND + metric: values for metric, values in observed.items()}
 
 

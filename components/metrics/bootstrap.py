@@ -137,7 +137,10 @@ def _compare(
 
 
 def _rows(observed: Observed, items: list[str]) -> Rows:
-    return np.array([observed[item] for item in items], dtype=np.float64).reshape(len(items), -1 if items else 0)
+    if not items:
+        return np.empty((0, 0))
+    row = np.dtype((np.float64, (len(observed[items[0]]),)))
+    return np.fromiter(map(observed.__getitem__, items), row, len(items))
 
 
 def _estimate(

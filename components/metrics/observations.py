@@ -6,7 +6,7 @@ An unknown value is nan where it is computed with and null in the records.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 
 from components.core.hashing import content_hash
 from components.core.records import Manifest, Observation
@@ -15,7 +15,7 @@ from components.metrics.bootstrap import Observed, Resampling, interval
 from components.metrics.statistics import BENCHMARK, METRICS
 
 Measured = Mapping[str, Observed]  # observed values by metric and item
-Values = dict[str, tuple[float, ...]]  # those of one metric by item, or of one item by metric
+Values = MutableMapping[str, tuple[float, ...]]  # those of one metric by item, or of one item by metric
 
 
 def observations(measured: Measured) -> Iterator[Observation]:

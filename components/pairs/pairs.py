@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from itertools import chain
 from statistics import fmean
 from typing import Any
@@ -74,6 +74,7 @@ def _judged_pairs(
 ) -> tuple[RecordTable[Pair], Counter[str], dict[str, float]]:
     """Pairs of what was judged or checked, what was dropped, and by CREAM how consistent two judges are."""
     sampled = RecordTable(Candidate, each_record(given["candidates"], "candidates", Candidate)).values()
+    scores: MutableMapping[str, Score]
     if settings.comparisons:
         scores = compared_scores(sampled, each_record(given["comparisons"], "comparisons", PairwiseJudgement))
     else:
@@ -88,12 +89,12 @@ def _judged_pairs(
     if settings.rejected_from == "first":
         answered = read_records(given["first_candidates"], "candidates", Candidate)
         first = [one.model_copy(update={"id": FIRST + one.id}) for one in answered]
-        scores |= {FIRST + id: score for id, score in _votes(given["first_judgements"], settings).items()}
+        scores.update((FIRST + id, score) for id, score in _votes(given["first_judgements"], settings).items())
     if settings.exact_answers:
         judging = read_manifest(given["judgements"]).settings
         questions = read_records(given["questions"], "questions", Question)
         scale = (float(judging["lowest"]), float(judging["highest"]))
-        scores |= checked_scores(chain(sampled, first), questions, settings.exact_answers.pattern, scale)
+        scores.update(checked_scores(chain(sampled, first), questions, settings.exact_answers.pattern, scale))
     pairs, reasons = select_pairs(sampled, scores, settings, first)
     if found is None:
         return pairs, reasons + dropped, {}
@@ -101,7 +102,7 @@ def _judged_pairs(
     return RecordTable(Pair, doubted), reasons + dropped, {"consistency": found}
 
 
-def _votes(judgements: str, settings: PairsSettings) -> dict[str, Score]:
+def _votes(judgements: str, settings: PairsSettings) -> MutableMapping[str, Score]:
     return count_votes(each_record(judgements, "judgements", Judgement), settings.score == "majority")
 
 

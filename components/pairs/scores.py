@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from itertools import groupby
 from statistics import fmean
 from typing import NamedTuple
 
 from components.core.hashing import seed_from
+from components.core.record_table import NumberTable
 from components.core.records import Candidate, Judgement, Question
 from components.evaluation.exact_answers.questions import find_answer
 from components.metrics.correlation import kendall
@@ -24,20 +26,23 @@ class Score(NamedTuple):
     votes: int
 
 
-def count_votes(judgements: Iterable[Judgement], by_majority: bool = False) -> dict[str, Score]:
-    """Score and number of the parsed judgements by candidate id; a candidate without any is absent.
+def _score(numbers: Iterable[float]) -> Score:
+    value, votes = numbers
+    return Score(value, int(votes))
 
-    The score is their mean; by majority the score that most of them give, the mean of those that as many give.
+
+def count_votes(judgements: Iterable[Judgement], by_majority: bool = False) -> MutableMapping[str, Score]:
+    """Score and number of the parsed judgements by candidate id, on disk; a candidate without any is absent.
+
+    The judgements of a candidate stand together. The score is their mean; by majority the score that most of them give,
+    the mean of those that as many give.
     """
-    given: dict[str, list[float]] = {}
-    for judgement in judgements:
-        if judgement.score is not None:
-            given.setdefault(judgement.candidate_id, []).append(judgement.score)
-    scores: dict[str, Score] = {}
-    for id, values in given.items():
-        counted = Counter(values)
-        most = [value for value, number in counted.items() if number == max(counted.values())]
-        scores[id] = Score(fmean(most if by_majority else values), len(values))
+    scores = NumberTable(_score)
+    for id, group in groupby(judgements, lambda judgement: judgement.candidate_id):
+        if values := [judgement.score for judgement in group if judgement.score is not None]:
+            counted = Counter(values)
+            most = [value for value, number in counted.items() if number == max(counted.values())]
+            scores[id] = Score(fmean(most if by_majority else values), len(values))
     return scores
 
 

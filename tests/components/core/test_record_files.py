@@ -9,7 +9,7 @@ import pytest
 
 from components.core import record_files
 from components.core.errors import UserError
-from components.core.record_table import RecordTable
+from components.core.record_table import NumberTable, RecordTable
 from components.core.records import Counts, Parent, Prompt
 from components.core.scratch import scratch_root
 from components.core.settings import Settings
@@ -72,4 +72,20 @@ def test_a_table_keeps_the_first_of_an_id_and_the_order(tmp_path: Path, monkeypa
     assert table["7"].text.startswith("prompt 7") and "7" in table and "x" not in table and len(table) == 100
     with pytest.raises(KeyError):
         table["x"]
+    assert list(scratch_root().glob("*")) == []
+
+
+def test_a_table_of_numbers_is_a_dict_of_tuples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it holds is what a dict would hold after the same changes, in the same order, to the last bit."""
+    monkeypatch.setenv("SRLM_HOME", str(tmp_path))
+    table, expected = NumberTable(tuple), dict[str, tuple[float, ...]]()
+    assert len(table) == 0 and "b" not in table and list(table) == []
+    for both in (table, expected):
+        both["b"], both["a"], both["c"] = (0.1 + 0.2, -0.0), (1.0,), ()
+        both["b"] = (1 / 3, float("inf"))  # keeps its place
+        del both["c"]
+    assert list(table.items()) == list(expected.items()) and table == expected
+    for missing in (table.__getitem__, table.__delitem__, NumberTable(tuple).__delitem__):
+        with pytest.raises(KeyError):
+            missing("c")
     assert list(scratch_root().glob("*")) == []
