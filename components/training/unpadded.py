@@ -126,27 +126,23 @@ def _attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
     texts: Texts | None = None,
-    **more: Any,
+    **options: Any,
 ) -> tuple[Tensor, None]:
     """Of [1, heads, tokens, size]: [1, tokens, heads, size], causal within each text."""
     if texts is None:
-        found: tuple[Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout, scaling, sliding_window=sliding_window, **more
-        )
+        found: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return found
-    if any(more.get(name) is not None for name in NOT_KNOWN_HERE):
+    if any(options.get(name) is not None for name in NOT_KNOWN_HERE):
         raise NotImplementedError(f"attention with {NOT_KNOWN_HERE}")
     query, key = query.to(value.dtype), key.to(value.dtype)  # rotary positions made them fp32 where values are bf16
+    dropout, scaling, window = (options.get(name) for name in ("dropout", "scaling", "sliding_window"))
     if not dropout and _has_flash_attention(value):
-        return _by_flash_attention(query, key, value, scaling, sliding_window, texts)[None], None
+        return _by_flash_attention(query, key, value, scaling, window, texts)[None], None
     grouped = query.shape[1] != key.shape[1]
     parts = zip(*(side.split(texts.lengths, dim=2) for side in (query, key, value)), strict=True)
     made = [
-        scaled_dot_product_attention(q, k, v, **_hidden(q, sliding_window), dropout_p=dropout, scale=scaling,
+        scaled_dot_product_attention(q, k, v, **_hidden(q, window), dropout_p=dropout or 0.0, scale=scaling,
                                      enable_gqa=grouped)
         for q, k, v in parts
     ]  # fmt: skip
