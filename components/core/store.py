@@ -27,7 +27,10 @@ from components.core.progress import warn
 from components.core.proxies import ask_directly
 from components.core.s3_refusals import AGAIN, CHECKSUMS, REQUIRED, endpoint, refusal
 
-PART_BYTES = 32 << 20  # of a large file on its way up: boto3's 8 MiB take a fifth longer on one machine
+PART_BYTES = 32 << 20  # of a large file on its way: boto3's 8 MiB take a fifth longer on one machine
+# One thread writes what comes: in boto3's pieces of 256 KiB a download took a fifth longer (docs/performance.md).
+# So many of them wait at most for a disk that is slow.
+PIECE_BYTES, PIECES = 4 << 20, 16
 CREATES = 8  # tries of a conditional put that meets others
 READS = 4  # tries of an object whose content breaks off on its way
 # Tries of a request to S3 while it is away, where AWS_MAX_ATTEMPTS says no number, with pauses of up to 20 s: in a pod
@@ -250,16 +253,13 @@ class S3Store:
 
     @_storing
     def upload(self, path: Path, name: str) -> None:
-        from boto3.s3.transfer import TransferConfig
-
-        parts = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
         with self._translated_errors():
-            _s3().upload_file(str(path), self.bucket, self._key(name), Config=parts)
+            _s3().upload_file(str(path), self.bucket, self._key(name), Config=_in_parts())
 
     @_fetching
     def download(self, name: str, path: Path) -> None:
         with self._translated_errors():
-            _s3().download_file(self.bucket, self._key(name), str(path))
+            _s3().download_file(self.bucket, self._key(name), str(path), Config=_in_parts())
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
@@ -299,6 +299,18 @@ def store_environment(variables: Mapping[str, str]) -> Iterator[None]:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
         _s3.cache_clear()
+
+
+def _in_parts() -> Any:
+    """How large files come and go: parts beside one another."""
+    from boto3.s3.transfer import TransferConfig
+
+    return TransferConfig(
+        multipart_threshold=PART_BYTES,
+        multipart_chunksize=PART_BYTES,
+        io_chunksize=PIECE_BYTES,
+        max_io_queue=PIECES,
+    )
 
 
 @cache
