@@ -83,12 +83,16 @@ def test_the_papers_published_numbers() -> None:
 
 
 def test_every_mistake_is_told_at_once_with_its_path() -> None:
-    mistakes = ["sampling.temprature=1", "judging.samples=0", "sft.batch_size=7", "rounds=many", "nonsense.x=1"]
+    mistakes = ["sampling.temprature=1", "judging.samples=0", "sft.min_learning_rate=1", "rounds=many", "nonsense.x=1"]
     with pytest.raises(UserError) as caught:
         load_recipe("demo", mistakes)
     message = str(caught.value)
     assert "5 mistakes" in message
-    for part in ("sampling.temprature: unknown key; did you mean temperature?", "judging.samples", "sft: batch_size 7"):
+    for part in (
+        "sampling.temprature: unknown key; did you mean temperature?",
+        "judging.samples",
+        "sft: min_learning_rate 1.0",
+    ):
         assert part in message
     assert "rounds" in message
     assert "nonsense" in message
