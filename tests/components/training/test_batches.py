@@ -14,6 +14,7 @@ from components.core.records import Pair
 from components.training import batches
 from components.training.dpo import dpo
 from components.training.dpo.settings import DpoSettings
+from components.training.memory import MicroBatch
 from components.training.sft import sft
 from components.training.sft.settings import SftSettings
 from tests.helpers.tiny_model import make_tiny_model
@@ -25,7 +26,7 @@ WORDS = (3, 30, 1, 12, 25, 2, 18, 7, 21, 5)
 pytestmark = pytest.mark.slow
 
 
-def make_trainer(kind: str, folder: Path) -> Any:
+def make_trainer(kind: str, folder: Path, **of_pairs: Any) -> Any:
     model = make_tiny_model(folder / "model")
     if kind == "sft":
         rows = [
@@ -38,7 +39,7 @@ def make_trainer(kind: str, folder: Path) -> Any:
         return sft.make_trainer(model, load_tokenizer(model), rows, SftSettings(**SETTINGS), folder / "out")
     scores = {"chosen_id": "a", "rejected_id": "b", "chosen_score": 5, "rejected_score": 1}
     pairs = [Pair(id=str(n), prompt=f"{n}?", chosen="a " * n, rejected="b " * (n // 2 + 9), **scores) for n in WORDS]
-    return dpo.make_trainer(model, load_tokenizer(model), pairs, DpoSettings(**SETTINGS), folder / "out")
+    return dpo.make_trainer(model, load_tokenizer(model), pairs, DpoSettings(**SETTINGS, **of_pairs), folder / "out")
 
 
 def losses(trainer: Any) -> list[float]:
@@ -86,3 +87,35 @@ def test_the_answers_tokens_alone_are_projected(kind: str, tmp_path: Path, monke
     else:
         answers = sum(len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in rows)
     assert sum(projected) == answers
+
+
+def test_a_step_is_cut_where_memory_ends() -> None:
+    """At most 10 tokens and 3 examples at once: 6 + 4, 4 + 3 + 2, 1; a longer example than that is alone."""
+    held = MicroBatch(tokens=10, examples=3, checkpointing=False)
+    assert batches.cut([6, 4, 4, 3, 2, 1], held) == [slice(0, 2), slice(2, 5), slice(5, 6)]
+    assert batches.cut([12, 1], held) == [slice(0, 1), slice(1, 2)]
+
+
+def test_every_rank_gets_long_and_short_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ranks take turns at a step's four, from the longest on: the first and third, the second and fourth."""
+    trainer = make_trainer("sft", tmp_path)
+    length = batches.row_lengths(trainer.train_dataset)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    trainer.args.per_device_train_batch_size = 2
+    drawn = list(SeedableRandomSampler(range(10), data_seed=3))[:4]
+    longest_first = sorted(drawn, key=length.__getitem__, reverse=True)
+    order = list(batches.BatchOrder(trainer))
+    assert order[:4] == [longest_first[n] for n in (0, 2, 1, 3)]
+    assert len(order) == 12 and order[10:] == [order[9]] * 2  # what fills the last step
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_how_a_step_is_cut_changes_no_loss(kind: str, tmp_path: Path) -> None:
+    """One example at once, two, all, or as many as 100 tokens hold: NLL, too, is a mean over all tokens of the step."""
+    found = []
+    for number, held in enumerate([(10**9, 1), (10**9, 2), (10**9, 4), (100, 4)]):
+        trainer = make_trainer(kind, tmp_path / str(number), nll_weight=0.5)
+        trainer.held = MicroBatch(*held, checkpointing=False)
+        found.append(losses(trainer))
+    for other in found[1:]:
+        assert other == pytest.approx(found[0], abs=1e-5)
