@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    FalconConfig,
     Gemma2Config,
     Gemma3TextConfig,
     LlamaConfig,
@@ -41,6 +42,9 @@ THAT_DO = {
     ),
 }
 THAT_DO_NOT = {
+    "attention that is its own": FalconConfig(
+        vocab_size=40, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, pad_token_id=0, **ENDS
+    ),
     "scores that are capped": Gemma2Config(**SHAPE, **ENDS),
     "a state that goes on from token to token": MambaConfig(
         vocab_size=40, hidden_size=32, num_hidden_layers=2, state_size=4, pad_token_id=0, **ENDS
