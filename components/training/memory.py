@@ -94,7 +94,7 @@ def training_memory(
     shards, lora = gpus if is_sharded(settings, gpus) else 1, settings.lora
     trained = shape.adapters(lora.rank) if lora else shape.parameters
     frozen = BF16 * shape.parameters if lora else 0
-    held = held or MicroBatch(*_least(settings, pairs), checkpointing=settings.gradient_checkpointing is not False)
+    held = held or least_micro_batch(settings, pairs)
     head = 0 if lora else FP32 * shape.vocabulary * shape.hidden  # its gradient is added up in fp32, tile by tile
     return Memory(
         weights=(frozen + FP32 * trained) // shards,
@@ -106,10 +106,11 @@ def training_memory(
     )
 
 
-def _least(settings: TrainingSettings, pairs: bool) -> tuple[int, int]:
-    """Tokens and examples."""
+def least_micro_batch(settings: TrainingSettings, pairs: bool) -> MicroBatch:
+    """One example at once, or what `settings` say."""
     examples = settings.micro_batch_size or 1
-    return examples * settings.max_length * (2 if pairs else 1), examples
+    tokens = examples * settings.max_length * (2 if pairs else 1)
+    return MicroBatch(tokens, examples, checkpointing=settings.gradient_checkpointing is not False)
 
 
 def looking_memory(shape: Shape, settings: TrainingSettings, gpus: int) -> int:

@@ -24,7 +24,7 @@ from components.training.batches import MicroBatchTrainer
 from components.training.checkpoints import NOT_OF_THE_CURVE, CheckpointUploader, StepProgress, fetch_latest_checkpoint
 from components.training.distributed import barrier, broadcast_on_node, is_main_process, seed_per_rank, world_size
 from components.training.finite import FiniteCheck
-from components.training.memory import MicroBatch, micro_batch, micro_batch_on_cpu
+from components.training.memory import MicroBatch, least_micro_batch, micro_batch, micro_batch_on_cpu
 from components.training.model import in_bf16, is_sharded
 from components.training.saving import SavedModel
 from components.training.settings import TrainingSettings
@@ -45,7 +45,7 @@ def held_at_once(model: Path, settings: TrainingSettings, pairs: bool) -> MicroB
     if not torch.cuda.is_available():
         return micro_batch_on_cpu(settings, pairs)
     if (shape := shape_of(str(model))) is None:
-        return MicroBatch(settings.max_length, settings.micro_batch_size or 1, checkpointing=True)
+        return least_micro_batch(settings, pairs)
     memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
     return micro_batch(shape, settings, world_size(), pairs, memory)
 
