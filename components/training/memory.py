@@ -62,7 +62,7 @@ def micro_batch(shape: Shape, settings: TrainingSettings, gpus: int, pairs: bool
     """As large as memory allows, in bytes of each of `gpus` GPUs, and with activations kept where that leaves a GPU
     enough to do; at least the longest example. `settings` that say it are kept to.
     """
-    longest, examples = settings.max_length * (2 if pairs else 1), settings.batch_size // gpus
+    longest, examples = settings.max_length * (2 if pairs else 1), max(1, settings.batch_size // gpus)
     if settings.micro_batch_size:
         examples = min(examples, settings.micro_batch_size)
     whole, made = longest * examples, MicroBatch(longest, examples, checkpointing=True)
