@@ -141,7 +141,7 @@ class MicroBatchTrainer(ShardingTrainer):
 
         Of an epoch's incomplete last step the ranks have different numbers of examples: there it is one at a time.
         """
-        if world_size() > 1 and self._is_incomplete():
+        if self._is_incomplete():
             last_step = LastStep(self)
             return [slice(number, number + 1) for number in range(min(last_step.remaining, last_step.held))]
         return cut([max(lengths) for lengths in zip(*all_gather(self._lengths(inputs)), strict=True)], self.held)
@@ -168,13 +168,13 @@ class MicroBatchTrainer(ShardingTrainer):
         return {name: value[:, :longest] if value.dim() > 1 else value for name, value in rows.items()}
 
     def _is_incomplete(self) -> bool:
-        """Whether this is an epoch's last step, and fewer examples remain for it than others have."""
+        """Whether this is an epoch's last step, and several ranks have too few examples for it."""
         last_step, step = LastStep(self), self.state.global_step + 1
-        return bool(last_step.remaining) and step % last_step.steps_per_epoch == 0
+        return bool(last_step.missing) and step % last_step.steps_per_epoch == 0
 
     def _examples(self, inputs: Batch) -> int:
         """This rank's in a step: all of its batch, but for what fills it."""
-        if world_size() > 1 and self._is_incomplete():
+        if self._is_incomplete():
             return LastStep(self).of_rank()
         return len(inputs["attention_mask"]) // self.sides
 
