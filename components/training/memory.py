@@ -65,8 +65,7 @@ def micro_batch(shape: Shape, settings: TrainingSettings, gpus: int, pairs: bool
     longest, examples = settings.max_length * (2 if pairs else 1), max(1, settings.batch_size // gpus)
     if settings.micro_batch_size:
         examples = min(examples, settings.micro_batch_size)
-    whole, made = longest * examples, MicroBatch(longest, examples, checkpointing=True)
-    asked = settings.gradient_checkpointing
+    whole, asked = longest * examples, settings.gradient_checkpointing
     for checkpointing in (False, True) if asked is None else (asked,):
         made = MicroBatch(longest, examples, checkpointing)
         room = (1 - RESERVE) * gpu_memory - training_memory(shape, settings, gpus, pairs, replace(made, tokens=0)).total
