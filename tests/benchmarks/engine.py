@@ -2,14 +2,14 @@
 judgements of each answer, all behind one instruction), with the same prompts and as many tokens.
 
 Counted are tokens by seconds of CPU of one thread: others on the machine make none of these longer. The limit is what
-the matrix products alone take: those of a step of all for each token, those of 512 rows for each distinct prompt token.
+the matrix products alone take, layer after layer: those of a step of all for each token, those of 512 rows for each
+distinct prompt token.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -115,26 +115,24 @@ def by_generate(model: Path, work: Work, batch: int) -> float:
     return time.process_time() - begun
 
 
+@torch.inference_mode()
 def products(model: Path, rows: int, head: bool) -> float:
     """Seconds of CPU of a forward pass's products of so many rows with the weights, packed as the engine has them; the
-    best of some."""
+    best of some. Layer after layer: a model's weights do not fit into the caches, one layer's would.
+    """
     weights = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    modules = [module for module in weights.modules() if isinstance(module, torch.nn.Linear)]
-    shapes = Counter(tuple(module.weight.shape) for module in modules if head or module is not weights.lm_head)
-    total = 0.0
-    for (out, into), number in shapes.items():
-        layers = torch.nn.ModuleList([torch.nn.Linear(into, out, bias=False)])
-        pack(layers)
-        total += number * min(_seconds(layers[0], torch.rand(rows, into)) for _ in range(7))
-    return total
+    linear = [module for module in weights.modules() if isinstance(module, torch.nn.Linear)]
+    read = [layer for layer in linear if head or layer is not weights.lm_head]
+    inputs, layers = [torch.rand(rows, layer.in_features) for layer in read], torch.nn.ModuleList(read)
+    pack(layers)
+    return min(_seconds(layers, inputs) for _ in range(7))
 
 
-@torch.inference_mode()
-def _seconds(layer: torch.nn.Module, left: Tensor, times: int = 5) -> float:
+def _seconds(layers: torch.nn.ModuleList, inputs: list[Tensor]) -> float:
     begun = time.process_time()
-    for _ in range(times):
-        layer(left)
-    return (time.process_time() - begun) / times
+    for layer, rows in zip(layers, inputs, strict=True):
+        layer(rows)
+    return time.process_time() - begun
 
 
 def rows(quick: bool) -> list[Row]:
