@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from components.core.checked_files import changed_file, remember
@@ -16,7 +17,9 @@ from components.core.progress import Progress, warn
 from components.core.records import File, Manifest
 from components.core.scratch import scratch_folder
 from components.core.stage import MANIFEST, damaged, read_manifest
-from components.core.store import DirectoryStore, home, join, open_store
+from components.core.store import DirectoryStore, Store, home, join, open_store
+
+ADAPTER = "adapter"  # in the folder of a model that was trained by LoRA: what it changed, beside the merged weights
 
 
 @spent("fetching")
@@ -42,6 +45,44 @@ def model_folder(uri: str) -> Path:
             return target
         warn(f"{target / changed} was changed on this machine's disk: the model is fetched again")
         shutil.rmtree(target)
+    _fetch(store, prefix, files, target)
+    remember(target, contents)
+    return target
+
+
+def adapter_folder(uri: str) -> Path:
+    """The adapter of a model, as `model_folder` has a model: the weights beside it are not fetched.
+
+    Raises UserError where it has none.
+    """
+    place = f"{model_prefix(uri)}/{ADAPTER}"
+    files = {name: file for name, file in read_manifest(uri).files.items() if name.startswith(f"{place}/")}
+    if not files:
+        raise UserError(f"{uri} was not trained by LoRA", "Serve its weights: set serving.adapter_rank to 0.")
+    store, target = open_store(uri), cached_model(uri, home()).with_suffix(f".{ADAPTER}")
+    if isinstance(store, DirectoryStore):
+        return store.root / place
+    if changed_file(target, {name.removeprefix(f"{place}/"): file for name, file in files.items()}):
+        shutil.rmtree(target, ignore_errors=True)
+        _fetch(store, place, files, target)
+    return target
+
+
+def base_of(uri: str) -> str:
+    """The model that `uri`'s adapter changes: the nearest one that it was trained from and that has none; or itself.
+
+    Raises UserError where one of them is not what it was when the next was trained.
+    """
+    manifest = read_manifest(uri)
+    if f"{model_prefix(uri)}/{ADAPTER}" not in {name.rpartition("/")[0] for name in manifest.files}:
+        return uri
+    before = manifest.parents["base" if manifest.stage == "sft" else "model"]
+    require_digest(before.uri, before.digest)
+    return base_of(before.uri)
+
+
+def _fetch(store: Store, prefix: str, files: Mapping[str, File], target: Path) -> None:
+    """Files of a stage, as they are named below `prefix`, into a folder that appears as a whole."""
     draft = target.with_name(f".draft-{uuid.uuid4().hex}")
     with Progress("fetching model (MB)", sum(file.megabytes for file in files.values())) as progress:
         for name, file in files.items():
@@ -49,14 +90,12 @@ def model_folder(uri: str) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             store.download(name, path)
             if file_hash(path) != file.sha256:
-                raise damaged(join(uri, name))
+                raise damaged(join(store.uri, name))
             progress.advance(file.megabytes)
     try:
         draft.rename(target)
     except OSError:  # another process was first with the same content
         shutil.rmtree(draft)
-    remember(target, contents)
-    return target
 
 
 def model_prefix(uri: str) -> str:

@@ -74,5 +74,11 @@ class ServingSettings(Settings):
     )
     pod: PodSettings = Field(default_factory=PodSettings, description="one replica on a cluster; its GPUs are shards")
     replicas: int = Field(1, ge=1, description="servers of each model, on a cluster")
+    adapter_rank: int = Field(
+        0,
+        ge=0,
+        description="vLLM on a cluster: models trained by LoRA come as adapters, of this rank at most together, to one "
+        "server of what they were trained from, which stays until the run ends; 0: each model has a server of its own",
+    )
     quantize: str | None = Field(None, description="as the engine names it, e.g. fp8, bitsandbytes")
     arguments: list[str] = Field(default_factory=list, description="more of the engine's own launcher arguments")

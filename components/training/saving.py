@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, Trainer
 from components.base_model.portable import keep_description
 from components.core.errors import UserError
 from components.core.ledger import spent
+from components.training.adapter import save_adapter
 from components.training.distributed import barrier
 from components.training.model import Model, in_bf16, whole_model
 from components.training.settings import TrainingSettings
@@ -70,9 +71,11 @@ def _require_finite_weights(model: Model, step: int) -> None:
 @torch.no_grad()
 @spent("storing")
 def save_model(model: Model, folder: Path, start: Path, dtype: torch.dtype) -> dict[str, float]:
-    """Merge an adapter into the weights and write them, with the other files of `start`; returns what is retained of
-    training.
+    """Merge an adapter into the weights and write them, with the other files of `start`, and the adapter beside them;
+    returns what is retained of training.
     """
+    if isinstance(model, PeftModel):
+        save_adapter(model, start, folder)
     whole = merged(model)
     retained = retained_change(whole, start, dtype)
     whole.config.attention_dropout = 0.0

@@ -81,7 +81,7 @@ def deployed_model(request: DeployRequest, tracking_uri: str, namespace: str, cl
         uri=model.stage,
         digest=model.digest,
         engine=request.engine,
-        settings=recipe.serving.model_copy(update={"pod": pod}),
+        settings=recipe.serving.model_copy(update={"pod": pod, "adapter_rank": 0}),
         cluster=recipe.cluster,
         worker_image=request.worker_image or known.get("SRLM_WORKER_IMAGE") or WORKER,
         engine_image=request.engine_image or known.get(f"SRLM_{request.engine.upper()}_IMAGE", ""),

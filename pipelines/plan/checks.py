@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from components.kubernetes.settings import NOT_FOR_STEPS, number
 from components.metrics.statistics import BENCHMARK
+from components.serving.kubernetes.launch import LORA_RANKS
 from components.training.memory import BF16, FP32, RESERVE, looking_memory, training_memory
 from components.training.shape import Shape, shape_of
 
@@ -26,7 +27,7 @@ def mistakes(recipe: Recipe, shape: Shape | None = None) -> list[str]:
     `shape` is the model's, where it is known better than by the name of its base."""
     shape = shape or shape_of(recipe.model.base)
     found = [*_batches(recipe), *_contexts(recipe, shape), *_judge_prompts(recipe), *_training_texts(recipe)]
-    found += [*_pods(recipe), *_gate(recipe), *_without_ift(recipe), *_methods(recipe)]
+    found += [*_pods(recipe), *_adapters(recipe), *_gate(recipe), *_without_ift(recipe), *_methods(recipe)]
     return found + (list(_sizes(recipe, shape)) if shape else [])
 
 
@@ -211,6 +212,18 @@ def _pods(recipe: Recipe) -> Iterator[str]:
     elif shape and (beyond := "; ".join(shape.beyond_nodes())):
         remedy = "a TrainJob cannot have it; give it to its runtime (values of the chart)"
         yield f"cluster.pods.trainer: {beyond}: {remedy}"
+
+
+def _adapters(recipe: Recipe) -> Iterator[str]:
+    """The ranks of a model's own adapter and of those before it add up."""
+    room, first, later = recipe.serving.adapter_rank, recipe.sft.lora, recipe.dpo.lora
+    needed = (first.rank if first else 0) + (recipe.rounds * later.rank if later else 0)
+    if room and not needed:
+        yield f"serving.adapter_rank is {room} and nothing is trained by LoRA: set it to 0, or sft.lora and dpo.lora"
+    elif room and needed > LORA_RANKS[-1]:
+        yield f"after {recipe.rounds} rounds adapters have rank {needed}, vLLM takes {LORA_RANKS[-1]}: lower lora.rank"
+    elif room and room < needed:
+        yield f"serving.adapter_rank {room} is less than the rank after {recipe.rounds} rounds: set it to {needed}"
 
 
 def _sizes(recipe: Recipe, shape: Shape) -> Iterator[str]:

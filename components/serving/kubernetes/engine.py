@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from components.core.errors import UserError
 from components.core.images import WORKER
+from components.core.model_files import base_of
 from components.core.progress import say, warn
 from components.core.proxies import ask_directly
 from components.core.stage import read_manifest
@@ -18,7 +19,8 @@ from components.kubernetes.objects import apply, owner_of_this_step
 from components.kubernetes.removal import remove_servers
 from components.kubernetes.settings import ClusterSettings
 from components.serving.address import Address
-from components.serving.kubernetes.launch import MODEL, PORT, ServedModel
+from components.serving.kubernetes.adapters import ask_for_adapter
+from components.serving.kubernetes.launch import ADAPTERS_PORT, MODEL, PORT, ServedModel
 from components.serving.kubernetes.manifests import Server, deployment, require_fetchable, server_name, service
 from components.serving.kubernetes.readiness import is_ready, replica_urls, wait_until_ready
 
@@ -57,9 +59,14 @@ class KubernetesEngine:
     def start(self, run: str, name: str, model: str, settings: ServingSettings) -> Address:
         """Applying the same again changes nothing, so a server that is ready already is used.
 
-        One that is not may have failed for a reason that is gone: it starts anew.
+        One that is not may have failed for a reason that is gone: it starts anew. With `serving.adapter_rank` a model
+        that is an adapter comes to the server of its base, whose name no step stops: it goes when the run ends.
         """
-        server = self._server(run, name, model, settings)
+        base = self._base(model, settings)
+        if base != model:
+            say(f"serving {name} as an adapter of {base}")
+            name = f"base-{read_manifest(base).digest[:8]}"
+        server = self._server(run, name, base, settings)
         if not is_ready(self.cluster, server):
             remove_servers(self.cluster, run, name)
         say(f"serving {name} as Deployment {server_name(run, name)}")
@@ -70,14 +77,37 @@ class KubernetesEngine:
         if in_a_pod():
             _until_it_answers(url)
         several = (lambda: replica_urls(self.cluster, server)) if settings.replicas > 1 else None
-        return Address(url, revive=lambda: self._revive(server), replicas=several)
+        adapted = "" if base == model else model
+        if adapted:
+            self._load_adapter(server, adapted)
+        known_as = read_manifest(adapted).digest if adapted else ""
+        return Address(url, known_as, revive=lambda: self._revive(server, adapted), replicas=several)
 
-    def _revive(self, server: Server) -> bool:
-        """A pod that was evicted, preempted or lost has another in its place: its Deployment's matter, not ours."""
+    def _base(self, model: str, settings: ServingSettings) -> str:
+        """The model whose server answers as `model`: itself where it is none of LoRA, or adapters are not asked for."""
+        if not settings.adapter_rank:
+            return model
+        if self.engine != "vllm":
+            raise UserError(
+                f"the engine {self.engine} loads no adapters into a server that runs",
+                "Set serving.adapter_rank to 0, or take --engine vllm.",
+            )
+        return base_of(model)
+
+    def _load_adapter(self, server: Server, model: str) -> None:
+        """At each replica; what one has already stays."""
+        for url in replica_urls(self.cluster, server, ADAPTERS_PORT):
+            ask_for_adapter(url, model)
+
+    def _revive(self, server: Server, adapted: str) -> bool:
+        """A pod that was evicted, preempted or lost has another in its place: its Deployment's matter, not ours. It
+        has no adapter yet."""
         if is_ready(self.cluster, server):
             return False
         warn(f"{server.name} does not answer: it is waited for as long as it may take to start")
         wait_until_ready(self.cluster, server, again=True)
+        if adapted:
+            self._load_adapter(server, adapted)
         say(f"{server.name} is there again")
         return True
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 PORT = 8080
 MODEL = "/tmp/model"  # noqa: S108  where components/serving/weights.py leaves a link to the files in the pod
+ADAPTERS_PORT = 8081  # where components/serving/kubernetes/adapters.py is asked for a model's
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has room for
+# It must be told so beside its arguments; that a model's name and a path in the pod are all it takes is our guard.
+RUN_TIME_ADAPTERS = {"name": "VLLM_ALLOW_RUNTIME_LORA_UPDATING", "value": "True"}
 QUEUE = 1024  # requests that may wait at TGI (its default is 128): recipes ask with up to 256 at once for each stage
 
 
@@ -86,7 +90,13 @@ def _vllm(model: ServedModel, settings: ServingSettings) -> list[str]:
         f"--dtype={_dtype(settings)}",
         "--generation-config=vllm",
     ]
-    return arguments + ([f"--quantization={settings.quantize}"] if settings.quantize else [])
+    arguments += [f"--quantization={settings.quantize}"] if settings.quantize else []
+    return arguments + (_adapters(settings.adapter_rank) if settings.adapter_rank else [])
+
+
+def _adapters(rank: int) -> list[str]:
+    """A round compares its model with the one before it: two at a time."""
+    return ["--enable-lora", f"--max-lora-rank={next(most for most in LORA_RANKS if most >= rank)}", "--max-loras=2"]
 
 
 LAUNCHES = {

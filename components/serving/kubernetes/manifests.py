@@ -24,7 +24,14 @@ from components.kubernetes.pods import (
 )
 from components.kubernetes.settings import ClusterSettings, PodSettings, ScratchVolume
 from components.kubernetes.shape import shaped
-from components.serving.kubernetes.launch import LAUNCHES, MODEL, PORT, ServedModel
+from components.serving.kubernetes.launch import (
+    ADAPTERS_PORT,
+    LAUNCHES,
+    MODEL,
+    PORT,
+    RUN_TIME_ADAPTERS,
+    ServedModel,
+)
 
 if TYPE_CHECKING:
     from components.serving.settings import ServingSettings
@@ -146,7 +153,7 @@ def pod_spec(server: ModelServer) -> Manifest:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 5,
         "initContainers": [_weights(server)],
-        "containers": [_server(server, asked)],
+        "containers": [_server(server, asked), *([_adapters(server)] if server.settings.adapter_rank else [])],
         "volumes": [scratch_volume("models", pod, cluster), temporary_volume(asked), shared_memory(pod)],
     }
     return with_authorities(cluster, spec)
@@ -154,11 +161,26 @@ def pod_spec(server: ModelServer) -> Manifest:
 
 def _weights(server: ModelServer) -> Manifest:
     """Brings the weights into the cache, which the server then only reads."""
+    return _of_worker(server, "weights", "components.serving.weights", server.model.uri, server.model.digest, MODEL)
+
+
+def _adapters(server: ModelServer) -> Manifest:
+    """Brings adapters there, while the server serves."""
+    probe = {"httpGet": {"path": "/health", "port": ADAPTERS_PORT}, "periodSeconds": PROBE_PERIOD_S}
     return {
-        "name": "weights",
+        **_of_worker(server, "adapters", "components.serving.kubernetes.adapters", server.model.uri),
+        "ports": [{"name": "adapters", "containerPort": ADAPTERS_PORT}],
+        "readinessProbe": probe,
+    }
+
+
+def _of_worker(server: ModelServer, name: str, module: str, *arguments: str) -> Manifest:
+    """A container that has the store's keys and writes to the cache."""
+    return {
+        "name": name,
         "image": server.worker_image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["python3", "-m", "components.serving.weights", server.model.uri, server.model.digest, MODEL],
+        "command": ["python3", "-m", module, *arguments],
         "env": [
             *server.environment,
             *working_in(SCRATCH, home=CACHE),
@@ -182,6 +204,7 @@ def _server(server: ModelServer, asked: PodSettings) -> Manifest:
         "args": [*launch.arguments(server.model, settings), *settings.arguments],
         "env": [
             *server.environment,
+            *([RUN_TIME_ADAPTERS] if settings.adapter_rank else []),
             *working_in(SCRATCH),
             {"name": "USER", "value": "srlm"},  # torch asks for the user's name, which no passwd file has
             {"name": "HF_HUB_OFFLINE", "value": "1"},  # the weights are here

@@ -27,14 +27,14 @@ def is_ready(cluster: Cluster, server: ModelServer) -> bool:
     return found is not None and _ready(found, server.settings.replicas)
 
 
-def replica_urls(cluster: Cluster, server: ModelServer) -> list[str]:
+def replica_urls(cluster: Cluster, server: ModelServer, port: int = PORT) -> list[str]:
     """Where each replica that is ready can be asked by itself: a Service would give a connection to any of them."""
     urls = []
     for pod in _pods(cluster, server):
         conditions = {condition.type: condition.status for condition in pod.status.conditions or ()}
         if pod.status.pod_ip and conditions.get("Ready") == "True" and not pod.metadata.deletion_timestamp:
             ip = pod.status.pod_ip
-            urls.append(f"http://[{ip}]:{PORT}" if ":" in ip else f"http://{ip}:{PORT}")
+            urls.append(f"http://[{ip}]:{port}" if ":" in ip else f"http://{ip}:{port}")
     return sorted(urls)
 
 
