@@ -37,6 +37,7 @@ TINY = (
     *("prompts.count=16", "sampling.concurrency=64", "judging.samples=2", "judging.concurrency=64"),
     *("evaluation.exact_answers=null", "annotation.head_to_head=false", "instructions=null"),
     *("gate.improve={pairwise_accuracy: 0}", "gate.min_items=1000"),  # so few prove nothing, and end nothing
+    *("sft.lora={rank: 4, alpha: 8}", "dpo.lora={rank: 4, alpha: 8}", "serving.adapter_rank=8"),
     *("serving.dtype=auto", f"serving.arguments={json.dumps(ARGUMENTS)}"),
 )
 LONGEST_RUN = 1500  # seconds
@@ -77,14 +78,17 @@ def run(release: Release, tmp_path_factory: pytest.TempPathFactory) -> str:
     return log
 
 
-def test_a_run_whose_models_it_serves_one_after_the_other(run: str, release: Release) -> None:
-    """M1 answers and judges itself, M2 is what DPO made of that, and is asked in its turn."""
+def test_a_run_whose_models_come_to_one_server(run: str, release: Release) -> None:
+    """M1 answers and judges itself, M2 is what DPO made of that, and is asked in its turn: with the SFT baseline three
+    adapters, of one server, whose pod stays from the first to the last. M0 has no adapter, and a server of its own.
+    """
     found = MlflowClient(release.environment["SRLM_TRACKING_URI"]).get_registered_model("vllm-world").aliases
     assert {"sft", "m1", "m2"} <= set(found)
+    assert all(f"serving {model} as an adapter of {STORE}/base_model/" in run for model in ("sft", "m1", "m2"))
     events = release.cluster.core.list_namespaced_event(release.namespace, field_selector="reason=Pulled").items
-    with_it = [event.involved_object.name for event in events if f'"{IMAGE}"' in event.message]
-    for model in ("m0", "sft", "m1", "m2"):
-        assert any(pod.startswith(f"{server_name(RUN, model)}-") for pod in with_it), model
+    pods = {event.involved_object.name for event in events if f'"{IMAGE}"' in event.message}
+    of_run = sorted(pod for pod in pods if pod.startswith(server_name(RUN, "")))
+    assert len(of_run) == 2 and of_run[1].startswith(f"{server_name(RUN, 'm0')}-"), of_run  # the first is "base-..."
 
 
 def test_nothing_of_it_is_left(run: str, release: Release) -> None:

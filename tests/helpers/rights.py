@@ -24,6 +24,8 @@ FLOWS = (
     (STEP, "mlflow", 5000, "registry"),
     (OURS, "model-server", 8080, "questions to a model that is served"),
     (STEP, "model-server", 8080, "questions to a model that is served"),
+    (OURS, "model-server", 8081, "adapters for vLLM (`serving.adapter_rank`)"),
+    (STEP, "model-server", 8081, "adapters for vLLM (`serving.adapter_rank`)"),
     (OURS, "judge", 8080, "questions to the judge"),
     (STEP, "judge", 8080, "questions to the judge"),
 )

@@ -124,11 +124,15 @@ def _sent(request: urllib.request.Request) -> bytes:
     return answered
 
 
+def server(adapters: Adapters, port: int) -> ThreadingHTTPServer:
+    """Answers at the port once it is told to serve."""
+    return ThreadingHTTPServer(("", port), type("Bound", (Handler,), {"adapters": adapters}))
+
+
 def main() -> None:
     """Answers until the pod ends."""
     with report_errors("adapters"):
-        handler = type("Bound", (Handler,), {"adapters": Adapters(sys.argv[1])})
-        ThreadingHTTPServer(("", ADAPTERS_PORT), handler).serve_forever()
+        server(Adapters(sys.argv[1]), ADAPTERS_PORT).serve_forever()
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def _phase(pod: Any) -> tuple[int, str]:
         return 2, "pulling images"
     if weights.state.running:
         return 3, "fetching weights"
-    server = (pod.status.container_statuses or [None])[0]
+    server = next((one for one in pod.status.container_statuses or () if one.name == "server"), None)
     if server is None or server.state.waiting:
         return 4, "pulling the engine's image"
     return 5, "loading the model"

@@ -25,6 +25,21 @@ WRONG = {
         ["sft.batch_size=12"],
         "sft.batch_size 12 does not divide among 8 GPUs",
     ),
+    "adapters of more rank than a server has room for": (
+        DEMO,
+        ["serving.adapter_rank=32", "rounds=3"],
+        "serving.adapter_rank 32 is less than the rank after 3 rounds: set it to 64",
+    ),
+    "more rounds than vLLM has rank for": (
+        DEMO,
+        ["serving.adapter_rank=512", "rounds=32"],
+        "after 32 rounds adapters have rank 528, vLLM takes 512",
+    ),
+    "adapters of models whose weights are all trained": (
+        SMALL,
+        ["serving.adapter_rank=64"],
+        "serving.adapter_rank is 64 and nothing is trained by LoRA",
+    ),
     "CREAM, which finds the smoothing, and a smoothing": (
         DEMO,
         ["pairs.consistency=true", "dpo.label_smoothing=0.1"],

@@ -50,3 +50,10 @@ def test_our_own_server_refuses_a_node_without_the_gpus_that_were_asked_for(monk
     monkeypatch.setattr(embedded.torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match=r"asks for 2 GPUs \(serving.pod.gpus\) and torch sees 1"):
         embedded.start_engine(embedded.arguments(told), embedded.Served("m", None))
+
+
+@pytest.mark.parametrize(("rank", "room"), [(1, 8), (48, 64), (64, 64), (512, 512)])
+def test_vllm_has_room_for_the_next_rank_that_it_knows(rank: int, room: int) -> None:
+    """It refuses others; without a rank it takes no adapters."""
+    assert f"--max-lora-rank={room}" in LAUNCHES["vllm"].arguments(MODEL, ServingSettings(adapter_rank=rank))
+    assert "--enable-lora" not in LAUNCHES["vllm"].arguments(MODEL, ServingSettings())
