@@ -77,6 +77,7 @@ class ServingSettings(Settings):
     adapter_rank: int = Field(
         0,
         ge=0,
+        le=512,
         description="vLLM on a cluster: models trained by LoRA come as adapters, of this rank at most together, to one "
         "server of what they were trained from, which stays until the run ends; 0: each model has a server of its own",
     )

@@ -220,8 +220,8 @@ def _adapters(recipe: Recipe) -> Iterator[str]:
     needed = (first.rank if first else 0) + (recipe.rounds * later.rank if later else 0)
     if room and not needed:
         yield f"serving.adapter_rank is {room} and nothing is trained by LoRA: set it to 0, or sft.lora and dpo.lora"
-    elif room and needed > LORA_RANKS[-1]:
-        yield f"after {recipe.rounds} rounds adapters have rank {needed}, vLLM takes {LORA_RANKS[-1]}: lower dpo.lora.rank"
+    elif room and needed > (most := LORA_RANKS[-1]):
+        yield f"after {recipe.rounds} rounds adapters have rank {needed}, vLLM takes {most}: lower dpo.lora.rank"
     elif room and room < needed:
         yield f"serving.adapter_rank {room} is less than the rank after {recipe.rounds} rounds: set it to {needed}"
 
