@@ -89,6 +89,8 @@ def test_a_run_whose_models_come_to_one_server(run: str, release: Release) -> No
     pods = {event.involved_object.name for event in events if f'"{IMAGE}"' in event.message}
     of_run = sorted(pod for pod in pods if pod.startswith(server_name(RUN, "")))
     assert len(of_run) == 2 and of_run[1].startswith(f"{server_name(RUN, 'm0')}-"), of_run  # the first is "base-..."
+    places = [(event.involved_object.name, event.involved_object.field_path) for event in events]
+    assert [pod for pod, place in places if place == "spec.containers{adapters}"] == of_run[:1]
 
 
 def test_nothing_of_it_is_left(run: str, release: Release) -> None:

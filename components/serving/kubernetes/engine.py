@@ -21,7 +21,7 @@ from components.kubernetes.settings import ClusterSettings
 from components.serving.address import Address
 from components.serving.kubernetes.adapters import ask_for_adapter
 from components.serving.kubernetes.launch import ADAPTERS_PORT, MODEL, PORT, ServedModel
-from components.serving.kubernetes.manifests import Server, deployment, require_fetchable, server_name, service
+from components.serving.kubernetes.manifests import Server, deployment, require_fetchable, service
 from components.serving.kubernetes.readiness import is_ready, replica_urls, wait_until_ready
 
 if TYPE_CHECKING:
@@ -65,21 +65,24 @@ class KubernetesEngine:
         base = self._base(model, settings)
         if base != model:
             say(f"serving {name} as an adapter of {base}")
-            name = f"base-{read_manifest(base).digest[:8]}"
-        server = self._server(run, name, base, settings)
+            return self._serve(self._server(run, f"base-{read_manifest(base).digest[:8]}", base, settings), model)
+        # No adapter comes to it, and making ready for some takes vLLM minutes on a CPU.
+        alone = settings.model_copy(update={"adapter_rank": 0})
+        return self._serve(self._server(run, name, model, alone))
+
+    def _serve(self, server: Server, adapted: str = "") -> Address:
+        """Where the server answers, as the model `adapted` that comes to it, if one does."""
         if not is_ready(self.cluster, server):
-            remove_servers(self.cluster, run, name)
-        say(f"serving {name} as Deployment {server_name(run, name)}")
+            remove_servers(self.cluster, server.run, server.name)
+        say(f"serving {server.name} as Deployment {server.object_name}")
         apply(self.cluster, service(server, server.metadata))
         apply(self.cluster, deployment(server))
         wait_until_ready(self.cluster, server)
-        url = f"http://{server_name(run, name)}.{self.cluster.namespace}.svc:{PORT}"
+        url = f"http://{server.object_name}.{self.cluster.namespace}.svc:{PORT}"
         if in_a_pod():
             _until_it_answers(url)
-        several = (lambda: replica_urls(self.cluster, server)) if settings.replicas > 1 else None
-        adapted = "" if base == model else model
-        if adapted:
-            self._load_adapter(server, adapted)
+        self._load_adapter(server, adapted)
+        several = (lambda: replica_urls(self.cluster, server)) if server.settings.replicas > 1 else None
         known_as = read_manifest(adapted).digest if adapted else ""
         return Address(url, known_as, revive=lambda: self._revive(server, adapted), replicas=several)
 
@@ -95,21 +98,21 @@ class KubernetesEngine:
         return base_of(model)
 
     def _load_adapter(self, server: Server, model: str) -> None:
-        """At each replica; what one has already stays."""
-        for url in replica_urls(self.cluster, server, ADAPTERS_PORT):
+        """At each replica; what one has already stays. "" is none."""
+        for url in replica_urls(self.cluster, server, ADAPTERS_PORT) if model else ():
             ask_for_adapter(url, model)
 
     def _revive(self, server: Server, adapted: str) -> bool:
-        """A pod that was evicted, preempted or lost has another in its place: its Deployment's matter, not ours. It
-        has no adapter yet."""
-        if is_ready(self.cluster, server):
-            return False
-        warn(f"{server.name} does not answer: it is waited for as long as it may take to start")
-        wait_until_ready(self.cluster, server, again=True)
-        if adapted:
-            self._load_adapter(server, adapted)
-        say(f"{server.name} is there again")
-        return True
+        """A pod that was evicted, preempted or lost has another in its place: its Deployment's matter, not ours. The
+        adapter is ours: a vLLM that started again has none."""
+        gone = not is_ready(self.cluster, server)
+        if gone:
+            warn(f"{server.name} does not answer: it is waited for as long as it may take to start")
+            wait_until_ready(self.cluster, server, again=True)
+        self._load_adapter(server, adapted)
+        if gone:
+            say(f"{server.name} is there again")
+        return gone
 
     def stop(self, run: str, name: str = "") -> None:
         remove_servers(self.cluster, run, name)
