@@ -40,10 +40,15 @@ def _rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
     return (rows / scales).round_().to(torch.int8), scales
 
 
-def require_vnni() -> None:
-    """Raises UserError where a CPU adds int8 products in 16 bits: they overflow, and would be wrong without a word."""
+def has_vnni() -> bool:
+    """Whether this CPU adds int8 products in 32 bits; others do so in 16, which overflow: a product is then wrong."""
     instructions = torch.cpu.get_capabilities()
-    if not (instructions.get("avx512_vnni") or instructions.get("avx_vnni")):
+    return bool(instructions.get("avx512_vnni") or instructions.get("avx_vnni"))
+
+
+def require_vnni() -> None:
+    """Raises UserError where products would be wrong without a word."""
+    if not has_vnni():
         raise UserError(
             "serving.quantize int8 needs a CPU with VNNI (x86, since about 2020), and this one has none",
             "Leave serving.quantize out.",

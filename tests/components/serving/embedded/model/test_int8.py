@@ -18,8 +18,7 @@ from components.serving.embedded.model.metrics import Metrics
 from components.serving.embedded.scheduler.engine import Engine, Limits
 from tests.helpers.tiny_model import make_tiny_model
 
-HAS_VNNI = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_vnni", "avx_vnni"))
-pytestmark = pytest.mark.skipif(not HAS_VNNI, reason="int8 is refused here")
+pytestmark = pytest.mark.skipif(not int8.has_vnni(), reason="int8 is refused here")
 
 
 def made_layer(into: int = 96, out: int = 130, bias: bool = False) -> nn.Linear:
