@@ -3,8 +3,7 @@ judgements of each answer, all behind one instruction), with the same prompts an
 
 Counted are tokens by seconds of CPU of one thread: others on the machine make none of these longer. The limit is what
 the matrix products alone take, layer after layer: those of a step of all for each token, those of 512 rows for each
-distinct prompt token.
-The engine in int8 is held against itself in fp32.
+distinct prompt token. The engine in int8 is held against itself in fp32.
 """
 
 from __future__ import annotations
