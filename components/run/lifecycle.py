@@ -46,7 +46,7 @@ from components.run.report import summarise
 from components.seed_data.seed_data import make_seed_data
 from components.seed_data.settings import SeedDataSettings
 from components.serving.description import check_endpoint
-from components.serving.engines.served_model import annotator_of, engine_of, judge_of
+from components.serving.engines.served_model import annotator_of, check_quantize, engine_of, judge_of
 
 VARIABLES = {"store": ("SRLM_STORE",), "tracking_uri": ("SRLM_TRACKING_URI", "MLFLOW_TRACKING_URI")}
 
@@ -76,6 +76,7 @@ def prepare_run(context: RunContext, page: str) -> dict[str, Any]:
 def check_servers(context: RunContext) -> None:
     """Raises UserError where the engine cannot serve the run's models, or an endpoint does not answer."""
     engine_of(context).check()
+    check_quantize(context)
     require_own_judge(context)
     check_engine(context.optional("benchmarks", BenchmarksSettings), context.engine)
     for address in filter(None, (judge_of(context), annotator_of(context))):

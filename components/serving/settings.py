@@ -81,5 +81,9 @@ class ServingSettings(Settings):
         description="vLLM on a cluster: models trained by LoRA come as adapters, of this rank at most together, to one "
         "server of what they were trained from, which stays until the run ends; 0: each model has a server of its own",
     )
-    quantize: str | None = Field(None, description="as the engine names it, e.g. fp8, bitsandbytes")
+    quantize: str | None = Field(
+        None,
+        description="weights as the engine names it: int8 (embedded, transformers; CPUs), fp8 ... (vllm, tgi); as with "
+        "dtype, finished texts are reused",
+    )
     arguments: list[str] = Field(default_factory=list, description="more of the engine's own launcher arguments")

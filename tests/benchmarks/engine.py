@@ -3,7 +3,7 @@ judgements of each answer, all behind one instruction), with the same prompts an
 
 Counted are tokens by seconds of CPU of one thread: others on the machine make none of these longer. The limit is what
 the matrix products alone take, layer after layer: those of a step of all for each token, those of 512 rows for each
-distinct prompt token.
+distinct prompt token. The engine in int8 is held against itself in fp32.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM
 
 from components.serving.embedded.decoding.sampling import Sampler
 from components.serving.embedded.decoding.sequences import Sequence
+from components.serving.embedded.model.int8 import has_vnni
 from components.serving.embedded.model.loading import load
 from components.serving.embedded.model.metrics import Metrics
 from components.serving.embedded.model.packed import pack
@@ -72,9 +73,9 @@ def works(batch: int, new_tokens: int) -> list[Work]:
     return [Work("sampling", sampled, new_tokens, 3), Work("judging", judged, new_tokens, 5)]
 
 
-def by_engine(model: Path, work: Work) -> float:
+def by_engine(model: Path, work: Work, quantize: str | None = None) -> float:
     """Seconds of CPU. Nothing ends an answer before its last token."""
-    loaded = load(model)
+    loaded = load(model, quantize=quantize)
     loaded.tokenizer.end_ids = frozenset()
     engine = Engine(loaded, Limits(max_batch=len(work.prompts), max_batch_total_tokens=10**6), Metrics())
     asked = [
@@ -146,12 +147,15 @@ def rows(quick: bool) -> list[Row]:
         for work in works(batch, new_tokens):
             least = work.new_tokens * step + work.distinct_tokens / LONG_ROW * read
             speed, limit = work.generated / by_engine(model, work), work.generated / least
+            note = f"{batch} at once, {new_tokens} tokens each; one thread"
             for others in (batch,) if quick else (batch, 8):
                 goals = {"of_other": work.goal, "of_limit": 0.6} if others == batch else {}
-                note = f"{batch} at once, {new_tokens} tokens each; one thread"
                 other = (f"generate by {others}", work.generated / by_generate(model, work, others))
                 made.append(
                     Row(f"{work.name}, embedded engine", "tokens/s of CPU", speed, *other, limit, **goals, note=note)
                 )
+            if has_vnni():  # elsewhere int8 is refused
+                part, rounded = f"{work.name}, embedded engine in int8", work.generated / by_engine(model, work, "int8")
+                made.append(Row(part, "tokens/s of CPU", rounded, "in fp32", speed, note=note))
     torch.set_num_threads(threads)
     return made

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from components.serving.embedded.model import int8
 from tests.benchmarks import engine, feeding, loop, novelty, stub_engine, training
 from tests.benchmarks.__main__ import PAGE, PARTS, TABLE
 from tests.benchmarks.row import HEADINGS, Row, table
@@ -68,6 +69,7 @@ def test_both_engines_write_every_token(tmp_path: Path) -> None:
     for work in engine.works(batch=12, new_tokens=3):
         assert work.generated == 36
         assert engine.by_engine(model, work) > 0 and engine.by_generate(model, work, 8) > 0
+        assert not int8.has_vnni() or engine.by_engine(model, work, "int8") > 0
 
 
 @pytest.mark.slow

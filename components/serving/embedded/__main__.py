@@ -43,6 +43,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help=f"tokens whose keys are kept (default: 0, what a GPU has free; {Limits.max_batch_total_tokens} on a CPU)",
     )
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float64"), default="auto")
+    parser.add_argument("--quantize", help="int8: weights of a CPU's linear layers (default: as --dtype says)")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs that must be here (default: 0, it takes what is)")
     cores = len(usable_cores())
     parser.add_argument("--threads", type=int, default=cores, help="CPU threads of the model (default: a core's each)")
@@ -94,7 +95,7 @@ def start_engine(options: argparse.Namespace, served: Served) -> Engine:
             "device plugin, serving.pod.gpu_type.",
         )
     log.info("loading %s", options.model)
-    loaded = load(options.model, options.dtype)
+    loaded = load(options.model, options.dtype, options.quantize)
     longest: int | None = getattr(loaded.model.config, "max_position_embeddings", None)
     total = min(options.max_total_tokens, longest or options.max_total_tokens)
     if total < options.max_total_tokens:

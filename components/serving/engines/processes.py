@@ -99,7 +99,8 @@ class EmbeddedEngine:
             "--dtype": settings.dtype,
             "--max-total-tokens": str(settings.max_total_tokens),
         }
-        return [sys.executable, "-m", "components.serving.embedded", *_flat({**own, **options})]
+        quantize = {"--quantize": settings.quantize} if settings.quantize else {}
+        return [sys.executable, "-m", "components.serving.embedded", *_flat({**own, **quantize, **options})]
 
 
 class CommandEngine(EmbeddedEngine):

@@ -11,6 +11,7 @@ from components.core.looking import looking
 from components.kubernetes.settings import ClusterSettings
 from components.serving.address import ANNOTATOR_KEY, JUDGE_KEY, Address, address_of
 from components.serving.description import endpoint_info
+from components.serving.embedded.model.quantize import require_known
 from components.serving.engines.engine import Engine, open_engine
 from components.serving.kubernetes.launch import LAUNCHES
 from components.serving.settings import ServingSettings
@@ -56,6 +57,17 @@ def engine_of(context: RunContext) -> Engine:
         worker_image=context.worker_image,
         engine_image=context.engine_image,
     )
+
+
+def check_quantize(context: RunContext) -> None:
+    """Raises UserError where our own server is to serve in a precision that it does not have.
+
+    Whether this machine's CPU or GPU fits is known when a server starts.
+    """
+    settings = context.section("serving", ServingSettings)
+    if context.engine in ("embedded", "transformers"):
+        on_gpus = context.engine == "transformers" and settings.pod.gpus > 0
+        require_known(settings.quantize, settings.dtype, on_gpus)
 
 
 def judge_of(context: RunContext) -> Address | None:

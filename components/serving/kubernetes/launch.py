@@ -55,6 +55,7 @@ def _transformers(model: ServedModel, settings: ServingSettings) -> list[str]:
         f"--max-total-tokens={settings.max_total_tokens}",
         f"--dtype={settings.dtype}",
     ]
+    arguments += [f"--quantize={settings.quantize}"] if settings.quantize else []
     return arguments + ([f"--gpus={settings.pod.gpus}"] if settings.pod.gpus else [])  # else it would take to CPUs
 
 

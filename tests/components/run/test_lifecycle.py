@@ -17,7 +17,7 @@ from components.core.stage import read_manifest, read_records
 from components.evaluation.lm_eval.benchmarks import check_engine
 from components.evaluation.lm_eval.settings import BenchmarksSettings
 from components.prompts.prompts import make_round_prompts
-from components.run.lifecycle import import_data, place_of, prepare_run
+from components.run.lifecycle import check_servers, import_data, place_of, prepare_run
 from components.run.report import summarise
 from components.run.tables import contamination_table
 from components.serving.engines.processes import EmbeddedEngine
@@ -65,6 +65,26 @@ def test_benchmarks_that_the_engine_cannot_serve_are_refused_before_anything_is_
         check_engine(BenchmarksSettings(api="completions"), engine)
     check_engine(BenchmarksSettings(api="completions"), "vllm")
     check_engine(BenchmarksSettings(), engine)
+
+
+@pytest.mark.parametrize(
+    ("engine", "serving", "problem"),
+    [
+        ("embedded", {"quantize": "fp8"}, "does not know serving.quantize 'fp8'"),
+        ("transformers", {"quantize": "int8", "pod": {"gpus": 1}}, "a GPU would serve"),
+        ("embedded", {"quantize": "int8", "dtype": "bfloat16"}, "serving.dtype is bfloat16"),
+    ],
+)
+def test_a_quantization_that_our_server_does_not_have_is_refused_before_anything_is_made(
+    tmp_path: Path, engine: str, serving: dict[str, Any], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was ignored without a word. Another engine's names are its own."""
+    monkeypatch.setattr("components.run.lifecycle.engine_of", lambda context: EmbeddedEngine())
+    wanted = context(tmp_path, serving=serving)
+    with pytest.raises(UserError, match=problem):
+        check_servers(replace(wanted, engine=engine))
+    check_servers(replace(wanted, engine="vllm"))
+    check_servers(replace(context(tmp_path, serving={"quantize": "int8"}), engine=engine))
 
 
 def test_a_store_that_keeps_no_first_writer_is_refused_before_anything_is_made(

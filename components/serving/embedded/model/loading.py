@@ -17,10 +17,11 @@ from components.base_model.chat import end_ids
 from components.core.errors import UserError
 from components.core.hashing import content_hash, file_hash
 from components.core.store import home
-from components.serving.embedded.model import forward, kv_cache, packed
+from components.serving.embedded.model import forward, int8, kv_cache, packed
 from components.serving.embedded.model.forward import Forward, own_forward
 from components.serving.embedded.model.kv_cache import DecodeCache
 from components.serving.embedded.model.metrics import Metrics
+from components.serving.embedded.model.quantize import require_known
 from components.serving.embedded.model.tokenizer import Tokenizer
 
 OTHER_ENGINES = "Serve this model with TGI or vLLM instead (`engine: tgi` or `engine: vllm`)."
@@ -34,8 +35,12 @@ class LoadedModel:
     tokenizer: Tokenizer
 
 
-def load(directory: Path, dtype: str = "auto") -> LoadedModel:
-    """Load a local directory in `dtype`; auto is bf16 on CUDA, fp32 elsewhere. Raises UserError when it cannot be."""
+def load(directory: Path, dtype: str = "auto", quantize: str | None = None) -> LoadedModel:
+    """Load a local directory in `dtype`; auto is bf16 on CUDA, fp32 elsewhere. Raises UserError when it cannot be.
+
+    `quantize` is None or int8, for CPUs.
+    """
+    require_known(quantize, dtype, torch.cuda.is_available())
     if not any(directory.glob("*.safetensors")):
         raise UserError(
             f"{directory} holds no safetensors weights",
@@ -44,8 +49,19 @@ def load(directory: Path, dtype: str = "auto") -> LoadedModel:
     logging.disable_progress_bar()  # it garbles a log file
     tokenizer = _load_tokenizer(directory)
     model = _load_model(directory, dtype)
+    if quantize:
+        return _quantized(model, tokenizer)
     packed.pack(model)
     return verified(model, tokenizer)
+
+
+def _quantized(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> LoadedModel:
+    """In int8 but for the head. The check comes first: what int8 is off is more than a mask that is ignored may be."""
+    int8.require_vnni()
+    loaded = verified(model, tokenizer)
+    int8.quantize(model, model.get_output_embeddings())
+    packed.pack(model)
+    return loaded
 
 
 def verified(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> LoadedModel:
@@ -123,7 +139,8 @@ def _require_supported(model: PreTrainedModel) -> None:
 def _note_of_check(model: PreTrainedModel) -> Path:
     """Is there where this machine found that such models run here: a run starts ten servers of one configuration.
 
-    Such: of the same class, configuration, precision and device, with these libraries and this code of the engine.
+    Such: of the same class, configuration, layers (packed or not), precision and device, with these libraries and this
+    code of the engine.
     """
     config = {name: value for name, value in model.config.to_dict().items() if name != "_name_or_path"}
     code = [file_hash(Path(file)) for file in (forward.__file__, kv_cache.__file__, packed.__file__, __file__)]
@@ -132,6 +149,7 @@ def _note_of_check(model: PreTrainedModel) -> Path:
         type(model).__name__,
         str(model.dtype),
         model.device.type,
+        *sorted({type(module).__name__ for module in model.modules()}),
         *versions,
         *code,
         *sorted(map(repr, config.items())),

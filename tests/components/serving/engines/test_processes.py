@@ -115,6 +115,14 @@ def test_a_server_that_does_not_come_up(
         engine(command).start("run", "m1", models[0], ServingSettings(start_timeout=2 if "loaded" in message else 60))
 
 
+def test_our_own_server_says_which_quantization_it_does_not_have(
+    models: tuple[str, str], engine: Callable[[str], CommandEngine]
+) -> None:
+    settings = ServingSettings(start_timeout=60, quantize="fp8")
+    with pytest.raises(UserError, match="m1 ended at once: .*does not know serving.quantize 'fp8'.* It has int8"):
+        open_engine("embedded").start("run", "m1", models[0], settings)
+
+
 @pytest.mark.parametrize(
     ("command", "missing"),
     [("", "{model} and {port}"), ("vllm serve --port {port}", "{model}"), ("v {model}", "{port}")],

@@ -44,6 +44,12 @@ def test_tgi_refuses_a_data_type_beside_a_quantization() -> None:
     assert not [one for one in arguments if one.startswith("--dtype")]
 
 
+def test_our_own_server_is_told_of_int8_and_takes_it() -> None:
+    told = LAUNCHES["transformers"].arguments(MODEL, ServingSettings(quantize="int8"))
+    assert embedded.arguments(told).quantize == "int8"
+    assert embedded.arguments(LAUNCHES["transformers"].arguments(MODEL, ServingSettings())).quantize is None
+
+
 def test_our_own_server_refuses_a_node_without_the_gpus_that_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would serve on CPUs without a word; the other engines do not start then. The model is not even looked for."""
     told = LAUNCHES["transformers"].arguments(MODEL, ServingSettings(**GPU))
