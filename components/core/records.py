@@ -297,6 +297,13 @@ class Label(Record):
     score: FiniteFloat | None = None
 
 
+class ReferenceLogProbs(Record):
+    """Log-probabilities (nats) of a pair's answers under DPO's reference, summed over tokens; `id` is the pair's."""
+
+    chosen: FiniteFloat
+    rejected: FiniteFloat
+
+
 class CurvePoint(Record):
     """What the trainer logged at one step; `id` is the step."""
 

@@ -48,6 +48,7 @@ VERSIONS = {
     "pairwise_judging": 1,
     "meta_judging": 1,
     "pairs": 2,
+    "reference_log_probs": 1,
     "dpo": 6,
     "instructions": 1,
     "questions": 2,

@@ -243,9 +243,7 @@ class DistributedDPOTrainer(MicroBatchTrainer, DPOTrainer):
         with self.accelerator.autocast():  # of the policy anyway; a reference of its own is to round as it does
             return super().compute_loss(*args, **kwargs)
 
-    def compute_ref_log_probs(self, model: Any, inputs: Batch) -> tuple[Tensor, Tensor]:
-        """[pairs] of chosen answers and of rejected ones; as many pairs at once as in training."""
-        parts = [self._rows(inputs, part) for part in cut(self._lengths(inputs), self.held)]
-        found = [super(DistributedDPOTrainer, self).compute_ref_log_probs(model, part) for part in parts]
-        chosen, rejected = zip(*found, strict=True)
-        return torch.cat(chosen), torch.cat(rejected)
+    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
+        """As it is: what the reference says is there, or comes before training (dpo/reference.py). TRL would keep it on
+        one node's disk."""
+        return dataset

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch.distributed.fsdp import fully_shard
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, Trainer
 from trl.trainer import dpo_trainer
 from trl.trainer import utils as trl_utils
@@ -28,8 +28,8 @@ torch.backends.cuda.enable_cudnn_sdp(False)
 # anew; elsewhere the answers' alone, without prompts and padding. Nothing is compiled here.
 trl_utils._use_triton = lambda device: True
 # TRL names a cache of the reference's log-probabilities by a hash of all weights, one core's work of 10 s for a billion
-# (docs/gpu.md). A training's folder is its own, so that none is found there anyway.
-dpo_trainer.hash_module = lambda module: uuid4().hex
+# (docs/gpu.md). They are kept elsewhere (dpo/reference.py).
+dpo_trainer.hash_module = lambda module: ""
 
 _reads_unpadded: dict[str, bool] = {}  # by architecture: what this process saw where it had weights
 
@@ -63,12 +63,19 @@ def load_policy(folder: Path, settings: TrainingSettings) -> PreTrainedModel:
 
 
 @spent("starting")
-def load_reference(folder: Path, settings: TrainingSettings) -> PreTrainedModel | None:
-    """The reference of DPO where the policy is sharded; None where TRL needs none (LoRA) or makes it (DDP)."""
-    if settings.lora or not is_sharded(settings):
+def load_reference(folder: Path, settings: TrainingSettings, asked: bool) -> PreTrainedModel | None:
+    """The reference of DPO where it is to be `asked` and the policy is sharded, and so answers nothing before training
+    begins; elsewhere None, the untrained policy being the reference.
+
+    Where all weights are trained, and sharded, TRL loads one that nobody asks unless it is given one: here without
+    weights.
+    """
+    if not is_sharded(settings) or (settings.lora and not asked):
         return None
-    empty = model_without_weights(folder, **_loading_options(settings))
-    return _reading_as_loaded(sharded_frozen(empty, lambda: _load_weights(folder, settings), in_bf16(settings)))
+    if asked:
+        return load_saved(folder, folder, settings)
+    empty: PreTrainedModel = fully_shard(model_without_weights(folder, **_loading_options(settings)))  # type: ignore[assignment]
+    return empty
 
 
 @spent("starting")

@@ -22,7 +22,14 @@ from components.core.scratch import scratch_folder
 from components.core.stage import Stage, read_manifest
 from components.training.batches import MicroBatchTrainer
 from components.training.checkpoints import NOT_OF_THE_CURVE, CheckpointUploader, StepProgress, fetch_latest_checkpoint
-from components.training.distributed import barrier, broadcast_on_node, is_main_process, seed_per_rank, world_size
+from components.training.distributed import (
+    all_gather,
+    barrier,
+    broadcast_on_node,
+    is_main_process,
+    seed_per_rank,
+    world_size,
+)
 from components.training.finite import FiniteCheck
 from components.training.memory import MicroBatch, least_micro_batch, micro_batch, micro_batch_on_cpu
 from components.training.model import in_bf16, is_sharded
@@ -47,7 +54,8 @@ def held_at_once(model: Path, settings: TrainingSettings, pairs: bool) -> MicroB
     if (shape := shape_of(str(model))) is None:
         return least_micro_batch(settings, pairs)
     memory = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-    return micro_batch(shape, settings, world_size(), pairs, memory)
+    # the smallest: all ranks are to cut alike
+    return micro_batch(shape, settings, world_size(), pairs, min(all_gather(memory)))
 
 
 def trainer_arguments(settings: TrainingSettings, held: MicroBatch, folder: Path) -> dict[str, Any]:
@@ -144,19 +152,18 @@ def hold_devices() -> None:
 @contextmanager
 def counted_training(trainer: Trainer) -> Iterator[None]:
     """In the ledger: the tokens that this attempt trains on, and what that takes at least: 2 FLOP a token and weight
-    forward, 2 backward, 2 more for each weight that is trained (Kaplan et al. 2020, section 2.1), and DPO's reference 2
-    where it is asked in the steps. Attention over the context is left out: model FLOPs, as in MFU (PaLM, appendix B).
-    In fp32 nobody asks for their share of a GPU's peak, which is that of bf16.
+    forward, 2 backward, 2 more for each weight that is trained (Kaplan et al. 2020, section 2.1). Attention over the
+    context is left out: model FLOPs, as in MFU (PaLM, appendix B). In fp32 nobody asks for their share of a GPU's peak,
+    which is that of bf16.
     """
     model: Any = trainer.model
     weights = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     total, trained = sum(number for number, _ in weights), sum(number for number, is_trained in weights if is_trained)
-    in_steps = not getattr(trainer.args, "precompute_ref_log_probs", True)
     try:
         yield
     finally:
         tokens = float(getattr(trainer, "_total_train_tokens", 0))  # TRL's, which starts anew after a resume
-        flops = tokens * (4 * total + 2 * trained + 2 * total * in_steps) if trainer.args.bf16 else 0.0
+        flops = tokens * (4 * total + 2 * trained) if trainer.args.bf16 else 0.0
         count(**{name: value for name, value in (("trained_tokens", tokens), ("flops", flops)) if value})
 
 

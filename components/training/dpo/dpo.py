@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from components.core.records import Counts, Manifest, Messages, Pair, Prompt, co
 from components.core.stage import Stage, parent, read_records
 from components.serving.address import JUDGE_KEY, Address
 from components.serving.completions import answering_model
-from components.training.distributed import local_main_process_first, world_size
+from components.training.distributed import local_main_process_first
 from components.training.dpo.losses import loss_arguments
 from components.training.dpo.settings import DpoSettings
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from components.training.batches import DistributedDPOTrainer
     from components.training.dpo.early_stop import EarlyStop
+    from components.training.dpo.margins import Sums
     from components.training.dpo.watch import PairWatch
 
 Row = dict[str, Messages]
@@ -84,14 +85,15 @@ def train_dpo(root: str, settings: DpoSettings, inputs: DpoInputs) -> Manifest:
         from components.training.trainer import workspace  # a reused stage starts without torch
 
     with workspace() as folder:
-        return _train(stage, settings, inputs, folder)
+        return _train(root, stage, settings, inputs, folder)
 
 
-def _train(stage: Stage, settings: DpoSettings, inputs: DpoInputs, folder: Path) -> Manifest:
+def _train(root: str, stage: Stage, settings: DpoSettings, inputs: DpoInputs, folder: Path) -> Manifest:
     from components.metrics.bootstrap import Resampling
     from components.metrics.observations import figures, observations
 
     with spent("starting"):
+        from components.training.dpo.reference import keep_reference, kept_reference, reference_stage
         from components.training.dpo.watch import PairWatch
         from components.training.model import untrained_model
         from components.training.saving import save_trained
@@ -102,7 +104,11 @@ def _train(stage: Stage, settings: DpoSettings, inputs: DpoInputs, folder: Path)
     usable, counts = usable_pairs(read_records(inputs.pairs, "pairs", Pair), tokenizer, settings.max_length)
     pairs, held_out = split_held_out(usable, settings)
     require_examples(len(pairs), counts, "Raise dpo.max_length.")
-    trainer = make_trainer(policy, tokenizer, pairs, settings, folder, held_out)
+    table = reference_stage(root, settings, inputs.model, inputs.pairs)
+    reference = kept_reference(table)
+    trainer = make_trainer(policy, tokenizer, pairs, settings, folder, held_out, reference)
+    if reference is None:
+        keep_reference(table, trainer, pairs, held_out, counts)
     if settings.self_consistency:
         pairs = _consistent(trainer, settings, pairs, policy, inputs.previous, counts)
     counts.kept = {"pairs": len(pairs), "held_out": len(held_out)}
@@ -222,36 +228,44 @@ def make_trainer(
     settings: DpoSettings,
     folder: Path,
     held_out: Sequence[Pair] = (),
+    reference: Mapping[str, Sums] | None = None,
 ) -> DistributedDPOTrainer:
-    """TRL's DPOTrainer, with the held-out pairs as its `eval_dataset`. The reference's log-probabilities are computed
-    beforehand from the untrained policy.
-
-    Several ranks compute them in each step instead: TRL keeps those computed beforehand on the disk of one node.
+    """TRL's DPOTrainer, with the held-out pairs as its `eval_dataset`, and in its datasets what the `reference` says of
+    each pair, by the pair's id: without it, the reference is asked here, before there is any training.
     """
     from datasets import Dataset
     from trl import DPOConfig
 
     from components.training.batches import DistributedDPOTrainer
+    from components.training.dpo.margins import REFERENCE
+    from components.training.dpo.reference import ask_reference
     from components.training.model import load_policy, load_reference, lora_config
     from components.training.trainer import held_at_once, trainer_arguments
 
     held = held_at_once(policy, settings, pairs=True)
     arguments = trainer_arguments(settings, held, folder) | loss_arguments(settings, pairs)
     form = form_of_thoughts([*pairs, *held_out], tokenizer)
-    reference = load_reference(policy, settings)  # first, so that no process holds both at once
-    return DistributedDPOTrainer(
+
+    def rows(of: Sequence[Pair]) -> Dataset:
+        known = [dict(zip(REFERENCE, reference[pair.id], strict=True)) if reference else {} for pair in of]
+        return Dataset.from_list([preference_row(pair, form) | one for pair, one in zip(of, known, strict=True)])
+
+    ref_model = load_reference(policy, settings, asked=reference is None)  # first: no process is to hold both at once
+    trainer = DistributedDPOTrainer(
         held=held,
         model=load_policy(policy, settings),
-        ref_model=reference,
+        ref_model=ref_model,
         args=DPOConfig(
             **arguments,
             beta=settings.beta,
             ld_alpha=settings.ld_alpha,
-            precompute_ref_log_probs=world_size() == 1,
+            precompute_ref_log_probs=True,
             disable_dropout=False,
         ),
-        train_dataset=Dataset.from_list([preference_row(pair, form) for pair in pairs]),
-        eval_dataset=Dataset.from_list([preference_row(pair, form) for pair in held_out]) if held_out else None,
+        train_dataset=rows(pairs),
+        eval_dataset=rows(held_out) if held_out else None,
         processing_class=tokenizer,
         peft_config=lora_config(settings),
     )
+    ask_reference(trainer)
+    return trainer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from datasets import Dataset
 from torch import Tensor
 from trl.trainer.utils import add_fused_lm_head
 
+from components.core.progress import Progress
 from components.training.batches import DistributedDPOTrainer, cut, row_lengths
-from components.training.distributed import all_gather, broadcast, rank, world_size
+from components.training.distributed import all_gather, broadcast, is_main_process, rank, world_size
 from components.training.dpo.settings import DpoSettings
 from components.training.model import evaluating, load_saved
 
+REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")  # TRL's names of the columns that its loss reads
 Sums = tuple[float, float]  # log-probabilities (nats) of a pair's answers, summed over tokens: chosen, rejected
 
 
@@ -47,32 +49,43 @@ def mean_loss(of_pairs: Sequence[Drift], beta: float) -> float:
     return math.fsum(drift.loss(beta) for drift in of_pairs) / len(of_pairs)
 
 
-def policy_sums(trainer: DistributedDPOTrainer, pairs: Dataset, model: Any = None, alone: bool = False) -> list[Sums]:
+def policy_sums(
+    trainer: DistributedDPOTrainer, pairs: Dataset, model: Any = None, alone: bool = False, label: str = ""
+) -> list[Sums]:
     """Under the policy as it is now, dropout off, or under another frozen `model`; every rank gets all.
 
-    Each rank asks for its share of the pairs, except where it is `alone`. Raises RuntimeError where log-probabilities
-    are not fp32: sums of rounded ones would be multiples of whole nats.
+    Each rank asks for its share of the pairs, those of like length at once, except where it is `alone`; with a `label`
+    there is a progress bar. Raises RuntimeError where log-probabilities are not fp32: sums of rounded ones would be
+    multiples of whole nats.
     """
-    model = trainer.model if model is None else model
-    batches = [range(len(pairs))[part] for part in cut([2 * length for length in row_lengths(pairs)], trainer.held)]
+    model, lengths = trainer.model if model is None else model, row_lengths(pairs)
+    order = sorted(range(len(pairs)), key=lengths.__getitem__, reverse=True)
+    batches = [order[part] for part in cut([2 * lengths[number] for number in order], trainer.held)]
     number, ranks = (0, 1) if alone else (rank(), world_size())
     found: dict[int, Sums] = {}
     with evaluating(model), trainer.accelerator.autocast():
-        for first in range(0, len(batches), ranks):  # all ranks take each turn: sharded weights are gathered together
+        turns = range(0, len(batches), ranks)  # all ranks take each: sharded weights are gathered together
+        for first in _counted(turns, label):
             batch = batches[min(first + number, len(batches) - 1)]
             found |= zip(batch, _sums(trainer, model, [pairs[n] for n in batch]), strict=True)
     gathered = [found] if alone else all_gather(found)
     return [sums for _, sums in sorted({n: sums for one in gathered for n, sums in one.items()}.items())]
 
 
-def reference_sums(trainer: DistributedDPOTrainer, pairs: Dataset) -> list[Sums]:
-    """Under the reference: as TRL computed them beforehand, else by the reference model or with the adapter off."""
-    if "ref_chosen_logps" in pairs.column_names:
-        return list(zip(pairs["ref_chosen_logps"], pairs["ref_rejected_logps"], strict=True))
-    if trainer.ref_model is not None:
-        return policy_sums(trainer, pairs, trainer.ref_model)
-    with trainer.accelerator.unwrap_model(trainer.model).disable_adapter():
-        return policy_sums(trainer, pairs)
+def _counted(turns: range, label: str) -> Iterator[int]:
+    """The turns; with a `label` the main process tells of each that is done."""
+    if not label or not is_main_process():
+        yield from turns
+        return
+    with Progress(label, len(turns)) as progress:
+        for turn in turns:
+            yield turn
+            progress.advance()
+
+
+def reference_sums(pairs: Dataset) -> list[Sums]:
+    """Under the reference, which was asked before training began (reference.py)."""
+    return list(zip(*(pairs[name] for name in REFERENCE), strict=True))
 
 
 def saved_sums(

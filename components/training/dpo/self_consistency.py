@@ -9,7 +9,7 @@ from typing import Any
 from components.core.progress import say
 from components.core.records import Pair
 from components.training.batches import DistributedDPOTrainer
-from components.training.dpo.margins import Sums, drifts, reference_sums, saved_sums
+from components.training.dpo.margins import drifts, reference_sums, saved_sums
 from components.training.dpo.settings import DpoSettings
 
 
@@ -22,18 +22,8 @@ def keep_consistent(
     M(t-1), in `previous`.
     """
     rows: Any = trainer.train_dataset
-    rewards = drifts(
-        _untrained_sums(trainer, settings, policy), saved_sums(trainer, settings, previous, policy, [rows])[0]
-    )
+    rewards = drifts(reference_sums(rows), saved_sums(trainer, settings, previous, policy, [rows])[0])
     agreed = [place for place, reward in enumerate(rewards) if reward.margin(settings.beta) > 0]
     say(f"dpo: judge and implicit reward agree on {len(agreed)} of {len(pairs)} pairs")
     trainer.train_dataset = rows.select(agreed)
     return [pairs[place] for place in agreed]
-
-
-def _untrained_sums(trainer: DistributedDPOTrainer, settings: DpoSettings, policy: Path) -> list[Sums]:
-    """Under Mt, which the reference is. Before training begins the trainer's own sharded weights answer nothing."""
-    rows: Any = trainer.train_dataset
-    if trainer.is_fsdp_enabled:
-        return saved_sums(trainer, settings, policy, policy, [rows])[0]
-    return reference_sums(trainer, rows)

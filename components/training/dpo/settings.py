@@ -38,6 +38,18 @@ class EarlyStopSettings(Settings):
         return {name: value for name, value in values.items() if name not in unused}
 
 
+class ReferenceSettings(Settings):
+    """What decides the reference's log-probabilities besides model and pairs.
+
+    Not the beta, losses and learning rates of DPO, so that trainings that differ in these share them.
+    """
+
+    max_length: int = Field(description="as of dpo: longer pairs are dropped")
+    ld_alpha: float | None = Field(description="as of dpo")
+    passes: Literal["bf16", "fp32"] = Field(description="where dpo.precision is auto, what it comes to here")
+    frozen: bool = Field(description="as of LoRA's weights: where passes are bf16, they are, too")
+
+
 class DpoSettings(TrainingSettings):
     """Direct preference optimisation (Yuan et al. 2024, section 3.1.3: 1e-6 to 1e-7, beta 0.1, batch 16)."""
 

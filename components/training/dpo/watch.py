@@ -40,7 +40,7 @@ class PairWatch(TrainerCallback):
 
     Before the first step it raises UserError where the loss is not ln 2. While DPO trains, the held-out pairs' figures
     join what the trainer logs. Sharded weights can be evaluated only when training has begun, and then no longer as
-    they were where it goes on from a checkpoint: `start_loss` stays None.
+    they were where it goes on from a checkpoint: `start_loss` stays None, and nobody sees whether anything moved.
     """
 
     def __init__(self, trainer: DistributedDPOTrainer, settings: DpoSettings, held_out: Sequence[Pair]) -> None:
@@ -48,6 +48,7 @@ class PairWatch(TrainerCallback):
         trained: Any = trainer.train_dataset
         self.trained_rows: Dataset = trained.select(range(min(TRAINED, len(trained))))
         self.start_loss: float | None = None
+        self.start_sums: list[Sums] = []
         if not trainer.is_fsdp_enabled:
             self._begin(at_the_start=True)
 
@@ -78,9 +79,9 @@ class PairWatch(TrainerCallback):
         `start` is the folder of Mt. Raises UserError where the saved model is the one that DPO started from.
         """
         trained, held_out = self._saved_sums(saved.folder, start)
-        if [*trained, *held_out] == self.start_sums:
+        if trained == self.start_sums:
             raise UserError(
-                f"DPO changed nothing: all {len(self.start_sums)} pairs have the log-probabilities that they started "
+                f"DPO changed nothing: all {len(trained)} pairs have the log-probabilities that they started "
                 f"with, and {saved.metrics.get('retained_change', 0):.0%} of the weights' changes are left in the file",
                 "Raise dpo.learning_rate or dpo.epochs, or set dpo.save_dtype to float32.",
             )
@@ -97,13 +98,11 @@ class PairWatch(TrainerCallback):
         }
 
     def _begin(self, at_the_start: bool) -> None:
-        self.trained_reference = reference_sums(self.trainer, self.trained_rows)
-        self.held_out_reference = reference_sums(self.trainer, self._held_out_rows()) if self.held_out else []
-        self.start_sums = [*self.trained_reference, *self.held_out_reference]
+        self.trained_reference = reference_sums(self.trained_rows)
+        self.held_out_reference = reference_sums(self._held_out_rows()) if self.held_out else []
         if at_the_start:
-            trained = policy_sums(self.trainer, self.trained_rows)
-            self.start_loss = self._require_ln_2(drifts(trained, self.trained_reference))
-            self.start_sums[: len(trained)] = trained
+            self.start_sums = policy_sums(self.trainer, self.trained_rows)
+            self.start_loss = self._require_ln_2(drifts(self.start_sums, self.trained_reference))
 
     def _require_ln_2(self, of_pairs: Sequence[Drift]) -> float:
         loss = mean_loss(of_pairs, self.settings.beta)

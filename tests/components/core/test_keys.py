@@ -26,7 +26,7 @@ from components.prompts.settings import PromptsSettings
 from components.run.evaluation_texts import EvaluationTextsSettings
 from components.sampling.settings import SamplingSettings
 from components.seed_data.settings import SeedDataSettings
-from components.training.dpo.settings import DpoSettings
+from components.training.dpo.settings import DpoSettings, ReferenceSettings
 from components.training.sft.settings import SftSettings
 
 KEYS: dict[str, tuple[Settings, str]] = {
@@ -41,6 +41,10 @@ KEYS: dict[str, tuple[Settings, str]] = {
     "pairwise_judging": (ComparingSettings(), "56cba5a739471548"),
     "meta_judging": (MetaJudgeSettings().asking(), "68d48cd5b25fdd86"),
     "pairs": (PairsSettings(), "5b6b254d0b37a65e"),
+    "reference_log_probs": (
+        ReferenceSettings(max_length=2048, ld_alpha=None, passes="bf16", frozen=False),
+        "c1a654cc896f9816",
+    ),
     "dpo": (DpoSettings(), "00d64b28f88016b8"),
     "instructions": (InstructionsSettings(reference="reference.json"), "c9a98b3954ccd643"),
     "questions": (QuestionsSettings(questions="questions.jsonl"), "45315ffaea32c098"),

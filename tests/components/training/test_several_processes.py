@@ -23,8 +23,18 @@ from components.base_model.base_model import import_model
 from components.base_model.settings import BaseModelSettings
 from components.core.errors import UserError
 from components.core.model_files import model_folder
-from components.core.records import CheckpointComparison, Counts, CurvePoint, Example, Manifest, Pair, Parent, Prompt
-from components.core.stage import Stage, find_manifest, read_records
+from components.core.records import (
+    CheckpointComparison,
+    Counts,
+    CurvePoint,
+    Example,
+    Manifest,
+    Pair,
+    Parent,
+    Prompt,
+    ReferenceLogProbs,
+)
+from components.core.stage import MANIFEST, Stage, find_manifest, read_records
 from components.core.store import join, open_store
 from components.judging.settings import JudgingSettings
 from components.pairs.settings import PairsSettings
@@ -178,35 +188,63 @@ def test_two_processes_keep_the_pairs_that_one_does(toy: Toy, other: Toy, shardi
     assert furthest(alone, shared)["weights"] < 1e-3
 
 
+@pytest.mark.parametrize("lora", [None, pytest.param(LORA, marks=extended)], ids=["full", "lora"])
+def test_two_processes_ask_the_reference_as_one_does(toy: Toy, other: Toy, lora: LoraSettings | None) -> None:
+    """Each half of 13 pairs, a number that does not divide: log-probabilities (-300 to -20 nats) agree to 1e-3 with
+    those of one process. Where one process has asked, two do not ask again, and have its curve."""
+    asked = []
+    for one, beta in ((toy, 0.1), (other, 0.1), (toy, 0.3), (other, 0.3)):
+        request = one.dpo(pairs=13, lora=lora, beta=beta, sharding="fsdp", epochs=1)
+        made_by_two(request) if (one is other) == (beta == 0.1) else request.make()
+        (table,) = [name for name in open_store(one.root).names("reference_log_probs/") if name.endswith(MANIFEST)]
+        asked.append(read_records(join(one.root, table.removesuffix(f"/{MANIFEST}")), "log_probs", ReferenceLogProbs))
+    alone, shared, *later = asked
+    assert later == [alone, shared]
+    for one, two in zip(alone, shared, strict=True):
+        assert one.id == two.id
+        assert (two.chosen, two.rejected) == pytest.approx((one.chosen, one.rejected), abs=1e-3)
+    last = [one.dpo(pairs=13, lora=lora, beta=0.3, epochs=1) for one in (toy, other)]
+    assert furthest(*last)["loss"] < 1e-4
+
+
 RANK = """
-import os, sys
+import os, sys, weakref
 from pathlib import Path
 from torch import distributed
 from components.base_model.base_model import load_tokenizer
 from components.core.records import Pair
 from components.training.dpo.dpo import make_trainer
-from components.training.dpo import answers
+from components.training import model
 from components.training.dpo.settings import DpoSettings
-from components.training.model import load_policy
 distributed.init_process_group("gloo")
 folder, settings = Path(sys.argv[1]), DpoSettings(sharding="fsdp", batch_size=4, max_length=96)
 resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 before = resident()
-policy = load_policy(folder, settings)
+policy = model.load_policy(folder, settings)
 grown = resident() - before
 size = sum(4 * one.numel() for one in policy.parameters())
 scores = {"chosen_id": "a", "rejected_id": "b", "chosen_score": 5, "rejected_score": 1}
 pairs = [Pair(id="1", prompt="add 1", chosen="2", rejected="3", **scores)] * 4
-trainer = make_trainer(folder, load_tokenizer(folder), pairs, settings, Path(sys.argv[2]))
-held = sum(4 * one.to_local().numel() for one in trainer.ref_model.parameters())
-print(f"\\nrank {os.environ['RANK']} {grown / size} {held / size} {trainer.is_fsdp_enabled}", flush=True)
+load, references = model.load_reference, []
+def load_reference(*args, **named):
+    reference = load(*args, **named)
+    held = sum(4 * one.to_local().numel() for one in reference.parameters() if not one.is_meta)
+    references.append((weakref.ref(reference), held / size))
+    return reference
+model.load_reference = load_reference
+for known in (None, {"1": (-1.0, -2.0)}):
+    trainer = make_trainer(folder, load_tokenizer(folder), pairs, settings, Path(sys.argv[2]), reference=known)
+(asked, share), (_, unasked) = references
+values = [os.environ["RANK"], grown / size, share, unasked, asked() is None, trainer.is_fsdp_enabled]
+print("\\nrank", *values, flush=True)
 distributed.destroy_process_group()
 """
 
 
 @extended
 def test_sharded_weights_are_read_by_the_first_process_alone(tmp_path: Path, toy: Toy) -> None:
-    """Of a model of 150 MB the second holds nothing before training begins, and each half of the reference.
+    """Of a model of 150 MB the second holds nothing before training begins; each holds half of the reference while that
+    is asked, nothing of it where what it says is known, and nothing afterwards.
 
     That FSDP is on is not a matter of course: accelerate takes DDP on CPUs.
     """
@@ -223,7 +261,7 @@ def test_sharded_weights_are_read_by_the_first_process_alone(tmp_path: Path, toy
     assert [one[0] for one in ranks] == ["0", "1"], ended.stderr
     assert float(ranks[0][1]) > 0.9
     assert float(ranks[1][1]) < 0.3
-    assert all(0.45 < float(one[2]) < 0.55 and one[3] == "True" for one in ranks), ranks
+    assert all(0.45 < float(one[2]) < 0.55 and one[3:] == ["0.0", "True", "True"] for one in ranks), ranks
 
 
 @extended

@@ -74,7 +74,7 @@ def test_the_loss_is_that_of_the_formula(
         for weight in made.model.parameters():
             weight.add_(0.05 * torch.randn_like(weight))
     rows = made.train_dataset
-    margin = drifts(policy_sums(made, rows), reference_sums(made, rows))[0].margin(BETA)
+    margin = drifts(policy_sums(made, rows), reference_sums(rows))[0].margin(BETA)
     assert abs(margin) > 0.01, "else all losses are ln 2"
     assert at_the_start == pytest.approx(math.log(2), abs=1e-4)
     assert batch_loss(made) == pytest.approx(loss(margin), abs=2e-4)
