@@ -36,7 +36,6 @@ PARTS = {
     "weights": "weights",
     "gradients": "gradients",
     "adam": "Adam",
-    "reference": "reference",
     "gathered": "copies in bf16",
     "activations": "activations",
 }
@@ -55,7 +54,6 @@ not fit the server's context.
 | weights | 4 N / G (fp32) | (2 N + 4 A) / G (frozen in bf16) |
 | gradients | 4 N / G | 4 A / G |
 | Adam | 8 N / G (two moments) | 8 A / G |
-| reference (DPO) | 4 N / G | 0: the weights without the adapter |
 | copies in bf16 | 2 (two layers and the embeddings); 2 N without FSDP | the same; 0 without FSDP |
 | activations, kept | T L (36 h + 4 k + 8 i) + 4 V h | the same without 4 V h |
 | activations, computed again | T (4 L h + 36 h + 4 k + 8 i) + 4 V h | the same without 4 V h |
@@ -76,7 +74,8 @@ backward pass (`gradient_checkpointing`). Logits are never held: TRL makes log-p
 
 A step takes as long as the slower of two: its operations (6 N a token, LoRA 4 N, 2 N more where activations are
 computed again, and for a pair's reference), or the weights' way between the GPUs (2 N bytes gathered for each pass, 4 N
-of gradients scattered).
+of gradients scattered). DPO's reference is asked before the first step, and its memory is free again by then; trainings
+that share model and pairs ask it once.
 """
 
 

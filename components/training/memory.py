@@ -32,7 +32,6 @@ class Memory:
     weights: int
     gradients: int
     adam: int
-    reference: int
     gathered: int
     activations: int
 
@@ -85,10 +84,10 @@ def micro_batch_on_cpu(settings: TrainingSettings, pairs: bool) -> MicroBatch:
 def training_memory(
     shape: Shape, settings: TrainingSettings, gpus: int, pairs: bool, held: MicroBatch | None = None
 ) -> Memory:
-    """Of each of `gpus` GPUs; `pairs` is DPO, which holds two texts of an example and a reference. Without `held` it is
-    the least that training takes: one example at once, or what `settings` say.
+    """Of each of `gpus` GPUs; `pairs` is DPO, which holds two texts of an example. Its reference is gone when training
+    begins. Without `held` it is the least that training takes: one example at once, or what `settings` say.
 
-    LoRA's frozen weights are bf16, and its reference is the model without the adapter.
+    LoRA's frozen weights are bf16.
     """
     shards, lora = gpus if is_sharded(settings, gpus) else 1, settings.lora
     trained = shape.adapters(lora.rank) if lora else shape.parameters
@@ -99,7 +98,6 @@ def training_memory(
         weights=(frozen + FP32 * trained) // shards,
         gradients=FP32 * trained // shards,
         adam=ADAM * trained // shards,
-        reference=FP32 * shape.parameters // shards if pairs and not lora else 0,
         gathered=_gathered(shape, shards, frozen),
         activations=_activations(shape, held) + head + TILES,
     )
@@ -121,7 +119,7 @@ def looking_memory(shape: Shape, settings: TrainingSettings, gpus: int) -> int:
     kept = training_memory(shape, settings, gpus, pairs=True)
     served = 0 if settings.lora and not is_sharded(settings, gpus) else BF16 * shape.parameters
     keys = 2 * BF16 * shape.layers * shape.hidden // shape.heads * shape.kv_heads  # and values, of a token
-    return kept.weights + kept.adam + kept.reference + served + CACHED_TOKENS * keys
+    return kept.weights + kept.adam + served + CACHED_TOKENS * keys
 
 
 def _gathered(shape: Shape, shards: int, frozen: int) -> int:
