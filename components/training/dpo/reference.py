@@ -65,9 +65,10 @@ def keep_reference(
 
 
 def ask_reference(trainer: DistributedDPOTrainer) -> None:
-    """Adds what it says to the trainer's datasets, and gives its memory back."""
+    """Adds what it says to the trainer's datasets, where that is not there yet, and gives its memory back."""
     trainer.train_dataset = _with_sums(trainer, trainer.train_dataset)
-    trainer.eval_dataset = trainer.eval_dataset and _with_sums(trainer, trainer.eval_dataset)
+    if trainer.eval_dataset is not None:
+        trainer.eval_dataset = _with_sums(trainer, trainer.eval_dataset)
     trainer.ref_model = None
     gc.collect()  # TRL's head holds the model, and the model the head
     torch.cuda.empty_cache()

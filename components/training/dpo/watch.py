@@ -40,7 +40,7 @@ class PairWatch(TrainerCallback):
 
     Before the first step it raises UserError where the loss is not ln 2. While DPO trains, the held-out pairs' figures
     join what the trainer logs. Sharded weights can be evaluated only when training has begun, and then no longer as
-    they were where it goes on from a checkpoint: `start_loss` stays None, and nobody sees whether anything moved.
+    they were where it goes on from a checkpoint: `start_loss` stays None, and nothing is refused.
     """
 
     def __init__(self, trainer: DistributedDPOTrainer, settings: DpoSettings, held_out: Sequence[Pair]) -> None:
