@@ -93,7 +93,7 @@ WRONG = {
     "early stop by answers of a model that fits no GPU whole": (
         PAPER,
         ["dpo.early_stop.by=answers"],
-        "dpo.early_stop by answers serves a whole model on one GPU beside its part of the training, about 218 GB",
+        "dpo.early_stop by answers serves a whole model on one GPU beside its part of the training, about 200 GB",
     ),
     "a context longer than the model's": (
         PAPER,
@@ -138,7 +138,7 @@ WRONG = {
     "GPUs too small to train on": (
         PAPER,
         ["resources.gpu_memory=100Gi"],
-        "dpo needs about 118 GB on each of 16 GPUs, and resources.gpu_memory 100Gi has 99 GB to use",
+        "dpo needs about 101 GB on each of 16 GPUs, and resources.gpu_memory 100Gi has 99 GB to use",
     ),
     "the whole model on each GPU": (
         SMALL,
