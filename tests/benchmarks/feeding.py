@@ -34,12 +34,16 @@ def stub(replicas: int) -> Iterator[list[str]]:
         process.kill()
 
 
-def ours(urls: list[str], number: int) -> list[float]:
-    """The times at which so many answers came. As on a cluster, each of several replicas can be asked by itself."""
+def numbered(number: int) -> list[Request]:
+    """So many requests, each for another text."""
+    sampling = SETTINGS.sampling(())
+    return [Request(str(n), [{"role": "user", "content": str(n)}], sampling, n) for n in range(number)]
+
+
+def ours(urls: list[str], requests: list[Request]) -> list[float]:
+    """The times at which the answers came. As on a cluster, each of several replicas can be asked by itself."""
     url, replicas = urls[0], urls[1:]
     address = Address(url, replicas=(lambda: replicas) if len(replicas) > 1 else None)
-    sampling = SETTINGS.sampling(())
-    requests = [Request(str(n), [{"role": "user", "content": str(n)}], sampling, n) for n in range(number)]
     times: list[float] = []
 
     def make(request: Request, answer: Completion) -> PromptAttempt:
@@ -85,7 +89,7 @@ def rows(quick: bool) -> list[Row]:
     for replicas in (1, 4):
         number = (500 if quick else 2000) * replicas
         with stub(replicas) as urls:
-            times = ours(urls, number)
+            times = ours(urls, numbered(number))
             by_eight = throughput(plain(urls[0], number // (8 * replicas)))
         whole = number / (times[-1] - times[0]) / best_throughput(replicas)
         made.append(

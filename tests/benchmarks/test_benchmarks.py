@@ -39,7 +39,7 @@ def test_the_stub_s_throughput_is_its_curve_s() -> None:
 @pytest.mark.slow
 def test_both_ways_of_feeding_get_every_answer() -> None:
     with feeding.stub(2) as urls:
-        assert len(feeding.ours(urls, 12)) == len(feeding.plain(urls[0], 12)) == 12
+        assert len(feeding.ours(urls, feeding.numbered(12))) == len(feeding.plain(urls[0], 12)) == 12
 
 
 def test_made_pairs_are_of_the_lengths_of_people_s() -> None:
