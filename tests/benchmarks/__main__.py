@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from tests.benchmarks import engine, feeding, loop, novelty, overhead, store, training, warm
+from tests.benchmarks import engine, feeding, loop, novelty, overhead, store, training, vllm_feeding, warm
 from tests.benchmarks.machine import facts
 from tests.benchmarks.row import Row, table
 from tests.helpers.paths import ROOT
@@ -17,6 +17,7 @@ PARTS = {
     "novelty": novelty.rows,
     "overhead": overhead.rows,
     "feeding": feeding.rows,
+    "vllm": vllm_feeding.rows,
     "store": store.rows,
     "engine": engine.rows,
     "training": training.rows,

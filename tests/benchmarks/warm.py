@@ -5,12 +5,8 @@ Real vLLM on this machine's CPUs (SRLM_TEST_VLLM or .venv-vllm); without it, and
 
 from __future__ import annotations
 
-import os
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -18,12 +14,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from components.core.processes import end, free_ports
 from tests.benchmarks.row import Row
 from tests.benchmarks.small_model import make_small_model
-from tests.helpers.engine_servers import ON_CPU, VENV, VLLM, await_health
-
-RUN_TIME_ADAPTERS = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "HF_HUB_OFFLINE": "1"}
+from tests.helpers.engine_servers import ON_CPU, VENV, VLLM, await_health, started
 
 
 def save_adapter(model: Path, folder: Path, seed: int) -> Path:
@@ -38,26 +31,6 @@ def save_adapter(model: Path, folder: Path, seed: int) -> Path:
                 weight.normal_(std=0.5)
     adapter.save_pretrained(folder)
     return folder
-
-
-@contextmanager
-def vllm(model: Path, log: Path) -> Iterator[str]:
-    """The URL of a server that answers."""
-    (port,) = free_ports(1)
-    command = f"{VLLM} --model {model} --served-model-name m --max-model-len 512 --enable-lora --max-lora-rank 16"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command.split(), *ON_CPU.split(), "--port", str(port)],
-            env=os.environ | RUN_TIME_ADAPTERS,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
-        await_health(url := f"http://127.0.0.1:{port}", log)
-        yield url
-    finally:
-        end(process.pid, group=True)
 
 
 def answer(url: str, name: str) -> tuple[int, ...]:
@@ -79,10 +52,12 @@ def rows(quick: bool) -> list[Row]:
         return []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        model = make_small_model(folder / "model")
+        model, log = make_small_model(folder / "model"), folder / "log"
         adapters = [save_adapter(model, folder / f"m{number}", number) for number in (2, 3)]
+        command = f"{VLLM} --model {model} --served-model-name m --max-model-len 512 --enable-lora --max-lora-rank 16"
         begun = time.perf_counter()
-        with vllm(model, folder / "log") as url:
+        with started(f"{command} {ON_CPU}", log, VLLM_ALLOW_RUNTIME_LORA_UPDATING="True") as url:
+            await_health(url, log)
             answers, new_server, warm = [answer(url, "m")], time.perf_counter() - begun, []
             for adapter in adapters:
                 begun = time.perf_counter()

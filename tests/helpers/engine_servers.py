@@ -56,14 +56,14 @@ def launch_of(engine: str, model: ServedModel) -> tuple[str, str]:
 
 
 @contextmanager
-def started(command: str, log: Path) -> Iterator[str]:
+def started(command: str, log: Path, **environment: str) -> Iterator[str]:
     """The URL of a server while the context lasts; it may take a while until it answers."""
     (port,) = free_ports(1)
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*shlex.split(command), "--port", str(port)],
             cwd=ROOT,
-            env=os.environ | {"HF_HUB_OFFLINE": "1"},
+            env=os.environ | {"HF_HUB_OFFLINE": "1"} | environment,
             stdout=output,
             stderr=output,
             start_new_session=True,
