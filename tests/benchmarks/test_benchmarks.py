@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from components.serving.embedded.model import int8
-from tests.benchmarks import engine, feeding, loop, novelty, stub_engine, training
+from tests.benchmarks import engine, feeding, loop, novelty, stub_engine, training, vllm_feeding
 from tests.benchmarks.__main__ import PAGE, PARTS, TABLE
 from tests.benchmarks.row import HEADINGS, Row, table
+from tests.benchmarks.small_model import make_small_model
 from tests.helpers.tiny_model import make_tiny_model
 
 
@@ -42,6 +44,17 @@ def test_both_ways_of_feeding_get_every_answer() -> None:
         assert len(feeding.ours(urls, feeding.numbered(12))) == len(feeding.plain(urls[0], 12)) == 12
 
 
+def test_vllm_s_benchmark_is_given_what_our_client_asks(tmp_path: Path) -> None:
+    """A prompt of 20 to 90 letters, each a token, and an answer that has as many tokens as ours may have."""
+    make_small_model(tmp_path, hidden=192, layers=1)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    asked = vllm_feeding.requests(50)
+    for request, given in zip(asked, vllm_feeding.conversations(asked), strict=True):
+        prompt, answer = (tokenizer(turn["value"]).input_ids for turn in given["conversations"])
+        assert tokenizer.decode(prompt) == request.messages[0]["content"] and 20 <= len(prompt) <= 90
+        assert len(answer) == request.max_tokens and 16 <= len(answer) <= 64
+
+
 def test_made_pairs_are_of_the_lengths_of_people_s() -> None:
     """OpenAssistant's in tokens: half of the best answers have 103 to 378, half of the others 20 to 271."""
     pairs = training.made_pairs(1000)
@@ -64,12 +77,13 @@ def test_what_prompts_have_in_common_is_read_once() -> None:
 
 
 @pytest.mark.slow
-def test_both_engines_write_every_token(tmp_path: Path) -> None:
+def test_all_engines_write_every_token(tmp_path: Path) -> None:
     model = make_tiny_model(tmp_path)
     for work in engine.works(batch=12, new_tokens=3):
         assert work.generated == 36
         assert engine.by_engine(model, work) > 0 and engine.by_generate(model, work, 8) > 0
         assert not int8.has_vnni() or engine.by_engine(model, work, "int8") > 0
+        assert engine.by_generate_batch(model, work) > 0
 
 
 @pytest.mark.slow
@@ -95,5 +109,6 @@ def test_the_page_has_a_table_of_every_part() -> None:
     assert re.search(r"\d{4}-\d\d-\d\d, \d+ cores", written)
     begins = {"novelty": "novelty", "overhead": "a local step", "feeding": "feeding", "store": "a model up"}
     begins |= {"engine": "sampling, embedded", "training": "SFT on", "loop": "one round", "warm": "a new model"}
+    begins |= {"vllm": "feeding"}  # where vLLM was not installed there is none
     assert begins.keys() == PARTS.keys()
     assert all(any(row.startswith(begin) for row in rows) for begin in begins.values())
