@@ -60,13 +60,13 @@ class KubernetesEngine:
         """Applying the same again changes nothing, so a server that is ready already is used.
 
         One that is not may have failed for a reason that is gone: it starts anew. With `serving.adapter_rank` a model
-        that is an adapter comes to the server of its base, whose name no step stops: it goes when the run ends.
+        that is an adapter comes to the server of its base, whose name no step stops: it goes when the run ends. Others
+        have servers of their own, with room for none.
         """
         base = self._base(model, settings)
         if base != model:
             say(f"serving {name} as an adapter of {base}")
             return self._serve(self._server(run, f"base-{read_manifest(base).digest[:8]}", base, settings), model)
-        # No adapter comes to it, and making ready for some takes vLLM minutes on a CPU.
         alone = settings.model_copy(update={"adapter_rank": 0})
         return self._serve(self._server(run, name, model, alone))
 
