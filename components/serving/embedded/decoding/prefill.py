@@ -11,8 +11,9 @@ from components.serving.embedded.model.forward import Forward
 from components.serving.embedded.model.metrics import Metrics
 from components.serving.embedded.model.prefix import Prefix, PrefixCache, common_length, shareable_length
 
-# Tokens in one forward pass over prompts: enough to keep the cores busy, little enough that activations stay small.
-PREFILL_TOKENS = 2048
+# Tokens in one forward pass over prompts: enough to keep the device busy, little enough that activations stay small. A
+# CPU took an eighth longer for judging with 2048 than with 1024, and as long as with 512 (docs/performance.md).
+PREFILL_TOKENS = {"cpu": 1024, "cuda": 2048}
 
 
 class Prefiller:
@@ -27,11 +28,12 @@ class Prefiller:
         self._metrics = metrics
         self._sharing = sharing
         self._prefixes = PrefixCache()
+        self._most = PREFILL_TOKENS[forward.device.type]
 
     def read(self, sequences: list[Sequence]) -> list[Part]:
         """Parts that together hold all sequences."""
         if not self._sharing:
-            return [self._read_chunk(chunk, self._forward.empty_prefix) for chunk in _chunks(sequences, 0)]
+            return [self._read_chunk(chunk, self._forward.empty_prefix) for chunk in _chunks(sequences, 0, self._most)]
         groups: dict[tuple[int, ...], list[Sequence]] = defaultdict(list)
         for sequence in sequences:
             match = self._prefixes.longest_match(sequence.prompt)
@@ -39,7 +41,7 @@ class Prefiller:
         parts = []
         for group in groups.values():
             prefix = self._shared_prefix([sequence.prompt for sequence in group])
-            parts += [self._read_chunk(chunk, prefix) for chunk in _chunks(group, len(prefix))]
+            parts += [self._read_chunk(chunk, prefix) for chunk in _chunks(group, len(prefix), self._most)]
         return parts
 
     def _shared_prefix(self, prompts: list[tuple[int, ...]]) -> Prefix:
@@ -68,13 +70,13 @@ class Prefiller:
         return Part(sequences, prefix, self._forward.prefill(own, prefix), source, [len(own[i]) for i in source])
 
 
-def _chunks(sequences: list[Sequence], shared: int) -> Iterator[list[Sequence]]:
-    """Sequences of similar length together, so that little is padded; at most PREFILL_TOKENS tokens with padding."""
+def _chunks(sequences: list[Sequence], shared: int, most: int) -> Iterator[list[Sequence]]:
+    """Sequences of similar length together, so that little is padded; at most `most` tokens with padding."""
     chunk: list[Sequence] = []
     distinct: set[tuple[int, ...]] = set()
     # Sorting by the tokens too brings equal prompts together, so that they are read once.
     for sequence in sorted(sequences, key=lambda s: (len(s.prompt), s.prompt)):
-        if chunk and len(distinct | {sequence.prompt}) * (len(sequence.prompt) - shared) > PREFILL_TOKENS:
+        if chunk and len(distinct | {sequence.prompt}) * (len(sequence.prompt) - shared) > most:
             yield chunk
             chunk, distinct = [], set()
         chunk.append(sequence)

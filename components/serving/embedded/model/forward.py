@@ -28,7 +28,7 @@ class Forward:
     def __init__(self, model: PreTrainedModel, metrics: Metrics) -> None:
         self._model = model
         self._metrics = metrics
-        self._device = model.device
+        self.device = model.device
         model.set_attn_implementation(ATTENTION)
         # One token tells the shapes of any architecture's keys; none of them is kept.
         probe = self._prefill([(0,)], Prefix((), []))
@@ -55,12 +55,12 @@ class Forward:
     def _prefill(self, tokens: Sequence[tuple[int, ...]], prefix: Prefix) -> Layers:
         longest = max(map(len, tokens))
         padded = [[*prompt, *[0] * (longest - len(prompt))] for prompt in tokens]
-        positions = torch.arange(longest, device=self._device) + len(prefix)
-        causal = torch.ones(longest, longest, dtype=torch.bool, device=self._device).tril()
+        positions = torch.arange(longest, device=self.device) + len(prefix)
+        causal = torch.ones(longest, longest, dtype=torch.bool, device=self.device).tril()
         cache = PrefillCache()
         # The base model alone: nobody needs logits here, decoding starts from the last prompt token.
         self._model.base_model(
-            input_ids=torch.tensor(padded, device=self._device),
+            input_ids=torch.tensor(padded, device=self.device),
             position_ids=positions.expand(len(tokens), -1),
             attention_mask=causal[None, None],
             past_key_values=cache,
@@ -75,9 +75,9 @@ class Forward:
         """Logits [batch, vocabulary] after each sequence's newest token, whose keys and values go into the cache."""
         output = own_forward(
             self._model,
-            input_ids=torch.tensor(tokens, device=self._device)[:, None],
-            position_ids=torch.tensor(positions, device=self._device)[:, None],
-            attention_mask=cache.begin_step(self._device),
+            input_ids=torch.tensor(tokens, device=self.device)[:, None],
+            position_ids=torch.tensor(positions, device=self.device)[:, None],
+            attention_mask=cache.begin_step(self.device),
             past_key_values=cache,
             use_cache=True,
             shared_layers=prefix.layers if prefix else None,
