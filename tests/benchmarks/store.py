@@ -7,10 +7,12 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from components.core.store import S3Store, store_environment
 from pipelines.local.services import BUCKET, services
+from tests.benchmarks.in_turn import best_in_turn
 from tests.benchmarks.row import Row
 
 MIB = 1 << 20
@@ -79,7 +81,7 @@ def _measured(folder: Path, size: int, times: int) -> list[Row]:
     }
     rows = []
     for way, three in works.items():
-        ours, theirs, raw = map(min, zip(*([seconds(work, copy) for work in three] for _ in range(times)), strict=True))
+        ours, theirs, raw = best_in_turn([partial(seconds, work, copy) for work in three], times)
         note = f"{size} MiB; best of {times}"
         speed = (size / ours, "boto3", size / theirs, size / raw)
         rows.append(Row(f"a model {way}", "MiB/s", *speed, of_limit=0.9, note=note))
