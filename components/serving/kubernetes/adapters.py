@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from components.core.errors import UserError
-from components.core.model_files import adapter_folder, base_of
+from components.core.model_files import adapter_folder, base_of, require_digest
 from components.core.progress import say
 from components.core.stage import read_manifest
 from components.core.step import report_errors
@@ -40,12 +40,14 @@ class Adapters:
         """The name by which the server answers as `model`, its digest: a name of its own for each content, as vLLM
         keeps what it has read of prompts by names.
 
-        What is loaded already stays. Raises UserError where `model` was not trained from the base by LoRA.
+        What is loaded already stays. Raises UserError where `model` was not trained from the base by LoRA, or its manifest
+        was changed.
         """
         require_fetchable(model)
         if (found := base_of(model)) != self.base:
             raise UserError(f"{model} changes the weights of {found}, and here is {self.base}", "Ask its own server.")
         name = read_manifest(model).digest
+        require_digest(model, name)
         with self._one_at_a_time:
             if name not in {one["id"] for one in self._ask("/v1/models")["data"]}:
                 folder = adapter_folder(model)
