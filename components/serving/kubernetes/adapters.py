@@ -40,8 +40,8 @@ class Adapters:
         """The name by which the server answers as `model`, its digest: a name of its own for each content, as vLLM
         keeps what it has read of prompts by names.
 
-        What is loaded already stays. Raises UserError where `model` was not trained from the base by LoRA, or its manifest
-        was changed.
+        What is loaded already stays. Raises UserError where `model` was not trained from the base by LoRA, or where its
+        manifest was changed.
         """
         require_fetchable(model)
         if (found := base_of(model)) != self.base:
