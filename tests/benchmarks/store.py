@@ -45,7 +45,7 @@ def get(url: str, path: Path) -> None:
 
 def rows(quick: bool) -> list[Row]:
     """Each of the three in turn, several times; the best of each counts."""
-    size, times = (64, 2) if quick else (1024, 4)
+    size, times = (64, 2) if quick else (1024, 3)
     with (
         tempfile.TemporaryDirectory() as folder,
         store_environment({"SRLM_HOME": folder}),

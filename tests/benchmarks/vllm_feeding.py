@@ -22,7 +22,7 @@ from tests.benchmarks.row import Row
 from tests.benchmarks.small_model import make_small_model
 from tests.helpers.engine_servers import ON_CPU, VENV, VLLM, await_health, started
 
-NUMBER = 450
+NUMBER = 400
 IN_FLIGHT = (32, 64, 128)
 NAME = "m"
 # What `vllm bench serve` does, for several numbers in one process: the command itself asks for the version of a package
