@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 
 from components.core.checked_files import changed_file, remember
@@ -17,26 +16,59 @@ from components.core.progress import Progress, warn
 from components.core.records import File, Manifest
 from components.core.scratch import scratch_folder
 from components.core.stage import MANIFEST, damaged, read_manifest
-from components.core.store import DirectoryStore, Store, home, join, open_store
+from components.core.store import DirectoryStore, home, join, open_store
 
 ADAPTER = "adapter"  # in the folder of a model that was trained by LoRA: what it changed, beside the merged weights
 
 
-@spent("fetching")
 def model_folder(uri: str) -> Path:
     """The files of a finished model stage as a local folder: the store's own where it is one, else a copy.
 
     Raises UserError where the stage holds no model, or a file does not have the content that was published. What was
     looked at by this machine and was not written to since is not read again.
     """
-    manifest, prefix, store = read_manifest(uri), model_prefix(uri), open_store(uri)
-    files = {name: file for name, file in manifest.files.items() if name.startswith(f"{prefix}/")}
-    contents = _contents(manifest, prefix)
+    return _local_folder(uri, model_prefix(uri), cached_model(uri, home()))
+
+
+def adapter_folder(uri: str) -> Path:
+    """The adapter of a model, as `model_folder` has a model: the weights beside it are not fetched.
+
+    Raises UserError where it has none.
+    """
+    if not _adapter_files(uri):
+        raise UserError(f"{uri} was not trained by LoRA", "Serve its weights: set serving.adapter_rank to 0.")
+    return _local_folder(uri, _adapter_prefix(uri), cached_model(uri, home()).with_suffix(f".{ADAPTER}"))
+
+
+def base_of(uri: str) -> str:
+    """The model that `uri`'s adapter changes: the nearest one that it was trained from and that has none; or itself.
+
+    Raises UserError where one of them is not what it was when the next was trained.
+    """
+    if not _adapter_files(uri):
+        return uri
+    manifest = read_manifest(uri)
+    before = manifest.parents["base" if manifest.stage == "sft" else "model"]
+    require_digest(before.uri, before.digest)
+    return base_of(before.uri)
+
+
+def _adapter_prefix(uri: str) -> str:
+    return f"{model_prefix(uri)}/{ADAPTER}"
+
+
+def _adapter_files(uri: str) -> dict[str, File]:
+    return _contents(read_manifest(uri), _adapter_prefix(uri))
+
+
+@spent("fetching")
+def _local_folder(uri: str, prefix: str, target: Path) -> Path:
+    """What the stage has below `prefix`, checked: the store's own folder, or a copy in `target`."""
+    contents, store = _contents(read_manifest(uri), prefix), open_store(uri)
     if isinstance(store, DirectoryStore):
         if changed := changed_file(store.root / prefix, contents):
             raise damaged(join(uri, prefix, changed))
         return store.root / prefix
-    target = cached_model(uri, home())
     with contextlib.suppress(OSError):  # not there, or a claim that is mounted to be read
         os.utime(target)  # its last use, by which srlm gc goes
     if target.exists():
@@ -45,57 +77,21 @@ def model_folder(uri: str) -> Path:
             return target
         warn(f"{target / changed} was changed on this machine's disk: the model is fetched again")
         shutil.rmtree(target)
-    _fetch(store, prefix, files, target)
-    remember(target, contents)
-    return target
-
-
-def adapter_folder(uri: str) -> Path:
-    """The adapter of a model, as `model_folder` has a model: the weights beside it are not fetched.
-
-    Raises UserError where it has none.
-    """
-    place = f"{model_prefix(uri)}/{ADAPTER}"
-    files = {name: file for name, file in read_manifest(uri).files.items() if name.startswith(f"{place}/")}
-    if not files:
-        raise UserError(f"{uri} was not trained by LoRA", "Serve its weights: set serving.adapter_rank to 0.")
-    store, target = open_store(uri), cached_model(uri, home()).with_suffix(f".{ADAPTER}")
-    if isinstance(store, DirectoryStore):
-        return store.root / place
-    if changed_file(target, {name.removeprefix(f"{place}/"): file for name, file in files.items()}):
-        shutil.rmtree(target, ignore_errors=True)
-        _fetch(store, place, files, target)
-    return target
-
-
-def base_of(uri: str) -> str:
-    """The model that `uri`'s adapter changes: the nearest one that it was trained from and that has none; or itself.
-
-    Raises UserError where one of them is not what it was when the next was trained.
-    """
-    manifest = read_manifest(uri)
-    if f"{model_prefix(uri)}/{ADAPTER}" not in {name.rpartition("/")[0] for name in manifest.files}:
-        return uri
-    before = manifest.parents["base" if manifest.stage == "sft" else "model"]
-    require_digest(before.uri, before.digest)
-    return base_of(before.uri)
-
-
-def _fetch(store: Store, prefix: str, files: Mapping[str, File], target: Path) -> None:
-    """Files of a stage, as they are named below `prefix`, into a folder that appears as a whole."""
     draft = target.with_name(f".draft-{uuid.uuid4().hex}")
-    with Progress("fetching model (MB)", sum(file.megabytes for file in files.values())) as progress:
-        for name, file in files.items():
-            path = draft / name.removeprefix(f"{prefix}/")
+    with Progress("fetching model (MB)", sum(file.megabytes for file in contents.values())) as progress:
+        for name, file in contents.items():
+            path = draft / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            store.download(name, path)
+            store.download(f"{prefix}/{name}", path)
             if file_hash(path) != file.sha256:
-                raise damaged(join(store.uri, name))
+                raise damaged(join(uri, prefix, name))
             progress.advance(file.megabytes)
     try:
         draft.rename(target)
     except OSError:  # another process was first with the same content
         shutil.rmtree(draft)
+    remember(target, contents)
+    return target
 
 
 def model_prefix(uri: str) -> str:
@@ -107,7 +103,7 @@ def model_prefix(uri: str) -> str:
 
 
 def _contents(manifest: Manifest, prefix: str) -> dict[str, File]:
-    """The model's files by their names in its folder."""
+    """The files below `prefix` by their names there."""
     return {name[len(prefix) + 1 :]: file for name, file in manifest.files.items() if name.startswith(f"{prefix}/")}
 
 

@@ -14,6 +14,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from components.serving.kubernetes.launch import RUN_TIME_ADAPTERS
 from tests.benchmarks.row import Row
 from tests.benchmarks.small_model import make_small_model
 from tests.helpers.engine_servers import ON_CPU, VENV, VLLM, await_health, started
@@ -56,7 +57,7 @@ def rows(quick: bool) -> list[Row]:
         adapters = [save_adapter(model, folder / f"m{number}", number) for number in (2, 3)]
         command = f"{VLLM} --model {model} --served-model-name m --max-model-len 512 --enable-lora --max-lora-rank 16"
         begun = time.perf_counter()
-        with started(f"{command} {ON_CPU}", log, VLLM_ALLOW_RUNTIME_LORA_UPDATING="True") as url:
+        with started(f"{command} {ON_CPU}", log, **RUN_TIME_ADAPTERS) as url:
             await_health(url, log)
             answers, new_server, warm = [answer(url, "m")], time.perf_counter() - begun, []
             for adapter in adapters:

@@ -70,11 +70,9 @@ def vllm(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     arguments = LAUNCHES["vllm"].arguments(model, ServingSettings(adapter_rank=8))
     log = tmp_path_factory.mktemp("log") / "vllm.log"
     told = shlex.join(argument for argument in arguments if not argument.startswith("--port"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(RUN_TIME_ADAPTERS["name"], RUN_TIME_ADAPTERS["value"])
-        with started(f"{VLLM} {told} {ON_CPU}", log) as url:
-            await_health(url, log)
-            yield url
+    with started(f"{VLLM} {told} {ON_CPU}", log, **RUN_TIME_ADAPTERS) as url:
+        await_health(url, log)
+        yield url
 
 
 @pytest.fixture(scope="module")

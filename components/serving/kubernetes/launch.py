@@ -16,7 +16,7 @@ MODEL = "/tmp/model"  # noqa: S108  where components/serving/weights.py leaves a
 ADAPTERS_PORT = 8081  # where components/serving/kubernetes/adapters.py is asked for a model's
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has room for
 # It must be told so beside its arguments; that a model's name and a path in the pod are all it takes is our guard.
-RUN_TIME_ADAPTERS = {"name": "VLLM_ALLOW_RUNTIME_LORA_UPDATING", "value": "True"}
+RUN_TIME_ADAPTERS = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
 QUEUE = 1024  # requests that may wait at TGI (its default is 128): recipes ask with up to 256 at once for each stage
 
 

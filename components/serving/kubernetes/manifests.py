@@ -204,7 +204,7 @@ def _server(server: ModelServer, asked: PodSettings) -> Manifest:
         "args": [*launch.arguments(server.model, settings), *settings.arguments],
         "env": [
             *server.environment,
-            *([RUN_TIME_ADAPTERS] if settings.adapter_rank else []),
+            *({"name": name, "value": value} for name, value in RUN_TIME_ADAPTERS.items() if settings.adapter_rank),
             *working_in(SCRATCH),
             {"name": "USER", "value": "srlm"},  # torch asks for the user's name, which no passwd file has
             {"name": "HF_HUB_OFFLINE", "value": "1"},  # the weights are here
